@@ -1,0 +1,205 @@
+"""What an edit of attention scores is (paper Eq. 4, 6 and 7), and exact attention under it.
+
+Every score s_ij is the softmax input without the causal mask: after the 1/sqrt(d) scaling, softcap and position bias.
+Editing key position j with factor c_j = 1 - f_j changes column j of every head. The four forms are different methods,
+so a number is never shown without its form.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from atman_bench.errors import ConfigError
+
+
+class Form(StrEnum):
+    """How a factor c changes column j of the scores."""
+
+    SHIFTED = "shifted"
+    """c (s_ij - m_i), m_i the row's minimum: what the authors ran on decoders. Never raises a suppressed score."""
+    LITERAL = "literal"
+    """c s_ij: Eq. 4 as printed, and what they ran on BLIP. Raises the token's attention wherever its score is negative."""
+    LOG = "log"
+    """s_ij + log c: Eq. 7. c = 0 masks."""
+    MASK = "mask"
+    """Columns whose factor is not 1 are removed, however large the factor."""
+
+
+class RowMin(StrEnum):
+    """Which columns the ``shifted`` form takes a row's minimum over."""
+
+    VISIBLE = "visible"
+    """The columns that the row may attend to, so that an edited model stays causal."""
+    ALL = "all"
+    """All S columns, future ones included, as the released code has it."""
+
+
+@dataclass(frozen=True)
+class AttentionEdit:
+    """P perturbations of one sequence of S key positions.
+
+    Attributes:
+        factors: c = 1 - f of each key position; 1 leaves a position alone, more than 1 amplifies it.
+        form: See ``Form``.
+        row_min: See ``RowMin``; only the ``shifted`` form has one.
+        layers: The layers that are edited (0 = first), or None for all.
+    """
+
+    factors: Float[Tensor, "P S"]
+    form: Form = Form.SHIFTED
+    row_min: RowMin = RowMin.VISIBLE
+    layers: frozenset[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.form is Form.LOG and bool((self.factors < 0).any()):
+            raise ConfigError(
+                f"form 'log' adds log(1 - f) and needs f <= 1; received f = {1 - self.factors.min().item():.3g}; "
+                "lower f or use another form"
+            )
+
+    def applies_to(self, layer: int) -> bool:
+        """Whether a layer is edited."""
+        return self.layers is None or layer in self.layers
+
+    def select(self, perturbations: list[int]) -> "AttentionEdit":
+        """The same edit for some of the perturbations."""
+        return replace(self, factors=self.factors[perturbations])
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """Which key positions each query row may attend to; the same for all heads and samples (there is no padding).
+
+    Attributes:
+        hidden: True where row i may not attend to column j.
+        ends: For each row one past its last visible column, as host integers: columns from there on need no computing.
+    """
+
+    hidden: Bool[Tensor, "Lq Lk"]
+    ends: tuple[int, ...]
+
+    @classmethod
+    def of_mask(cls, mask: Bool[Tensor, "B 1 Lq Lk"]) -> "Visibility":
+        """Read a transformers mask (True = visible)."""
+        visible = mask[0, 0]
+        columns = torch.arange(1, visible.shape[-1] + 1, device=visible.device)
+        return cls(~visible, tuple((visible * columns).amax(-1).tolist()))
+
+
+@dataclass(frozen=True)
+class AttentionInputs:
+    """One attention call. B samples, H query heads, K key-value heads (grouped queries), Lq rows, Lk columns, head size D.
+
+    Attributes:
+        query: After rotary embedding, before scaling.
+        key: All columns, cached ones included.
+        value: Likewise.
+        visibility: See ``Visibility``.
+        scaling: Multiplies q.k.
+        softcap: Scores become softcap * tanh(score / softcap) (Gemma 2).
+        bias: Added to the scaled scores (ALiBi).
+        sinks: One extra logit per head that takes part in the softmax only (GPT-OSS); never edited, never in a row minimum.
+    """
+
+    query: Float[Tensor, "B H Lq D"]
+    key: Float[Tensor, "B K Lk D"]
+    value: Float[Tensor, "B K Lk Dv"]
+    visibility: Visibility
+    scaling: float
+    softcap: float | None = None
+    bias: Float[Tensor, "B H 1 Lk"] | None = None
+    sinks: Float[Tensor, " H"] | None = None
+
+
+def edit_scores(
+    scores: Float[Tensor, "P H Lq Lk"], hidden: Bool[Tensor, "Lq Lk"], edit: AttentionEdit
+) -> Float[Tensor, "P H Lq Lk"]:
+    """Apply an edit to scores, which are overwritten; hidden columns come back with whatever the form gives them."""
+    factors = edit.factors[:, None, None, : scores.shape[-1]].to(scores.device, scores.dtype)
+    match edit.form:
+        case Form.LITERAL:
+            return scores.mul_(factors)
+        case Form.SHIFTED:
+            if edit.row_min is RowMin.VISIBLE:
+                scores.masked_fill_(hidden, torch.inf)
+            return scores.sub_(scores.amin(-1, keepdim=True)).mul_(factors)
+        case Form.LOG:
+            return scores.add_(_removal_bias(factors, factors.log(), factors > 0, hidden))
+        case Form.MASK:
+            return scores.add_(_removal_bias(factors, torch.zeros_like(factors), factors == 1, hidden))
+
+
+def _removal_bias(
+    factors: Float[Tensor, "P 1 1 Lk"],
+    bias: Float[Tensor, "P 1 1 Lk"],
+    kept: Bool[Tensor, "P 1 1 Lk"],
+    hidden: Bool[Tensor, "Lq Lk"],
+) -> Float[Tensor, "P 1 Lq Lk"]:
+    """What to add to scores so that only kept columns remain.
+
+    The minimum is finite, and a row that would keep no visible column is left unedited: with nothing but minima its
+    softmax would spread over hidden columns too and the row would look into the future.
+    """
+    removed = torch.where(kept, bias, torch.finfo(factors.dtype).min / 2)
+    empty = ~(kept & ~hidden).any(-1, keepdim=True)
+    return removed.masked_fill(empty, 0.0)
+
+
+def attention_weights(
+    inputs: AttentionInputs, edit: AttentionEdit | None, rows: slice = slice(None), end: int | None = None
+) -> Float[Tensor, "B H Lq Lk"]:
+    """Post-softmax weights of some rows over the columns before ``end``, computed in float32 at least."""
+    batch, heads, _, width = inputs.query.shape
+    groups = inputs.key.shape[1]
+    query = inputs.query[:, :, rows]
+    length = query.shape[2]
+    # Query heads that share a key head are stacked as more rows, so that keys are never repeated.
+    query = (query * inputs.scaling).reshape(batch, groups, -1, width)
+    key = inputs.key[:, :, :end]
+    scores = (query @ key.transpose(-1, -2)).view(batch, heads, length, key.shape[2])
+    scores = scores if scores.dtype is torch.float64 else scores.float()
+    if inputs.softcap is not None:
+        scores = inputs.softcap * torch.tanh(scores / inputs.softcap)
+    if inputs.bias is not None:
+        scores = scores + inputs.bias[..., :end]
+    hidden = inputs.visibility.hidden[rows, :end]
+    if edit is not None:
+        scores = edit_scores(scores, hidden, edit)
+    scores = scores.masked_fill_(hidden, torch.finfo(scores.dtype).min)
+    if inputs.sinks is None:
+        return scores.softmax(-1)
+    sinks = inputs.sinks.to(scores.dtype).view(1, heads, 1, 1).expand(batch, heads, length, 1)
+    return torch.cat([scores, sinks], dim=-1).softmax(-1)[..., :-1]
+
+
+BLOCK_ELEMENTS = 1 << 20
+"""Scores held at once by ``attend``: 4 MB, so that a block stays in a core's cache while it is edited."""
+
+
+def attend(inputs: AttentionInputs, edit: AttentionEdit | None) -> Float[Tensor, "B H Lq Dv"]:
+    """Exact attention in blocks of rows: never the whole Lq x Lk, and no column that a whole block cannot see.
+
+    A fused kernel with one more column for the row minimum gives the same numbers, but needs a product of its own for
+    that minimum and computes hidden columns: 1.9 times slower on a CPU at 256 positions (``docs/architecture.md``).
+    """
+    batch, heads, length, _ = inputs.query.shape
+    columns = inputs.key.shape[2]
+    block = max(16, BLOCK_ELEMENTS // (batch * heads * columns))
+    sees_all = edit is not None and edit.form is Form.SHIFTED and edit.row_min is RowMin.ALL
+    output = inputs.query.new_empty(batch, heads, length, inputs.value.shape[-1])
+    for first in range(0, length, block):
+        rows = slice(first, min(first + block, length))
+        end = columns if sees_all else max(inputs.visibility.ends[rows])
+        weights = attention_weights(inputs, edit, rows, end).to(inputs.value.dtype)
+        output[:, :, rows] = mix(weights, inputs.value[:, :, :end])
+    return output
+
+
+def mix(weights: Float[Tensor, "B H Lq Lk"], value: Float[Tensor, "B K Lk Dv"]) -> Float[Tensor, "B H Lq Dv"]:
+    """Average values by weights; query heads that share a value head are stacked as more rows."""
+    batch, heads, length, columns = weights.shape
+    mixed = weights.reshape(batch, value.shape[1], -1, columns) @ value
+    return mixed.view(batch, heads, length, value.shape[-1])

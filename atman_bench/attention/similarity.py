@@ -1,0 +1,64 @@
+"""Which positions carry the same concept: neighbours that correlated suppression takes along (paper Eq. 6, Fig. 19)."""
+
+from enum import StrEnum
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class Similarity(StrEnum):
+    """How the similarity of two positions is computed."""
+
+    COSINE = "cosine"
+    """Cosine of the model's input embeddings, clipped to [-1, 1]; neighbours are those at or above kappa (Eq. 6)."""
+    SOFTMAX = "softmax"
+    """Row-softmax of e.e/sqrt(d), divided by the row's maximum; no threshold (Fig. 19)."""
+    EXTERNAL = "external"
+    """Cosine of another model's token embeddings (A.15), aligned by characters; threshold kappa."""
+
+
+def cosine(embeddings: Float[Tensor, "S D"]) -> Float[Tensor, "S S"]:
+    """Cosine similarity, clipped to [-1, 1]; a zero vector (a position without embedding) is similar to nothing."""
+    unit = torch.nn.functional.normalize(embeddings.float(), dim=-1)
+    return (unit @ unit.T).clamp(-1, 1)
+
+
+def softmax(embeddings: Float[Tensor, "S D"]) -> Float[Tensor, "S S"]:
+    """Row-softmax of scaled dot products, each row divided by its maximum (Fig. 19; the scale is our reading)."""
+    e = embeddings.float()
+    weights = (e @ e.T / e.shape[1] ** 0.5).softmax(-1)
+    return weights / weights.amax(-1, keepdim=True)
+
+
+def suppression_factors(
+    units: list[list[int]],
+    length: int,
+    f: float,
+    similarity: Float[Tensor, "S S"] | None = None,
+    kappa: float | None = None,
+    candidates: Bool[Tensor, " S"] | None = None,
+    graded: bool = True,
+) -> Float[Tensor, "U S"]:
+    """Factors of one perturbation per unit: 1 - f at its own positions, and at those of its neighbours (Eq. 6).
+
+    Args:
+        units: Positions of each unit.
+        length: S, the number of positions.
+        f: Suppression factor of the paper.
+        similarity: Similarity of positions; None suppresses the unit alone.
+        kappa: Neighbours are positions at least this similar to one of the unit's; None takes every position.
+        candidates: Positions that may be neighbours; None allows all.
+        graded: A neighbour's factor is 1 - f * similarity (Eq. 6), or 1 - f as well.
+    """
+    factors = torch.ones(len(units), length)
+    for unit, positions in enumerate(units):
+        if similarity is not None and positions:
+            nearest = similarity[positions].amax(0).cpu()
+            is_neighbour = torch.ones(length, dtype=torch.bool) if kappa is None else nearest >= kappa
+            if candidates is not None:
+                is_neighbour = is_neighbour & candidates.cpu()
+            strength = nearest if graded else torch.ones(length)
+            factors[unit] = torch.where(is_neighbour, 1 - f * strength, factors[unit])
+        factors[unit, positions] = 1 - f
+    return factors

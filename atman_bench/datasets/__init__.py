@@ -1,0 +1,8 @@
+"""Datasets: one file each, named as users name them."""
+
+from pathlib import Path
+
+from atman_bench.datasets._base import DatasetSpec
+from atman_bench.registry import Registry
+
+DATASETS: Registry[DatasetSpec] = Registry("dataset", __name__, Path(__file__).parent)

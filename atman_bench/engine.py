@@ -1,0 +1,247 @@
+"""Runs P perturbations of one sample and returns the loss of every target token under each: exact, and cheap.
+
+Suppressing columns from j on leaves all rows before j untouched (the mask is causal), so the plain prefix runs once and
+each perturbation restarts at the first position that it changes. Only the T target rows are projected to the vocabulary,
+and they are reduced to losses inside the batch.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from atman_bench.attention.edit import AttentionEdit
+from atman_bench.attention.host import Editor
+from atman_bench.attention.store import PrefixStore
+from atman_bench.errors import ConfigError
+from atman_bench.models._base import ModelAdapter
+from atman_bench.tensors import Encoded
+
+logger = logging.getLogger(__name__)
+
+
+class EngineMode(StrEnum):
+    """How perturbations are run; both give the same numbers."""
+
+    FAST = "fast"
+    """Prefix reuse, target rows only."""
+    NAIVE = "naive"
+    """The whole sequence and all logits for every perturbation: the yardstick."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What changes cost, never values.
+
+    Attributes:
+        mode: See ``EngineMode``.
+        batch: Perturbations per forward pass at the most; None lets the memory budget decide.
+        memory_bytes: Budget for the store and the activations of one batch; None takes a quarter of what is free.
+    """
+
+    mode: EngineMode = EngineMode.FAST
+    batch: int | None = None
+    memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and self.batch < 1:
+            raise ConfigError(f"batch must be at least 1, received {self.batch}")
+
+
+@dataclass(frozen=True)
+class InputEdit:
+    """P perturbations that replace embeddings of positions by a baseline (occlusion, LIME, KernelSHAP).
+
+    Attributes:
+        kept: False where a position's embedding is replaced.
+        baseline: What replaces it.
+    """
+
+    kept: Bool[Tensor, "P S"]
+    baseline: Float[Tensor, " D"]
+
+    def select(self, perturbations: list[int]) -> "InputEdit":
+        """The same edit for some of the perturbations."""
+        return replace(self, kept=self.kept[perturbations])
+
+
+Perturbations = AttentionEdit | InputEdit
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Perturbations that run together, from one start position on."""
+
+    perturbations: list[int]
+    start: int
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep measured.
+
+    Attributes:
+        losses: Cross-entropy of each target token under each perturbation (natural logarithm), float32 on the CPU.
+        plain: The same without perturbation.
+    """
+
+    losses: Float[Tensor, "P T"]
+    plain: Float[Tensor, " T"]
+
+    @property
+    def deltas(self) -> Float[Tensor, "T P"]:
+        """Suppressed loss - plain loss: the paper's Eq. 5, higher = more important."""
+        return (self.losses - self.plain).T.contiguous()
+
+
+FULL_SPEED_TOKENS = 1024
+"""Positions per forward pass beyond which larger matrix products are no faster on a CPU."""
+
+MOST_ROWS = 32
+"""Perturbations per pass at the most: near the end, where suffixes are short, more rows only recompute each other's."""
+
+
+def first_changed(perturbations: Perturbations) -> list[int]:
+    """The first position that each perturbation changes; S for one that changes nothing. Host integers."""
+    changed = perturbations.factors != 1 if isinstance(perturbations, AttentionEdit) else ~perturbations.kept
+    first = torch.where(changed.any(1), changed.int().argmax(1), changed.shape[1])
+    return first.tolist()
+
+
+def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int]) -> list[Batch]:
+    """Group perturbations into batches of descending start.
+
+    Args:
+        starts: First changed position of each perturbation.
+        end: One past the last row that is read; perturbations from there on change nothing and are not run.
+        rows_at: How many perturbations a batch that starts at a position may hold.
+    """
+    order = sorted((i for i, start in enumerate(starts) if start < end), key=lambda i: -starts[i])
+    batches: list[Batch] = []
+    current: list[int] = []
+    for i in order:
+        if current and len(current) + 1 > rows_at(starts[i]):
+            batches.append(Batch(current, starts[current[-1]]))
+            current = []
+        current.append(i)
+    if current:
+        batches.append(Batch(current, starts[current[-1]]))
+    return batches
+
+
+def sweep(model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, options: EngineOptions) -> Sweep:
+    """Losses of all T target tokens under all P perturbations.
+
+    Args:
+        model: The adapter.
+        encoded: One sample.
+        perturbations: What is changed; P may be 0.
+        options: Batching and mode.
+
+    Raises:
+        torch.OutOfMemoryError: Not even one perturbation fits.
+    """
+    run = _sweep_fast if options.mode is EngineMode.FAST else _sweep_naive
+    with torch.inference_mode():
+        return run(model, encoded, perturbations, options)
+
+
+def _sweep_fast(model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, options: EngineOptions) -> Sweep:
+    length, rows = encoded.length, encoded.target_rows.tolist()
+    store = PrefixStore(model.host.n_layers, length)
+    plain = _run(model, encoded, None, 0, 1, rows, store)[0]
+    losses = plain.repeat(len(first := first_changed(perturbations)), 1)
+
+    budget = options.memory_bytes or free_bytes(model.device) // 4
+    most = min(options.batch or MOST_ROWS, max(1, budget // 2 // max(1, store.row_bytes)))
+
+    def rows_at(start: int) -> int:
+        suffix = length - start
+        by_memory = budget // 2 // (suffix * model.activation_bytes + len(rows) * model.logit_bytes)
+        return max(1, min(most, by_memory, options.batch or -(-FULL_SPEED_TOKENS // suffix)))
+
+    batches = plan(first, max(rows) + 1, rows_at)
+    store.expand(max((len(b.perturbations) for b in batches), default=1))
+    while batches:
+        batch = batches.pop(0)
+        read = [i for i, row in enumerate(rows) if row >= batch.start]
+        try:
+            edit = perturbations.select(batch.perturbations)
+            found = _run(
+                model, encoded, edit, batch.start, len(batch.perturbations), [rows[i] - batch.start for i in read], store
+            )
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or len(batch.perturbations) == 1:
+                raise
+            batches[:0] = _halve(batch, first)
+            logger.warning("out of memory with %d perturbations at once: halving the batch", len(batch.perturbations))
+            continue
+        index = torch.tensor(batch.perturbations)
+        losses[index[:, None], torch.tensor(read)] = found
+    return Sweep(losses, plain)
+
+
+def _sweep_naive(model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, options: EngineOptions) -> Sweep:
+    length, rows = encoded.length, encoded.target_rows.tolist()
+    plain = _run(model, encoded, None, 0, 1, rows, None)[0]
+    count = len(first_changed(perturbations))
+    size = options.batch or max(1, FULL_SPEED_TOKENS // length)
+    losses = [
+        _run(model, encoded, perturbations.select(chunk), 0, len(chunk), rows, None)
+        for first in range(0, count, size)
+        if (chunk := list(range(first, min(first + size, count))))
+    ]
+    return Sweep(torch.cat([plain.new_empty(0, len(rows)), *losses]), plain)
+
+
+def _run(
+    model: ModelAdapter,
+    encoded: Encoded,
+    edit: Perturbations | None,
+    start: int,
+    batch: int,
+    rows: list[int],
+    store: PrefixStore | None,
+) -> Float[Tensor, "B R"]:
+    """One forward pass over positions start.. for a batch of perturbations; losses of the targets read at ``rows``."""
+    if store is not None:
+        store.restart(start, batch)
+    attention_edit = edit if isinstance(edit, AttentionEdit) else None
+    if attention_edit is not None:
+        attention_edit = replace(attention_edit, factors=attention_edit.factors.to(model.device))
+    inputs: dict[str, Tensor] = {"input_ids": encoded.inputs["input_ids"][:, start:].expand(batch, -1)}
+    if isinstance(edit, InputEdit):
+        embeddings = model.embed(inputs.pop("input_ids"))
+        kept = edit.kept[:, start:, None].to(embeddings.device)
+        inputs["inputs_embeds"] = torch.where(kept, embeddings, edit.baseline.to(embeddings))
+    with model.host.applied(Editor(attention_edit)):
+        # Without a store this is the yardstick, which keeps the logits of all positions as the released code does.
+        logits = model.logits(inputs, rows if store is not None else None, store)
+    logits = logits if store is not None else logits[:, rows]
+    targets = encoded.target_ids[len(encoded.target_ids) - len(rows) :].to(logits.device).expand(batch, -1)
+    return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view(
+        batch, -1
+    ).cpu()
+
+
+def _halve(batch: Batch, starts: Sequence[int]) -> list[Batch]:
+    middle = len(batch.perturbations) // 2
+    halves = batch.perturbations[:middle], batch.perturbations[middle:]
+    return [Batch(half, min(starts[i] for i in half)) for half in halves]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out: CUDA has a class for it, the CPU allocator only a message."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,38 @@
+"""Errors that users meet. Each message says what was wrong, what was expected, what was received and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class AtmanBenchError(Exception):
+    """Base of every error that bad input or an unsuitable model can cause; the CLI prints it in one line, exit code 2."""
+
+
+class UnknownNameError(AtmanBenchError):
+    """A method, dataset, model, metric or option that does not exist."""
+
+    def __init__(self, kind: str, name: str, valid: Iterable[str]):
+        names = sorted(valid)
+        near = get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}valid: {', '.join(names) or 'none'}")
+
+
+class ConfigError(AtmanBenchError):
+    """An option has the wrong type or an impossible value."""
+
+
+class DataError(AtmanBenchError):
+    """A data file is missing, malformed or of the wrong format."""
+
+
+class SampleError(AtmanBenchError):
+    """One sample cannot be used (too long, span not aligned, empty target); it is counted and the run goes on."""
+
+
+class ModelError(AtmanBenchError):
+    """A model cannot be loaded, or AtMan's attention edits cannot be installed in it."""
+
+
+class StoreError(AtmanBenchError):
+    """A results folder cannot be read or written."""

@@ -1,0 +1,45 @@
+"""What a method file defines."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from atman_bench.models._base import ModelAdapter
+from atman_bench.tensors import Attribution, Encoded
+
+
+def changed_options(config: Any) -> str:
+    """Name a variant by the options that differ from their defaults (``n_steps=20``), or ``default``."""
+    changed = [
+        f"{f.name}={getattr(config, f.name)}"
+        for f in fields(config)
+        if f.metadata.get("identity", True) and getattr(config, f.name) != f.default
+    ]
+    return ",".join(changed) or "default"
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """An explanation method.
+
+    Attributes:
+        summary: One line for ``atman-bench list methods``.
+        version: Raised whenever the method's numbers change; part of the fingerprint of stored maps.
+        config: Frozen dataclass of the method's options; its field documentation is shown by ``list``.
+        explain: ``(adapter, encoded, config, seed) -> Attribution``; the seed is used by stochastic methods only.
+        variants: Named option sets; ``METHOD:VARIANT`` selects one (``atman:literal``).
+        label: ``config -> name of the variant`` in rows and tables, derived from the options so that it is never wrong.
+        stochastic: Whether the seed changes the result.
+        needs_image: Whether the method is only defined for images.
+        forwards: ``(U, T, config) -> number of full-length forward passes that it costs``, an upper bound for ``--dry-run``.
+    """
+
+    summary: str
+    version: int
+    config: type[Any]
+    explain: Callable[[ModelAdapter, Encoded, Any, int], Attribution]
+    forwards: Callable[[int, int, Any], float]
+    label: Callable[[Any], str] = lambda config: changed_options(config)
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stochastic: bool = False
+    needs_image: bool = False

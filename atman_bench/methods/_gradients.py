@@ -1,0 +1,77 @@
+"""What the gradient methods share: frozen parameters, captum's forward function, reductions over the hidden size."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from atman_bench.models._base import ModelAdapter
+from atman_bench.tensors import Attribution, Encoded
+
+
+class Reduction(StrEnum):
+    """How an attribution of embeddings becomes one number per position."""
+
+    ABSOLUTE = "absolute"
+    """Sum of absolute values over the hidden size, as the released text helper has it."""
+    SIGNED = "signed"
+    """Sum over the hidden size: keeps completeness."""
+    L2 = "l2"
+    """Euclidean norm over the hidden size."""
+
+    def __call__(self, attribution: Float[Tensor, "S D"]) -> Float[Tensor, " S"]:
+        """Reduce the hidden size."""
+        match self:
+            case Reduction.ABSOLUTE:
+                return attribution.abs().sum(-1)
+            case Reduction.SIGNED:
+                return attribution.sum(-1)
+            case Reduction.L2:
+                return attribution.norm(dim=-1)
+
+
+@contextmanager
+def parameters_require_grad(model: nn.Module, required: bool) -> Iterator[None]:
+    """Switch gradients of all parameters, and put back what was; gradients left by this block are dropped."""
+    before = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    try:
+        for parameter, _, _ in before:
+            if parameter.is_floating_point():
+                parameter.requires_grad_(required)
+        yield
+    finally:
+        for parameter, requires_grad, grad in before:
+            parameter.requires_grad_(requires_grad)
+            parameter.grad = grad
+
+
+def attribute_embeddings(
+    model: ModelAdapter,
+    encoded: Encoded,
+    reduction: Reduction,
+    attribute: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
+) -> Attribution:
+    """Attribute each target token's logit to the input embeddings, and pool positions into units.
+
+    Args:
+        model: The adapter.
+        encoded: One sample.
+        reduction: Over the hidden size.
+        attribute: ``(embeddings (B, S', D) -> logits (B,), embeddings (1, S', D)) -> attribution (1, S', D)``; S' ends at
+            the row that the target token is read from, since later positions cannot influence it.
+    """
+    per_position = torch.zeros(len(encoded.target_ids), encoded.length)
+    with parameters_require_grad(model.model, False):
+        embeddings = model.embed(encoded.inputs["input_ids"]).detach()
+        pairs = zip(encoded.target_rows.tolist(), encoded.target_ids.tolist(), strict=True)
+        for index, (row, target) in enumerate(pairs):
+
+            def logit(inputs: Tensor, row: int = row, target: int = target) -> Tensor:
+                return model.logits({"inputs_embeds": inputs}, [row], None)[:, 0, target].float()
+
+            attribution = attribute(logit, embeddings[:, : row + 1].clone().requires_grad_())[0]
+            per_position[index, : row + 1] = reduction(attribution.detach().float()).cpu()
+    return Attribution.mean_of(encoded.pool(per_position))

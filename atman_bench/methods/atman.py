@@ -1,0 +1,139 @@
+"""AtMan: suppress attention to one unit at a time and read how the target's loss changes (paper Eq. 4-7)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from atman_bench.attention import similarity
+from atman_bench.attention.edit import AttentionEdit, Form, RowMin
+from atman_bench.attention.similarity import Similarity, suppression_factors
+from atman_bench.engine import sweep
+from atman_bench.errors import ConfigError
+from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._perturbation import EngineConfig
+from atman_bench.models._base import ModelAdapter
+from atman_bench.models._embedder import embed_text
+from atman_bench.tensors import Attribution, Encoded
+
+
+class Neighbours(StrEnum):
+    """Which positions correlated suppression may take along."""
+
+    ALL = "all"
+    """Every position of the input, question and target tokens included, as the released code has it."""
+    UNITS = "units"
+    """Explained units only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtManConfig(EngineConfig):
+    """Options of AtMan.
+
+    Attributes:
+        f: Suppression factor of the paper: scores are edited with 1 - f. Negative values amplify.
+        kappa: Similarity from which on neighbours are suppressed too (Eq. 6); None suppresses single units.
+        form: How scores are edited: shifted, literal (Eq. 4), log (Eq. 7) or mask.
+        row_min: Columns that the shifted form takes a row's minimum over: visible, or all as the released code.
+        layers: Layers that are edited (0 = first); None edits all.
+        similarity: cosine (of the input embeddings), softmax (Fig. 19) or external (A.15).
+        embedder: Folder or hub id of the model that ``similarity=external`` embeds tokens with.
+        neighbours: Where neighbours are looked for: all positions, or explained units.
+        graded: Neighbours get 1 - f * similarity (Eq. 6); false gives them 1 - f.
+    """
+
+    f: float = 0.9
+    kappa: float | None = None
+    form: Form = Form.SHIFTED
+    row_min: RowMin = RowMin.VISIBLE
+    layers: tuple[int, ...] | None = None
+    similarity: Similarity = Similarity.COSINE
+    embedder: str | None = None
+    neighbours: Neighbours = Neighbours.ALL
+    graded: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kappa is not None and not -1 <= self.kappa <= 1:
+            raise ConfigError(f"kappa is a cosine similarity: expected -1 to 1 or null, received {self.kappa}")
+        if self.form is Form.LOG and self.f > 1:
+            raise ConfigError(f"form 'log' adds log(1 - f): expected f <= 1, received {self.f}")
+        if (self.embedder is None) == (self.similarity is Similarity.EXTERNAL):
+            raise ConfigError(
+                "similarity 'external' and an embedder belong together: "
+                f"received similarity={self.similarity}, embedder={self.embedder}"
+            )
+        if self.similarity is Similarity.SOFTMAX and self.kappa is not None:
+            raise ConfigError("similarity 'softmax' has no threshold (Fig. 19): leave kappa out")
+        if self.similarity is Similarity.EXTERNAL and self.kappa is None:
+            raise ConfigError("similarity 'external' needs a threshold: set kappa (0.7 in the paper)")
+
+
+def label(config: AtManConfig) -> str:
+    """Name of a variant: its form always, then what differs from single-unit suppression of all layers at f = 0.9."""
+    parts = [config.form.value]
+    if config.form is Form.SHIFTED and config.row_min is not RowMin.VISIBLE:
+        parts.append(f"min-{config.row_min}")
+    if config.similarity is not Similarity.COSINE:
+        parts.append(config.similarity.value)
+    if config.kappa is not None:
+        parts.append(f"kappa{config.kappa:g}")
+    if config.neighbours is not Neighbours.ALL:
+        parts.append(f"in-{config.neighbours}")
+    if not config.graded:
+        parts.append("flat")
+    if config.f != 0.9:
+        parts.append(f"f{config.f:g}")
+    if config.layers is not None:
+        parts.append("layers" + ".".join(map(str, config.layers)))
+    return "-".join(parts)
+
+
+def explain(model: ModelAdapter, encoded: Encoded, config: AtManConfig, seed: int) -> Attribution:
+    """One perturbation per unit; relevance = suppressed loss - plain loss (Eq. 5)."""
+    layers = None if config.layers is None else frozenset(config.layers)
+    outside = [] if layers is None else sorted(n for n in layers if not 0 <= n < model.host.n_layers)
+    if outside:
+        raise ConfigError(f"layer {outside[0]} does not exist: expected 0 to {model.host.n_layers - 1}")
+    factors = suppression_factors(
+        encoded.positions_of_units(),
+        encoded.length,
+        config.f,
+        _similarities(model, encoded, config),
+        config.kappa,
+        encoded.unit_of_position >= 0 if config.neighbours is Neighbours.UNITS else None,
+        config.graded,
+    )
+    edit = AttentionEdit(factors, config.form, config.row_min, layers)
+    return Attribution.mean_of(sweep(model, encoded, edit, config.engine_options()).deltas)
+
+
+@torch.inference_mode()
+def _similarities(model: ModelAdapter, encoded: Encoded, config: AtManConfig) -> Tensor | None:
+    match config.similarity:
+        case Similarity.COSINE:
+            if config.kappa is None:
+                return None
+            return similarity.cosine(model.embed(encoded.inputs["input_ids"])[0]).cpu()
+        case Similarity.SOFTMAX:
+            return similarity.softmax(model.embed(encoded.inputs["input_ids"])[0]).cpu()
+        case Similarity.EXTERNAL:
+            if encoded.text is None or encoded.offsets is None or config.embedder is None:
+                raise ConfigError("similarity 'external' aligns tokens by characters: give a text prompt, not token ids")
+            return similarity.cosine(embed_text(config.embedder, encoded.text, encoded.offsets, encoded.length))
+
+
+_FORMS = {form.value: {"form": form.value} for form in Form}
+SPEC = MethodSpec(
+    summary="AtMan: suppressed attention scores, one unit (and its neighbours) at a time",
+    version=1,
+    config=AtManConfig,
+    explain=explain,
+    forwards=lambda n_units, n_targets, config: 1 + n_units,
+    label=label,
+    variants={
+        **_FORMS,
+        **{f"{name}-kappa0.7": {**options, "kappa": 0.7} for name, options in _FORMS.items()},
+        "paper": {"form": "shifted", "row_min": "all", "kappa": 0.7},
+    },
+)

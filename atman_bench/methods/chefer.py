@@ -1,0 +1,77 @@
+"""Chefer et al.'s relevance propagation, rolled through a decoder's self-attention (as the paper runs it)."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from atman_bench.attention.host import Recorder
+from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._gradients import parameters_require_grad
+from atman_bench.methods._perturbation import COSTS_ONLY
+from atman_bench.models._base import ModelAdapter
+from atman_bench.tensors import Attribution, Encoded
+
+
+class Backward(StrEnum):
+    """How much the backward pass computes; the relevance is the same."""
+
+    MINIMAL = "minimal"
+    """Gradients of the attention maps only, with parameters frozen and the first map a leaf (Fig. 7)."""
+    FULL = "full"
+    """Gradients of all parameters too, as the authors ran it (Fig. 5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheferConfig:
+    """Options of Chefer's method.
+
+    Attributes:
+        backward: minimal (gradients of attention maps only) or full (of all weights too): same numbers, other costs.
+    """
+
+    backward: Backward = field(default=Backward.MINIMAL, metadata=COSTS_ONLY)
+
+
+def explain(model: ModelAdapter, encoded: Encoded, config: CheferConfig, seed: int) -> Attribution:
+    """R = I; R += mean_heads(max(0, grad * attention)) R over the layers, read at the target token's row."""
+    full = config.backward is Backward.FULL
+    rows, targets = encoded.target_rows.tolist(), encoded.target_ids.tolist()
+    per_position = torch.zeros(len(rows), encoded.length)
+    with parameters_require_grad(model.model, full):
+        recorder = Recorder(first_is_leaf=not full)
+        with model.host.applied(recorder):
+            logits = model.logits(dict(encoded.inputs), rows, None)[0].float()
+        for index, (row, target) in enumerate(zip(rows, targets, strict=True)):
+            last = index == len(rows) - 1
+            gradients = _gradients(logits[index, target], recorder.weights, full, retain=not last)
+            per_position[index] = _propagate(recorder.weights, gradients)[row]
+    return Attribution.mean_of(encoded.pool(per_position))
+
+
+def _gradients(logit: Tensor, weights: list[Tensor], full: bool, retain: bool) -> list[Tensor]:
+    if not full:
+        return list(torch.autograd.grad(logit, weights, retain_graph=retain))
+    for weight in weights:
+        weight.retain_grad()
+        weight.grad = None
+    logit.backward(retain_graph=retain)
+    return [weight.grad for weight in weights]  # type: ignore[misc]  # backward has just filled them
+
+
+def _propagate(weights: list[Tensor], gradients: list[Tensor]) -> Tensor:
+    relevance = torch.eye(weights[0].shape[-1])
+    for weight, gradient in zip(weights, gradients, strict=True):
+        product = (gradient * weight).detach()[0].float().clamp(min=0).mean(0).cpu()
+        relevance = relevance + product @ relevance
+    return relevance
+
+
+SPEC = MethodSpec(
+    summary="Chefer et al.: positive part of gradient x attention, rolled through the layers",
+    version=1,
+    config=CheferConfig,
+    explain=explain,
+    forwards=lambda n_units, n_targets, config: 1 + 2 * n_targets,
+)

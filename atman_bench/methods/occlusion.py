@@ -1,0 +1,36 @@
+"""Occlusion: replace one unit's embedding at a time and read how the target's loss changes."""
+
+from dataclasses import dataclass
+
+import torch
+
+from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._perturbation import Baseline, EngineConfig, occlude
+from atman_bench.models._base import ModelAdapter
+from atman_bench.tensors import Attribution, Encoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class OcclusionConfig(EngineConfig):
+    """Options of occlusion.
+
+    Attributes:
+        baseline: What replaces the embedding of an occluded token: zero, or the mean embedding.
+    """
+
+    baseline: Baseline = Baseline.ZERO
+
+
+def explain(model: ModelAdapter, encoded: Encoded, config: OcclusionConfig, seed: int) -> Attribution:
+    """One perturbation per unit; relevance = occluded loss - plain loss."""
+    present = ~torch.eye(len(encoded.units), dtype=torch.bool)
+    return Attribution.mean_of(occlude(model, encoded, present, config.baseline, config.engine_options()).deltas)
+
+
+SPEC = MethodSpec(
+    summary="Occlusion: one unit's embedding replaced at a time",
+    version=1,
+    config=OcclusionConfig,
+    explain=explain,
+    forwards=lambda n_units, n_targets, config: 1 + n_units,
+)

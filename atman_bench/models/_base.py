@@ -1,0 +1,146 @@
+"""What a model file defines, and what methods see of a model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from atman_bench.attention.host import AttentionHost
+from atman_bench.attention.store import PrefixStore
+from atman_bench.records import Sample
+from atman_bench.tensors import Encoded
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """What a model's probe found.
+
+    Attributes:
+        path: How edits get into the model: ``routed`` or ``patched``.
+        layers: Softmax-attention layers, all of which are edited.
+        details: What was checked, with the largest deviations.
+    """
+
+    path: str
+    layers: int
+    details: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The unperturbed model on one sample.
+
+    Attributes:
+        logprobs: Log-probability of each of the T target tokens (natural logarithm).
+        answered: Whether each of them is the most likely one, that is whether greedy decoding gives the target.
+    """
+
+    logprobs: tuple[float, ...]
+    answered: bool
+
+
+class ModelAdapter(Protocol):
+    """A model as methods, the engine and the runner see it. ``CausalLM`` documents each member."""
+
+    name: str
+    model: PreTrainedModel
+    host: AttentionHost
+    content_hash: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+
+    @property
+    def dtype_name(self) -> str:
+        """Name of the weights' type."""
+
+    @property
+    def max_positions(self) -> int | None:
+        """The context window, if the model declares one."""
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes that one position occupies at a time in a forward pass."""
+
+    @property
+    def logit_bytes(self) -> int:
+        """Bytes of one row of logits."""
+
+    def embed(self, input_ids: Int[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
+        """Input embeddings, without positions."""
+
+    def logits(
+        self, inputs: dict[str, Tensor], rows: list[int] | None, store: PrefixStore | None
+    ) -> Float[Tensor, "B R V"]:
+        """Logits of some rows, or of all."""
+
+    def plain(self, encoded: Encoded) -> Plain:
+        """Target log-probabilities of the unperturbed model."""
+
+    def probe(self) -> ProbeReport:
+        """Check that edits work in this model; raises ModelError."""
+
+    def complete(self, prompt: str, max_new_tokens: int) -> str:
+        """The model's greedy completion."""
+
+    def encode(self, sample: Sample) -> Encoded:
+        """Tokenise a sample; raises SampleError."""
+
+    def encode_ids(
+        self,
+        prompt_ids: Sequence[int],
+        target_ids: Sequence[int],
+        units: Sequence[Sequence[int]] | None = None,
+        uid: str = "ids",
+    ) -> Encoded:
+        """Encode token ids."""
+
+    def encode_text(self, prompt: str, target: str, units: Sequence[Sequence[int]] | None = None) -> Encoded:
+        """Encode a prompt and a target."""
+
+    def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """What tokens read."""
+
+    def predict_bytes(self, encoded: Encoded) -> int:
+        """Estimated peak memory of one plain forward pass."""
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load a model.
+
+    Attributes:
+        device: A torch device, or None for CUDA where there is one and the CPU otherwise.
+        dtype: Name of a torch dtype (``float32``, ``float16``, ``bfloat16``).
+        device_map: Passed to transformers ("auto"); a dispatched model is never moved afterwards.
+        revision: Hub revision.
+        trust_remote_code: Run code that comes with the checkpoint.
+        trust_checkpoint: Read pickled weights.
+    """
+
+    device: str | None = None
+    dtype: str = "float32"
+    device_map: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    trust_checkpoint: bool = False
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model family.
+
+    Attributes:
+        summary: One line for ``atman-bench list models``.
+        argument: What comes after the colon (``ID_OR_FOLDER``), or an empty string where nothing does.
+        load: ``(argument, options) -> adapter``; raises ModelError.
+    """
+
+    summary: str
+    argument: str
+    load: Callable[[str, LoadOptions], ModelAdapter]

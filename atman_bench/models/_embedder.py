@@ -1,0 +1,49 @@
+"""Token embeddings of an encoder such as MiniLM, aligned with another model's tokens by characters (paper A.15)."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from atman_bench.errors import ModelError
+
+
+@lru_cache(maxsize=1)
+def _load(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    try:
+        return AutoModel.from_pretrained(source, use_safetensors=True).eval(), AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"cannot load embedder {source!r}: {str(error).splitlines()[0]}") from error
+
+
+@torch.inference_mode()
+def embed_text(source: str, text: str, offsets: Sequence[tuple[int, int]], length: int) -> Float[Tensor, "S D"]:
+    """Contextual embeddings of a text at the positions of another tokenisation.
+
+    Args:
+        source: Folder or hub id of the encoder.
+        text: The prompt.
+        offsets: Half-open character range of each prompt token of the explained model.
+        length: S; positions without characters (the target's) get a zero vector, which is similar to nothing.
+
+    Returns:
+        For each position the mean of the encoder's last hidden states over the tokens that share characters with it.
+
+    Raises:
+        ModelError: The encoder cannot be loaded, or the text exceeds its window.
+    """
+    model, tokenizer = _load(source)
+    encoding = tokenizer(text, return_offsets_mapping=True, return_tensors="pt")
+    spans = encoding.pop("offset_mapping")[0]
+    window = getattr(model.config, "max_position_embeddings", None)
+    if window is not None and len(spans) > window:
+        raise ModelError(f"embedder {source!r} reads {window} tokens, the prompt has {len(spans)}; shorten the prompt")
+    hidden = model(**encoding).last_hidden_state[0]
+    ours = torch.zeros(length, 2, dtype=torch.long)
+    ours[: len(offsets)] = torch.tensor(offsets, dtype=torch.long).view(-1, 2)
+    shared = torch.minimum(ours[:, None, 1], spans[None, :, 1]) > torch.maximum(ours[:, None, 0], spans[None, :, 0])
+    weights = shared.to(hidden.dtype)
+    return weights @ hidden / weights.sum(1, keepdim=True).clamp(min=1)

@@ -1,0 +1,104 @@
+"""Records that carry tensors: what an adapter hands to a method, and what a method gives back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from atman_bench.records import Cost, TextUnits
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sample as a model reads it.
+
+    Attributes:
+        uid: The sample's.
+        inputs: Model inputs with a leading axis of 1; ``input_ids`` is prompt + target[:-1].
+        target_ids: The T target tokens.
+        target_rows: Which row's loss is read for each of them: row P - 1 + i of the logits predicts target token i.
+        unit_of_position: The unit that each position belongs to, -1 for positions that are not explained.
+        units: What the U units are.
+        text: The prompt, or None for one that was given as token ids.
+        offsets: Half-open character range of each prompt token in ``text``.
+    """
+
+    uid: str
+    inputs: Mapping[str, Int[Tensor, "1 S"]]
+    target_ids: Int[Tensor, " T"]
+    target_rows: Int[Tensor, " T"]
+    unit_of_position: Int[Tensor, " S"]
+    units: TextUnits
+    text: str | None = None
+    offsets: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def length(self) -> int:
+        """S, the number of input positions."""
+        return self.unit_of_position.shape[0]
+
+    def positions_of_units(self) -> list[list[int]]:
+        """Positions of each of the U units, ascending; host integers, so that planning needs no device."""
+        groups: list[list[int]] = [[] for _ in range(len(self.units))]
+        for position, unit in enumerate(self.unit_of_position.tolist()):
+            if unit >= 0:
+                groups[unit].append(position)
+        return groups
+
+    def pool(self, per_position: Float[Tensor, "T S"]) -> Float[Tensor, "T U"]:
+        """Sum scores of positions into their units.
+
+        A position after the row that a target token is read from cannot have influenced it: callers give 0 there.
+        """
+        units = self.unit_of_position.to(per_position.device)
+        kept = units >= 0
+        pooled = per_position.new_zeros(per_position.shape[0], len(self.units))
+        return pooled.index_add_(1, units[kept], per_position[:, kept])
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What a method computes: relevance of U units, higher = more important.
+
+    Attributes:
+        scores: Mean over the target tokens, as the paper averages (A.7).
+        per_target: Relevance for each target token, or None where the method only explains their mean.
+    """
+
+    scores: Float[Tensor, " U"]
+    per_target: Float[Tensor, "T U"] | None = None
+
+    @classmethod
+    def mean_of(cls, per_target: Float[Tensor, "T U"]) -> "Attribution":
+        """Average over target tokens; both results are float32 on the CPU."""
+        per_target = per_target.detach().to("cpu", torch.float32)
+        return cls(per_target.mean(0), per_target)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An attribution with what it belongs to.
+
+    Attributes:
+        uid: The sample's.
+        method: Name of the method.
+        scores: (U,) float32 on the CPU, higher = more important.
+        per_target: (T, U), or None where the method explains the mean over target tokens only.
+        units: What the U units are.
+        target_texts: What each of the T target tokens reads.
+        target_logprobs: Log-probability of each target token under the plain model (natural logarithm).
+        answered: Whether greedy decoding gives the target.
+        cost: Time, forward tokens and memory of the explanation.
+    """
+
+    uid: str
+    method: str
+    scores: Float[Tensor, " U"]
+    per_target: Float[Tensor, "T U"] | None
+    units: TextUnits
+    target_texts: tuple[str, ...]
+    target_logprobs: tuple[float, ...]
+    answered: bool
+    cost: Cost
