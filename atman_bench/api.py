@@ -69,8 +69,8 @@ def explain(
             engine="fast"`` and more.
 
     Returns:
-        ``scores (U,)`` and ``per_target (T, U)``, higher = more important; for AtMan the suppressed loss minus the plain
-        loss (paper Eq. 5).
+        ``scores (U,)`` and ``per_target (T, U)``, higher = more important; for AtMan the suppressed loss minus the
+        plain loss (paper Eq. 5).
 
     Raises:
         UnknownNameError: No such method or option.

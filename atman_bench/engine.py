@@ -1,8 +1,8 @@
 """Runs P perturbations of one sample and returns the loss of every target token under each: exact, and cheap.
 
-Suppressing columns from j on leaves all rows before j untouched (the mask is causal), so the plain prefix runs once and
-each perturbation restarts at the first position that it changes. Only the T target rows are projected to the vocabulary,
-and they are reduced to losses inside the batch.
+Suppressing columns from j on leaves all rows before j untouched (the mask is causal), so the plain prefix runs once
+and each perturbation restarts at the first position that it changes. Only the T target rows are projected to the
+vocabulary, and they are reduced to losses inside the batch.
 """
 
 import logging
@@ -173,7 +173,13 @@ def _sweep_fast(model: ModelAdapter, encoded: Encoded, perturbations: Perturbati
         try:
             edit = perturbations.select(batch.perturbations)
             found = _run(
-                model, encoded, edit, batch.start, len(batch.perturbations), [rows[i] - batch.start for i in read], store
+                model,
+                encoded,
+                edit,
+                batch.start,
+                len(batch.perturbations),
+                [rows[i] - batch.start for i in read],
+                store,
             )
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or len(batch.perturbations) == 1:
@@ -224,9 +230,11 @@ def _run(
         logits = model.logits(inputs, rows if store is not None else None, store)
     logits = logits if store is not None else logits[:, rows]
     targets = encoded.target_ids[len(encoded.target_ids) - len(rows) :].to(logits.device).expand(batch, -1)
-    return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view(
-        batch, -1
-    ).cpu()
+    return (
+        torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+        .view(batch, -1)
+        .cpu()
+    )
 
 
 def _halve(batch: Batch, starts: Sequence[int]) -> list[Batch]:
@@ -236,8 +244,10 @@ def _halve(batch: Batch, starts: Sequence[int]) -> list[Batch]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out: CUDA has a class for it, the CPU allocator only a message."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
+    """Whether an error means that memory ran out: CUDA has a class for it, CPU allocators only messages."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        message in str(error) for message in ("not enough memory", "can't allocate memory")
+    )
 
 
 def free_bytes(device: torch.device) -> int:

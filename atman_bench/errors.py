@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class AtmanBenchError(Exception):
-    """Base of every error that bad input or an unsuitable model can cause; the CLI prints it in one line, exit code 2."""
+    """Base of every error that bad input can cause; the CLI prints it in one line and exits with code 2."""
 
 
 class UnknownNameError(AtmanBenchError):

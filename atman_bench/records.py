@@ -43,7 +43,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A sample that a dataset or an adapter could not use, and why; counted in every table, never dropped in silence."""
+    """A sample that a dataset or an adapter could not use, and why: counted in every table, never just dropped."""
 
     uid: str
     reason: str
@@ -103,6 +103,7 @@ class Row:
         target_logprob: Sum of the target tokens' log-probabilities (natural logarithm).
         answered: Whether greedy decoding gives the target.
         group: What bootstrap intervals resample.
+        n_questions: How many questions the sample's paragraph has, where the dataset says (Fig. 8b).
         error: Why the status is not ok.
     """
 
@@ -117,6 +118,7 @@ class Row:
     value: float | None
     status: Status
     group: str = ""
+    n_questions: int | None = None
     n_units: int = 0
     n_positive: int = 0
     target_logprob: float | None = None

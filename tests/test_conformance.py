@@ -94,10 +94,14 @@ def test_rollout_matches_the_release(model):
     golden = np.load(GOLDEN / "rollout.npz")
     for prompt in PROMPTS:
         encoded = model.encode_ids(prompt["prompt_ids"], prompt["target_ids"])
-        np.testing.assert_allclose(roll(mean_attention(model, encoded)), golden[f"p{prompt['id']}_rollout"][-1], atol=ATOL)
+        np.testing.assert_allclose(
+            roll(mean_attention(model, encoded)), golden[f"p{prompt['id']}_rollout"][-1], atol=ATOL
+        )
 
 
-@pytest.mark.parametrize(("method", "key", "atol"), [("input_x_gradient", "ixg", ATOL), ("integrated_gradients", "ig", ATOL_IG)])
+@pytest.mark.parametrize(
+    ("method", "key", "atol"), [("input_x_gradient", "ixg", ATOL), ("integrated_gradients", "ig", ATOL_IG)]
+)
 @pytest.mark.parametrize(("reduction", "suffix"), [("absolute", ""), ("signed", "_signed")])
 def test_captum_methods_match_the_release(model, method, key, atol, reduction, suffix):
     golden = np.load(GOLDEN / "captum_modern.npz")

@@ -21,7 +21,7 @@ class Form(StrEnum):
     SHIFTED = "shifted"
     """c (s_ij - m_i), m_i the row's minimum: what the authors ran on decoders. Never raises a suppressed score."""
     LITERAL = "literal"
-    """c s_ij: Eq. 4 as printed, and what they ran on BLIP. Raises the token's attention wherever its score is negative."""
+    """c s_ij: Eq. 4 as printed, and what they ran on BLIP. Raises a token's attention where its score is negative."""
     LOG = "log"
     """s_ij + log c: Eq. 7. c = 0 masks."""
     MASK = "mask"
@@ -91,7 +91,7 @@ class Visibility:
 
 @dataclass(frozen=True)
 class AttentionInputs:
-    """One attention call. B samples, H query heads, K key-value heads (grouped queries), Lq rows, Lk columns, head size D.
+    """One attention call: B samples, H query heads, K key-value heads, Lq rows, Lk columns, head sizes D and Dv.
 
     Attributes:
         query: After rotary embedding, before scaling.
@@ -101,7 +101,7 @@ class AttentionInputs:
         scaling: Multiplies q.k.
         softcap: Scores become softcap * tanh(score / softcap) (Gemma 2).
         bias: Added to the scaled scores (ALiBi).
-        sinks: One extra logit per head that takes part in the softmax only (GPT-OSS); never edited, never in a row minimum.
+        sinks: One extra logit per head that takes part in the softmax only (GPT-OSS); never edited, never in a minimum.
     """
 
     query: Float[Tensor, "B H Lq D"]

@@ -1,9 +1,9 @@
 """How an edit, or a recorder of attention weights, gets into a model and out again.
 
-Two kinds of models are hosted. *Routed* ones call transformers' ``AttentionInterface``; ours is registered there together
-with a mask function (an attention without one silently loses the causal mask). *Patched* ones compute attention
-themselves (GPT-J, BLOOM, ...): ``patched.py`` binds a replacement to their attention modules. Modelling files are never
-forked, and classes never patched.
+Two kinds of models are hosted. *Routed* ones call transformers' ``AttentionInterface``; ours is registered there,
+together with a mask function (an attention without one silently loses the causal mask). *Patched* ones compute
+attention themselves (GPT-J, BLOOM, ...): ``patched.py`` binds a replacement to their attention modules. Modelling files
+are never forked, and classes never patched.
 """
 
 from collections.abc import Iterator
@@ -163,7 +163,7 @@ def _routed_attention(
 
 
 def _boolean_mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    """transformers' boolean mask (True = visible), always materialised and never per sample: there is no padding."""
+    """Transformers' boolean mask (True = visible), always materialised and never per sample: there is no padding."""
     arguments = dict(kwargs, batch_size=1, allow_is_causal_skip=False, allow_is_bidirectional_skip=False)
     return sdpa_mask(*args, **arguments)
 
@@ -186,7 +186,9 @@ class AttentionHost:
         self.model = model
         self._patch = PATCHES.get(model.config.get_text_config().model_type)
         # Shared between modules, so by identity; ours is set on all of them, restored one by one.
-        self._configs = list({id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}.values())
+        self._configs = list(
+            {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}.values()
+        )
         self._patched = [m for m in model.modules() if self._patch and type(m).__name__ in self._patch.classes]
         self._layers = self._find_layers()
 
@@ -202,7 +204,7 @@ class AttentionHost:
 
     @contextmanager
     def applied(self, processor: Processor) -> Iterator[Session]:
-        """Run forward passes inside this block under a processor; the model is restored on leaving, also by an error."""
+        """Run forward passes inside this block under a processor; the model is restored on leaving it, however."""
         with self._hosting(Session(processor, self._layers)) as session:
             yield session
 
@@ -229,13 +231,13 @@ class AttentionHost:
         expected = self.model.config.get_text_config().num_hidden_layers
         if not session.layers:
             raise ModelError(
-                f"{name} made no attention call that AtMan can edit: it has no softmax attention, or computes it in its own "
-                "code; use a model that transformers routes through its attention interface, or one of "
+                f"{name} made no attention call that AtMan can edit: it has no softmax attention, or computes it in "
+                "its own code; use a model that transformers routes through its attention interface, or one of "
                 f"{', '.join(sorted(PATCHES))}"
             )
         if len(session.layers) != expected:
             raise ModelError(
-                f"{name} has {expected} layers but only {len(session.layers)} with softmax attention: AtMan cannot suppress "
-                "a token in the others, so this model is refused"
+                f"{name} has {expected} layers but only {len(session.layers)} with softmax attention: AtMan cannot "
+                "suppress a token in the others, so this model is refused"
             )
         return session.layers

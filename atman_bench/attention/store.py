@@ -30,9 +30,9 @@ class _StoreLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         end = self.start + key_states.shape[2]
-        self.keys[: self.batch, :, self.start : end] = key_states  # type: ignore[index]  # initialised above
-        self.values[: self.batch, :, self.start : end] = value_states  # type: ignore[index]
-        return self.keys[: self.batch, :, :end], self.values[: self.batch, :, :end]  # type: ignore[index]
+        self.keys[: self.batch, :, self.start : end] = key_states
+        self.values[: self.batch, :, self.start : end] = value_states
+        return self.keys[: self.batch, :, :end], self.values[: self.batch, :, :end]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.start + query_length, 0
@@ -75,5 +75,3 @@ class PrefixStore(Cache):
         """Let the next pass write ``batch`` rows from position ``start`` on."""
         for layer in self.layers:
             layer.start, layer.batch = start, batch
-
-

@@ -13,7 +13,7 @@ class Dataset:
 
     Attributes:
         samples: In the order of the source; a seeded choice among them is the runner's.
-        skipped: Entries that are no usable samples (unanswerable questions, offsets that do not match), with the reason.
+        skipped: Entries that are no usable samples (unanswerable, offsets that do not match), with the reason.
         content_hash: SHA-256 of the data, or the revision it was loaded from; part of the fingerprint of stored maps.
     """
 

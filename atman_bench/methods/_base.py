@@ -31,7 +31,7 @@ class MethodSpec:
         label: ``config -> name of the variant`` in rows and tables, derived from the options so that it is never wrong.
         stochastic: Whether the seed changes the result.
         needs_image: Whether the method is only defined for images.
-        forwards: ``(U, T, config) -> number of full-length forward passes that it costs``, an upper bound for ``--dry-run``.
+        forwards: ``(U, T, config) -> full-length forward passes that it costs``, an upper bound for ``--dry-run``.
     """
 
     summary: str

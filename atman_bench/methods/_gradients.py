@@ -60,8 +60,8 @@ def attribute_embeddings(
         model: The adapter.
         encoded: One sample.
         reduction: Over the hidden size.
-        attribute: ``(embeddings (B, S', D) -> logits (B,), embeddings (1, S', D)) -> attribution (1, S', D)``; S' ends at
-            the row that the target token is read from, since later positions cannot influence it.
+        attribute: ``(embeddings (B, S', D) -> logits (B,), embeddings (1, S', D)) -> attribution (1, S', D)``; S' ends
+            at the row that the target token is read from, since later positions cannot influence it.
     """
     per_position = torch.zeros(len(encoded.target_ids), encoded.length)
     with parameters_require_grad(model.model, False):

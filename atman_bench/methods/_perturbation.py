@@ -59,7 +59,7 @@ def occlude(
 def regression_target(
     model: ModelAdapter, encoded: Encoded, baseline: Baseline, options: EngineOptions
 ) -> Callable[[Float[Tensor, "P U"]], Float[Tensor, " P"]]:
-    """The function that LIME and KernelSHAP regress on: mean log-probability of the target, given which units are present."""
+    """What LIME and KernelSHAP regress on: the target's mean log-probability, given which units are present."""
 
     def logprob(present: Float[Tensor, "P U"]) -> Float[Tensor, " P"]:
         return -occlude(model, encoded, present.bool(), baseline, options).losses.mean(1)

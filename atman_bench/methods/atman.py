@@ -119,7 +119,9 @@ def _similarities(model: ModelAdapter, encoded: Encoded, config: AtManConfig) ->
             return similarity.softmax(model.embed(encoded.inputs["input_ids"])[0]).cpu()
         case Similarity.EXTERNAL:
             if encoded.text is None or encoded.offsets is None or config.embedder is None:
-                raise ConfigError("similarity 'external' aligns tokens by characters: give a text prompt, not token ids")
+                raise ConfigError(
+                    "similarity 'external' aligns tokens by characters: give a text prompt, not token ids"
+                )
             return similarity.cosine(embed_text(config.embedder, encoded.text, encoded.offsets, encoded.length))
 
 

@@ -25,7 +25,7 @@ class KernelShapConfig(EngineConfig):
 
 
 def explain(model: ModelAdapter, encoded: Encoded, config: KernelShapConfig, seed: int) -> Attribution:
-    """Coefficients of captum's Shapley-weighted regression of the target's mean log-probability on which units are present."""
+    """Coefficients of captum's Shapley-weighted regression of the target's mean log-probability on present units."""
     logprob = regression_target(model, encoded, config.baseline, config.engine_options())
     present = torch.ones(1, len(encoded.units))
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Models: one file per family; ``NAME`` or ``NAME:ARGUMENT`` is how users write one (``tiny-text``, ``hf:ID_OR_FOLDER``)."""
+"""Models: one file per family; users write ``NAME`` or ``NAME:ARGUMENT`` (``tiny-text``, ``hf:ID_OR_FOLDER``)."""
 
 from pathlib import Path
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.host import AttentionHost, Editor
@@ -36,9 +37,7 @@ class CausalLM:
         ModelError: Attention edits cannot be installed in the model.
     """
 
-    def __init__(
-        self, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, content_hash: str
-    ):
+    def __init__(self, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, content_hash: str):
         self.name = name
         self.model = model
         self.tokenizer = tokenizer
@@ -141,12 +140,12 @@ class CausalLM:
         offsets: list[tuple[int, int]] = [tuple(o) for o in prompt["offset_mapping"]]
         target_ids = tokenizer(sample.target, add_special_tokens=False)["input_ids"]
         first, last = sample.explain
-        explained = [
-            i for i, (a, b) in enumerate(offsets) if a < last and b > first and sample.prompt[a:b].strip()
-        ]
+        explained = [i for i, (a, b) in enumerate(offsets) if a < last and b > first and sample.prompt[a:b].strip()]
         if not explained:
             raise SampleError(f"sample {sample.uid}: no token overlaps the explained range {sample.explain}")
-        return self._encode(sample.uid, prompt["input_ids"], target_ids, [[i] for i in explained], sample.prompt, offsets)
+        return self._encode(
+            sample.uid, prompt["input_ids"], target_ids, [[i] for i in explained], sample.prompt, offsets
+        )
 
     def encode_ids(
         self,
@@ -170,7 +169,7 @@ class CausalLM:
         return self._encode(uid, list(prompt_ids), list(target_ids), groups, None, None)
 
     def encode_text(self, prompt: str, target: str, units: Sequence[Sequence[int]] | None = None) -> Encoded:
-        """Encode a prompt and a target; every prompt token is a unit unless ``units`` lists groups of token positions."""
+        """Encode a prompt and a target; every prompt token is a unit unless ``units`` lists groups of positions."""
         tokenizer = self._require_tokenizer()
         encoding = tokenizer(prompt, return_offsets_mapping=True)
         offsets: list[tuple[int, int]] = [tuple(o) for o in encoding["offset_mapping"]]
@@ -205,7 +204,9 @@ class CausalLM:
         name = type(self.model).__name__
         scale = own.abs().max().clamp(min=1).item()
         if sorted(calls) != list(range(self.host.n_layers)):
-            raise ModelError(f"{name}: the edit was called for layers {calls}, expected each of {self.host.n_layers} once")
+            raise ModelError(
+                f"{name}: the edit was called for layers {calls}, expected each of {self.host.n_layers} once"
+            )
         noop = (own - hosted).abs().max().item() / scale
         if not noop <= tolerance:
             raise ModelError(
@@ -229,11 +230,13 @@ class CausalLM:
 
     def _require_tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer is None:
-            raise ModelError(f"model {self.name!r} has no tokenizer in its folder; pass prompt_ids and target_ids instead")
+            raise ModelError(
+                f"model {self.name!r} has no tokenizer in its folder; pass prompt_ids and target_ids instead"
+            )
         if not self.tokenizer.is_fast:
             raise ModelError(
-                f"model {self.name!r} has a slow tokenizer without character offsets, which tie labels to tokens; save it "
-                "as a fast tokenizer (tokenizer.json)"
+                f"model {self.name!r} has a slow tokenizer without character offsets, which tie labels to tokens; save "
+                "it as a fast tokenizer (tokenizer.json)"
             )
         return self.tokenizer
 
@@ -264,8 +267,8 @@ class CausalLM:
             for position in positions:
                 if not 0 <= position < len(prompt_ids) or unit_of_position[position] >= 0:
                     raise SampleError(
-                        f"sample {uid}: unit {unit} holds position {position}; units must be disjoint groups of positions "
-                        f"in 0..{len(prompt_ids) - 1}"
+                        f"sample {uid}: unit {unit} holds position {position}; units must be disjoint groups of "
+                        f"positions in 0..{len(prompt_ids) - 1}"
                     )
                 unit_of_position[position] = unit
         pieces = self.token_texts(prompt_ids)
@@ -273,8 +276,13 @@ class CausalLM:
             units = TextUnits(tuple("".join(pieces[p] for p in g) for g in groups))
             spans = None
         else:
-            spans = tuple((min(offsets[p][0] for p in g), max(offsets[p][1] for p in g)) if g else (0, 0) for g in groups)
-            units = TextUnits(tuple(text[a:b] or "".join(pieces[p] for p in g) for (a, b), g in zip(spans, groups, strict=True)), spans)
+            spans = tuple(
+                (min(offsets[p][0] for p in g), max(offsets[p][1] for p in g)) if g else (0, 0) for g in groups
+            )
+            units = TextUnits(
+                tuple(text[a:b] or "".join(pieces[p] for p in g) for (a, b), g in zip(spans, groups, strict=True)),
+                spans,
+            )
         return Encoded(
             uid=uid,
             inputs={"input_ids": torch.tensor([ids])},
@@ -302,6 +310,8 @@ def load_causal_lm(source: str | Path, name: str, options: LoadOptions) -> Causa
     dtype = getattr(torch, options.dtype, None)
     if dtype not in PROBE_TOLERANCE:
         raise ConfigError(f"unknown dtype {options.dtype!r}: expected one of float32, float16, bfloat16")
+    show_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # the command line has a bar of its own
     try:
         model = AutoModelForCausalLM.from_pretrained(
             source,
@@ -320,6 +330,9 @@ def load_causal_lm(source: str | Path, name: str, options: LoadOptions) -> Causa
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"cannot load model {str(source)!r}: {str(error).splitlines()[0]}") from error
+    finally:
+        if show_bars:
+            logging.enable_progress_bar()
     if options.device_map is None:
         model = model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return CausalLM(name, model, tokenizer, _content_hash(Path(source), model, options.revision))

@@ -11,7 +11,9 @@ def load(argument: str, options: LoadOptions) -> CausalLM:
     """Load ``hf:ID_OR_FOLDER``; tables call it by its last part."""
     if not argument:
         raise ModelError("model 'hf' needs a folder or a hub id: write hf:FOLDER or hf:ORGANISATION/NAME")
-    return load_causal_lm(Path(argument).expanduser() if Path(argument).expanduser().is_dir() else argument, Path(argument).name, options)
+    return load_causal_lm(
+        Path(argument).expanduser() if Path(argument).expanduser().is_dir() else argument, Path(argument).name, options
+    )
 
 
 SPEC = ModelSpec(summary="Any causal language model of transformers", argument="ID_OR_FOLDER", load=load)

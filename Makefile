@@ -1,0 +1,37 @@
+PYTHON ?= python3
+RESULTS ?= build/eval
+BIN := .venv/bin
+# No target needs a model hub: one that reaches for it by mistake should fail at once.
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: setup eval test lint fmt check bench clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+eval: setup
+	$(BIN)/atman-bench eval --results $(RESULTS)
+
+test: setup
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+fmt: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+check: lint test
+
+bench: setup
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,100 @@
+"""``atman-bench doctor``: what this machine has, and whether a model can be explained on it."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+import typer
+
+from atman_bench.cli import _options
+
+_PACKAGES = ("atman-bench", "torch", "transformers", "captum", "numpy")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Load this model too and probe its attention.")
+    ] = None,
+    device: _options.Device = None,
+    dtype: _options.Dtype = None,
+    trust_checkpoint: _options.TrustCheckpoint = None,
+    trust_remote_code: _options.TrustRemoteCode = None,
+) -> None:
+    """Show the environment and the devices; with --model also how edits get into its attention, and if they work."""
+    import atman_bench
+
+    _show(_environment())
+    _show(_devices())
+    if model is None:
+        return
+    adapter = atman_bench.load_model(
+        model,
+        device=device,
+        dtype=dtype or "float32",
+        trust_checkpoint=bool(trust_checkpoint),
+        trust_remote_code=bool(trust_remote_code),
+    )
+    report = adapter.probe()
+    _show([("model", adapter.name), ("attention", f"{report.path}, {report.layers} layers")])
+    _show(("probe", detail) for detail in report.details)
+    typer.echo("The probe passes: this model can be explained.")
+
+
+def _show(facts: Iterable[tuple[str, str]]) -> None:
+    for name, value in facts:
+        typer.echo(f"{name:<13} {value}")
+
+
+def _environment() -> Iterator[tuple[str, str]]:
+    """Yield versions, threads and memory."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    import torch
+
+    yield "python", f"{platform.python_version()}, {platform.platform()}"
+    for package in _PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "not installed (run from its source folder)"
+    yield "threads", f"{torch.get_num_threads()} of {os.cpu_count()} processors"
+    if "SC_PHYS_PAGES" in os.sysconf_names:
+        yield "memory", _gib(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _devices() -> Iterator[tuple[str, str]]:
+    """Yield what models can run on, and whether the driver's own memory counters can be read."""
+    import torch
+
+    yield "cpu", "available"
+    if not torch.cuda.is_available():
+        yield "cuda", "not available" if torch.version.cuda else "not available: this torch is built without CUDA"
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        yield f"cuda:{index}", f"{properties.name}, {_gib(properties.total_memory)}"
+    yield "nvml", _nvml()
+
+
+def _nvml() -> str:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return f"not available: {error}"
+    try:
+        return f"driver {pynvml.nvmlSystemGetDriverVersion()}, {pynvml.nvmlDeviceGetCount()} devices"
+    except pynvml.NVMLError as error:
+        return f"not available: {error}"
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

@@ -1,0 +1,142 @@
+"""``atman-bench explain``: which parts of one prompt made the model say this?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atman_bench.cli import _options
+from atman_bench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from atman_bench.report.heatmap import HeatMap
+    from atman_bench.tensors import Explanation
+
+_STDOUT = "-"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("explain")(explain)
+
+
+def explain(
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", help="What the model reads; default: a question of facts.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="What is explained; default: what the model says itself.")
+    ] = None,
+    model: _options.Model = None,
+    method: Annotated[str, typer.Option("--method", help="One of atman-bench list methods.")] = "atman",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="An option of the method, such as f=0.5; may be repeated."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, help="Longest completion when no target is given.")
+    ] = 16,
+    json_path: Annotated[
+        str | None, typer.Option("--json", metavar="PATH|-", help="Write scores as JSON; - prints only that.")
+    ] = None,
+    html_path: Annotated[Path | None, typer.Option("--html", help="Write the heat map as a web page.")] = None,
+    png_path: Annotated[Path | None, typer.Option("--png", help="Write the heat map as a picture.")] = None,
+    seed: _options.Seed = None,
+    dtype: _options.Dtype = None,
+    device: _options.Device = None,
+    trust_checkpoint: _options.TrustCheckpoint = None,
+    trust_remote_code: _options.TrustRemoteCode = None,
+) -> None:
+    """Score every token of a prompt by how much it speaks for the target, and show the scores as a heat map."""
+    import atman_bench
+
+    options = _method_options(overrides or (), method)
+    loaded = atman_bench.load_model(
+        model or "tiny-text",
+        device=device,
+        dtype=dtype or "float32",
+        trust_checkpoint=bool(trust_checkpoint),
+        trust_remote_code=bool(trust_remote_code),
+    )
+    if prompt is None:
+        prompt = _example_prompt()
+    if target is None:
+        target = loaded.complete(prompt, max_new_tokens)
+    explanation = atman_bench.explain(loaded, prompt=prompt, target=target, method=method, seed=seed or 0, **options)
+    settings = ", ".join(f"{name}={value}" for name, value in options.items())
+    heat = _heat_map(explanation, prompt, f"{loaded.name} · {method}" + (f" ({settings})" if settings else ""))
+    _deliver(heat, json_path, html_path, png_path)
+
+
+def _method_options(overrides: Sequence[str], method: str) -> dict[str, Any]:
+    """Read ``NAME=VALUE`` pairs, the values as YAML; whether the method has such options is left to ``explain``."""
+    from inspect import signature
+
+    import yaml
+
+    import atman_bench
+
+    options: dict[str, Any] = {}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not (name and equals):
+            raise ConfigError(f"--set takes NAME=VALUE (f=0.5), received {override!r}")
+        # An argument of explain() itself would not reach the check of the method's options.
+        if name in signature(atman_bench.explain).parameters:
+            raise ConfigError(
+                f"--set {name}: {method} has no option {name!r}; atman-bench list methods shows its options"
+            )
+        try:
+            options[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {name}: {text!r} is not a valid YAML value") from error
+    return options
+
+
+def _example_prompt() -> str:
+    """Take the first question of the built-in dataset."""
+    from atman_bench.datasets import DATASETS
+
+    spec = DATASETS.get("facts")
+    return spec.load(spec.config()).samples[0].prompt
+
+
+def _heat_map(explanation: "Explanation", prompt: str, caption: str) -> "HeatMap":
+    from atman_bench.report.heatmap import HeatMap
+
+    return HeatMap(
+        caption=caption,
+        texts=explanation.units.texts,
+        scores=explanation.scores.numpy(),
+        target_texts=explanation.target_texts,
+        per_target=None if explanation.per_target is None else explanation.per_target.numpy(),
+        prompt=prompt if explanation.units.spans else None,
+        spans=explanation.units.spans,
+    )
+
+
+def _deliver(heat: "HeatMap", json_path: str | None, html_path: Path | None, png_path: Path | None) -> None:
+    """Print the heat map, or only its JSON where that goes to stdout, and write the files asked for."""
+    import json
+
+    from rich.console import Console
+
+    from atman_bench.report.heatmap import as_dict, to_html, to_png, to_terminal
+
+    data = json.dumps(as_dict(heat), ensure_ascii=False, indent=2)
+    if json_path == _STDOUT:
+        typer.echo(data)
+    else:
+        Console(highlight=False).print(to_terminal(heat))
+    try:
+        if json_path not in (None, _STDOUT):
+            Path(json_path).write_text(data + "\n", encoding="utf-8")
+        if html_path is not None:
+            html_path.write_text(to_html(heat), encoding="utf-8")
+        if png_path is not None:
+            to_png(heat, png_path)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {error.filename}: {error.strerror}; give a file in a folder that exists and is writable"
+        ) from error

@@ -1,0 +1,129 @@
+"""SQuAD's JSON format -> samples; everything that comes as questions with answer spans goes through here.
+
+Source: the AtMan paper, Section 4.1 and A.11 (prompt, target and label); Rajpurkar et al. 2016 and 2018 (format).
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from atman_bench.datasets._base import Dataset
+from atman_bench.errors import ConfigError, DataError
+from atman_bench.records import CharSpans, Sample, Skipped
+
+PAPER_TEMPLATE = "{context} Q: {question} A:"
+"""The paper's prompt for SQuAD."""
+
+Value = TypeVar("Value")
+
+
+class AnswerChoice(StrEnum):
+    """Which of a question's several answers becomes target and label."""
+
+    FIRST = "first"
+    MAJORITY = "majority"
+
+
+def read_articles(
+    document: object, source: str, content_hash: str, template: str = PAPER_TEMPLATE, choice: AnswerChoice | None = None
+) -> Dataset:
+    """Turn a document in SQuAD's v1.1 or v2.0 format into samples.
+
+    The target is a space and the answer; the label is the answer's span in the prompt; the part to explain is the
+    context; samples of one paragraph form a group.
+
+    Args:
+        document: The parsed JSON.
+        source: What the document is called in messages.
+        content_hash: Handed on.
+        template: The prompt, with one ``{context}`` and one ``{question}``.
+        choice: Which answer to take, the first by default.
+
+    Raises:
+        ConfigError: The template lacks a field, or has one twice.
+        DataError: The structure is not SQuAD's.
+    """
+    _check_template(template)
+    samples: list[Sample] = []
+    skipped: list[Skipped] = []
+    seen: set[str] = set()
+    for a, article in enumerate(_get(document, "data", list, source)):
+        where = f"{source}: data[{a}]"
+        title = _get(article, "title", str, where)
+        for p, paragraph in enumerate(_get(article, "paragraphs", list, where)):
+            where = f"{source}: data[{a}].paragraphs[{p}]"
+            context = _get(paragraph, "context", str, where)
+            questions = _get(paragraph, "qas", list, where)
+            for q, question in enumerate(questions):
+                where = f"{source}: data[{a}].paragraphs[{p}].qas[{q}]"
+                uid = _get(question, "id", str, where)
+                if uid in seen:
+                    skipped.append(Skipped(uid, "duplicate question id"))
+                    continue
+                seen.add(uid)
+                span = _evidence(question, context, choice or AnswerChoice.FIRST, where)
+                if isinstance(span, str):
+                    skipped.append(Skipped(uid, span))
+                    continue
+                start, end = span
+                prompt, offset = _render(template, context, _get(question, "question", str, where))
+                samples.append(
+                    Sample(
+                        uid=uid,
+                        prompt=prompt,
+                        target=" " + context[start:end],
+                        explain=(offset, offset + len(context)),
+                        label=CharSpans(((offset + start, offset + end),)),
+                        # Not the paragraph's index: a group keeps its name in a subset of the file.
+                        group=f"{title}/{hashlib.sha256(context.encode()).hexdigest()[:8]}",
+                        facts={"article": title, "n_questions": len(questions)},
+                    )
+                )
+    if not samples and not skipped:
+        raise DataError(f"{source} holds no question: check that the file is complete")
+    return Dataset(tuple(samples), tuple(skipped), content_hash)
+
+
+def _check_template(template: str) -> None:
+    for field in ("{context}", "{question}"):
+        if (n := template.count(field)) != 1:
+            raise ConfigError(f"template needs {field} exactly once, found {n} times in {template!r}")
+
+
+def _render(template: str, context: str, question: str) -> tuple[str, int]:
+    """The prompt, and where the context starts in it."""
+    before, after = (part.replace("{question}", question) for part in template.split("{context}"))
+    return before + context + after, len(before)
+
+
+def _evidence(question: Mapping[str, Any], context: str, choice: AnswerChoice, where: str) -> tuple[int, int] | str:
+    """The span of the chosen answer in the context, or why there is none."""
+    answers = _get(question, "answers", list, where)
+    if question.get("is_impossible", False) or not answers:
+        return "unanswerable"
+    texts = [_get(answer, "text", str, f"{where}.answers[{i}]") for i, answer in enumerate(answers)]
+    chosen = 0
+    if choice is AnswerChoice.MAJORITY:
+        chosen = texts.index(Counter(texts).most_common(1)[0][0])
+    text, start = texts[chosen], _get(answers[chosen], "answer_start", int, f"{where}.answers[{chosen}]")
+    if not text.strip():
+        return "empty answer"
+    if start < 0 or context[start : start + len(text)] != text:
+        return "answer_start does not point at the answer"
+    # Blanks around an answer are no evidence, and the target brings its own leading space.
+    start += len(text) - len(text.lstrip())
+    return start, start + len(text.strip())
+
+
+def _get(record: object, key: str, kind: type[Value], where: str) -> Value:
+    """A field of a JSON object, or one clear line about what is there instead."""
+    if not isinstance(record, Mapping):
+        raise DataError(f"{where} should be a JSON object of SQuAD's format, found {type(record).__name__}")
+    if key not in record:
+        raise DataError(f"{where} lacks {key!r}; SQuAD v1.1 or v2.0 JSON has it; found: {', '.join(map(str, record))}")
+    value = record[key]
+    if not isinstance(value, kind):
+        raise DataError(f"{where}: {key!r} should be {kind.__name__}, found {type(value).__name__}")
+    return value

@@ -1,0 +1,50 @@
+"""How AP and AR are distributed over samples, for every method and floor (the paper's Fig. 10)."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atman_bench.report.figures._base import (
+    FLOOR_GREY,
+    METHOD_GREY,
+    OWN_HATCH,
+    WIDTH,
+    FigureSpec,
+    cell_labels,
+    values_by_cell,
+)
+from atman_bench.report.tables import FLOORS
+
+
+def plot(frame: pd.DataFrame) -> Figure:
+    """Horizontal boxes in two panels, methods by mAP; a diamond marks the mean, whiskers reach 1.5 box lengths."""
+    order = list(values_by_cell(frame, "average_precision"))
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.3 * max(len(order), 2)), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, (name, metric) in zip(axes, {"AP": "average_precision", "AR": "average_recall"}.items(), strict=True):
+        cells = values_by_cell(frame, metric)
+        boxes = axis.boxplot(
+            [100 * cells[cell]["value"].to_numpy() if cell in cells else [] for cell in order],
+            positions=range(len(order)),
+            manage_ticks=False,
+            orientation="horizontal",
+            widths=0.6,
+            patch_artist=True,
+            showmeans=True,
+            medianprops={"color": "black", "linewidth": 1.4},
+            meanprops={"marker": "D", "markerfacecolor": "white", "markeredgecolor": "black", "markersize": 4},
+            flierprops={"marker": "o", "markersize": 2, "markeredgecolor": "0.3"},
+        )
+        for (method, _), box in zip(order, boxes["boxes"], strict=True):
+            box.set(facecolor=FLOOR_GREY if method in FLOORS else METHOD_GREY, linewidth=0.8)
+            box.set_hatch(OWN_HATCH if method == "atman" else None)
+        axis.set_xlabel(f"{name} × 100 of a sample")
+    axes[0].set_yticks(range(len(order)), cell_labels(order, frame))
+    axes[0].invert_yaxis()
+    return figure
+
+
+SPEC = FigureSpec(
+    "AP and AR of single samples as boxes, for every method (Fig. 10)",
+    metrics=("average_precision", "average_recall"),
+    plot=plot,
+)

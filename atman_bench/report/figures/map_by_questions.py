@@ -1,0 +1,56 @@
+"""mAP of every method by the number of questions about the same paragraph (the paper's Fig. 8b)."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atman_bench.metrics._statistics import bootstrap_interval
+from atman_bench.report.figures._base import WIDTH, FigureSpec, main_cells, of_metric
+from atman_bench.report.tables import FLOORS, cell_name
+
+BINS = 6
+MARKERS = "osD^vP*X<>hp"
+
+
+def plot(frame: pd.DataFrame) -> Figure:
+    """A line for each method (its main variant), over groups of question counts of about equal numbers of samples."""
+    of_sample = of_metric(frame, "average_precision").drop_duplicates("uid").set_index("uid")["n_questions"].astype(int)
+    bins = pd.qcut(of_sample, BINS, duplicates="drop")
+    spans = of_sample.groupby(bins, observed=True).agg(["min", "max"])
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    axis = figure.subplots()
+    cells = main_cells(frame, "average_precision")
+    for i, (cell, rows) in enumerate(cells.items()):
+        # Side by side, so that whiskers do not hide each other.
+        shift = 0.5 * (i / max(len(cells) - 1, 1) - 0.5)
+        of_bin = rows.groupby(rows["uid"].map(bins).cat.codes)
+        places = np.array([place + shift for place, _ in of_bin])
+        axis.plot(
+            places,
+            [100 * part["value"].mean() for _, part in of_bin],
+            color="0.6" if cell[0] in FLOORS else "black",
+            linewidth=0.6,
+            linestyle=":" if cell[0] in FLOORS else "-",
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=5,
+            markerfacecolor="black" if cell[0] == "atman" else "white",
+            label=cell_name(*cell),
+        )
+        for place, (_, part) in zip(places, of_bin, strict=True):
+            if interval := bootstrap_interval(part["value"].to_numpy(), part["group"].to_numpy()):
+                axis.plot(
+                    [place, place], [100 * interval.low, 100 * interval.high], color="0.4", linewidth=0.8, zorder=1
+                )
+    axis.set_xticks(range(len(spans)), [f"{a}" if a == b else f"{a}–{b}" for a, b in spans.itertuples(index=False)])
+    axis.set_xlabel("questions about the paragraph")
+    axis.set_ylabel("mAP × 100, 95 % interval over groups")
+    figure.legend(loc="outside right center")
+    return figure
+
+
+SPEC = FigureSpec(
+    "mAP of every method by the number of questions about a paragraph (Fig. 8b)",
+    metrics=("average_precision",),
+    columns=("n_questions",),
+    plot=plot,
+)

@@ -1,0 +1,53 @@
+"""mAP and mAR of every method with 95 % intervals, and the floors as lines."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atman_bench.metrics._statistics import bootstrap_interval
+from atman_bench.report.figures._base import (
+    FLOOR_LINES,
+    METHOD_GREY,
+    OWN_HATCH,
+    WIDTH,
+    FigureSpec,
+    cell_labels,
+    values_by_cell,
+)
+from atman_bench.report.tables import FLOORS, WITH_INTERVAL
+
+
+def plot(frame: pd.DataFrame) -> Figure:
+    """Horizontal bars in two panels, methods by mAP; whiskers are bootstrap intervals over groups."""
+    order = [cell for cell in values_by_cell(frame, "average_precision") if cell[0] not in FLOORS]
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.28 * max(len(order), 2)), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, (name, metric) in zip(axes, WITH_INTERVAL.items(), strict=True):
+        cells = values_by_cell(frame, metric)
+        for place, cell in enumerate(order):
+            if cell not in cells:
+                continue
+            values, groups = cells[cell]["value"].to_numpy(), cells[cell]["group"].to_numpy()
+            hatch = OWN_HATCH if cell[0] == "atman" else None
+            axis.barh(place, 100 * values.mean(), color=METHOD_GREY, edgecolor="black", linewidth=0.6, hatch=hatch)
+            if interval := bootstrap_interval(values, groups):
+                ends = np.array([interval.low, interval.high])
+                axis.plot(100 * ends, [place, place], color="black", linewidth=1.2, marker="|", markersize=5)
+        for floor, rows in ((c[0], r) for c, r in cells.items() if c[0] in FLOORS):
+            axis.axvline(
+                100 * rows["value"].mean(), color="black", linewidth=1, linestyle=FLOOR_LINES[floor], label=floor
+            )
+        axis.set_xlabel(f"{name} × 100")
+    axes[0].set_yticks(range(len(order)), cell_labels(order, frame))
+    axes[0].invert_yaxis()
+    handles, labels = axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+SPEC = FigureSpec(
+    "mAP and mAR of every method with 95 % intervals, floors as lines (Table 1a)",
+    metrics=("average_precision", "average_recall"),
+    plot=plot,
+)

@@ -1,0 +1,200 @@
+"""Numbers of a comparison from its rows: one line per method and variant, and paired differences.
+
+A *cell* is a method with a variant; an *experiment* is a dataset, a model and a sign rule: only cells of one experiment
+can be compared, and they are never mixed. All metrics are x 100, as the paper prints them.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
+
+import numpy as np
+import pandas as pd
+
+from atman_bench.errors import DataError, StoreError, UnknownNameError
+from atman_bench.metrics._statistics import IQ_25_72, IQ_MEAN, MEAN, Interval, average, bootstrap_interval, compare
+from atman_bench.records import SCHEMA, Row, Status
+from atman_bench.report._paper import PAPER
+
+EXPERIMENT = ["dataset", "model", "sign"]
+CELL = ["method", "variant"]
+
+FLOORS = frozenset({"random", "uniform", "position"})
+"""Methods that see neither model nor target: what a number has to beat."""
+
+WITH_INTERVAL = {"mAP": "average_precision", "mAR": "average_recall"}
+WITHOUT_INTERVAL = {"AUPRC": "auprc", "P@k": "precision_at_k", "pointing": "pointing_game"}
+
+_COMPARISON = ["floor", "metric", "n", "difference", "low", "high", "p_value"]
+_NUMBERS = ["value", "target_logprob", "seconds", "forward_tokens", "peak_bytes"]
+
+
+def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
+    """Put rows into a data frame: a column per field, a missing number is NaN.
+
+    Raises:
+        DataError: There are no rows.
+    """
+    frame = pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(Row)])
+    if frame.empty:
+        raise DataError("there are no rows to report on; expected at least one: run `atman-bench eval` first")
+    return frame.astype(dict.fromkeys(_NUMBERS, float) | {"status": str})
+
+
+def answered_only(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the questions that the model answers greedily, for tables restricted to them.
+
+    Raises:
+        DataError: The model answers none of them.
+    """
+    answered = frame[frame["answered"].eq(True)]
+    if answered.empty:
+        raise DataError("the model answers none of the questions; a table of the answered ones would be empty")
+    return answered
+
+
+def cell_name(method: str, variant: str) -> str:
+    """Name a cell as users write it: ``atman:literal``, or the method alone for its default."""
+    return method if variant == "default" else f"{method}:{variant}"
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Summarise every cell of every experiment in one line.
+
+    Columns: dataset, model, sign, method, variant, floor; n (samples with a value) and answered (of them); what is
+    missing or special: oom, error, skipped, undefined (ok, but no metric has a value), degenerate; for mAP and mAR
+    the mean with _low and _high (95 %, over groups), the interquartile mean _IQ with _IQ_low and _IQ_high, _IQ_25_72 as
+    the released notebooks have it; AUPRC, P@k, pointing; mean seconds and forward_tokens of a sample; and the paper's
+    numbers as paper_mAP, paper_mAP_IQ, paper_mAR, paper_mAR_IQ. NaN where there is no number.
+
+    Within an experiment the methods come first, by mAP, and then the floors.
+
+    Raises:
+        StoreError: Rows of another schema version, or two values for one sample, metric and cell.
+    """
+    _check(frame)
+    lines = [
+        dict(zip(EXPERIMENT + CELL, key, strict=True)) | _summarise_cell(cell)
+        for key, cell in frame.groupby(EXPERIMENT + CELL, sort=False)
+    ]
+    summary = pd.DataFrame(lines)
+    summary.insert(len(EXPERIMENT + CELL), "floor", summary["method"].isin(FLOORS))
+    _add_paper(summary)
+    ascending = {column: True for column in EXPERIMENT} | {"floor": True, "mAP": False} | {c: True for c in CELL}
+    return summary.sort_values(list(ascending), ascending=list(ascending.values()), ignore_index=True)
+
+
+def compare_to(
+    frame: pd.DataFrame, method: str, variant: str = "default", metric: str = "average_precision"
+) -> pd.DataFrame:
+    """Compare every cell with a reference cell of the same experiment, on the samples that both have a value for.
+
+    Columns: dataset, model, sign, method, variant, floor, metric, n (pairs), difference (cell - reference, mean, x
+    100), low, high (95 %, over groups), p_value (sign flips over groups, not corrected for the number of comparisons).
+    Sorted by difference within an experiment; cells without a common sample are left out.
+
+    Raises:
+        StoreError: See ``summarise``.
+        UnknownNameError: No experiment has values of the metric, or of the reference.
+    """
+    _check(frame)
+    values = frame[(frame["metric"] == metric) & frame["value"].notna()]
+    if values.empty:
+        raise UnknownNameError("metric in these rows", metric, frame["metric"].unique())
+    cells = set(zip(values["method"], values["variant"], strict=True))
+    if (method, variant) not in cells:
+        raise UnknownNameError("method", cell_name(method, variant), (cell_name(*cell) for cell in cells))
+    lines = [line for _, part in values.groupby(EXPERIMENT) for line in _compare_within(part, method, variant)]
+    comparison = pd.DataFrame(lines, columns=[*EXPERIMENT, *CELL, *_COMPARISON])
+    return comparison.sort_values([*EXPERIMENT, "difference"], ascending=[True, True, True, False], ignore_index=True)
+
+
+def _check(frame: pd.DataFrame) -> None:
+    schemas = frame["schema"].unique()
+    if list(schemas) != [SCHEMA]:
+        raise StoreError(
+            f"rows have schema {sorted(schemas)}; expected {SCHEMA} alone: evaluate again into a new folder"
+        )
+    # A sample that failed and succeeded when it was tried again has both rows; only the second one counts.
+    ok = frame[frame["status"] == Status.OK]
+    twice = ok[ok.duplicated([*EXPERIMENT, *CELL, "uid", "metric"], keep=False)]
+    if len(twice):
+        first = twice.iloc[0]
+        prints = sorted(twice.loc[twice["uid"] == first["uid"], "fingerprint"].unique())
+        raise StoreError(
+            f"{cell_name(first['method'], first['variant'])} has several rows for sample {first['uid']!r} and metric "
+            f"{first['metric']!r}, of the fingerprints {', '.join(prints)}; expected one: report on one run at a time"
+        )
+
+
+def _summarise_cell(cell: pd.DataFrame) -> dict[str, int | float]:
+    ok = cell[cell["status"] == Status.OK]
+    samples = ok.drop_duplicates("uid").set_index("uid")
+    # Columns of metrics that were not computed are NaN, like values that are undefined.
+    values = ok.pivot(index="uid", columns="metric", values="value")
+    values = values.reindex(columns=[*WITH_INTERVAL.values(), *WITHOUT_INTERVAL.values(), "degenerate"])
+    defined = samples.loc[values.index[values.drop(columns="degenerate").notna().any(axis=1)]]
+    failed = cell[~cell["uid"].isin(samples.index)].drop_duplicates("uid")["status"].value_counts()
+    line: dict[str, int | float] = {
+        "n": len(defined),
+        "answered": int(defined["answered"].eq(True).sum()),
+        **{status.value: int(failed.get(status.value, 0)) for status in Status if status is not Status.OK},
+        "undefined": len(samples) - len(defined),
+        "degenerate": values["degenerate"].sum(min_count=1),
+    }
+    for name, metric in WITH_INTERVAL.items():
+        line |= _averages(name, values[metric].dropna(), samples["group"])
+    for name, metric in WITHOUT_INTERVAL.items():
+        line[name] = 100 * values[metric].mean()
+    return line | {column: defined[column].mean() for column in ("seconds", "forward_tokens")}
+
+
+def _averages(name: str, values: pd.Series, groups: pd.Series) -> dict[str, float]:
+    """The averages of one metric of a cell, x 100; NaN where no sample has a value."""
+    columns = [f"{name}{suffix}" for suffix in ("", "_low", "_high", "_IQ", "_IQ_low", "_IQ_high", "_IQ_25_72")]
+    if values.empty:
+        return dict.fromkeys(columns, np.nan)
+    numbers, of = values.to_numpy(), groups.loc[values.index].to_numpy()
+    unknown = Interval(np.nan, np.nan)
+    mean = bootstrap_interval(numbers, of, MEAN) or unknown
+    iq = bootstrap_interval(numbers, of, IQ_MEAN) or unknown
+    averages = (
+        *(average(numbers, MEAN), mean.low, mean.high),
+        *(average(numbers, IQ_MEAN), iq.low, iq.high),
+        average(numbers, IQ_25_72),
+    )
+    return {column: 100 * number for column, number in zip(columns, averages, strict=True)}
+
+
+def _add_paper(summary: pd.DataFrame) -> None:
+    """Add the paper's columns in place."""
+    printed = [PAPER.get(key, {}) for key in zip(summary["dataset"], summary["method"], strict=True)]
+    for column in ("mAP", "mAP_IQ", "mAR", "mAR_IQ"):
+        summary[f"paper_{column}"] = [scores.get(column, np.nan) for scores in printed]
+
+
+def _compare_within(part: pd.DataFrame, method: str, variant: str) -> Iterator[dict[str, object]]:
+    """Lines of one experiment; none where it lacks the reference."""
+    cells = {key: cell.set_index("uid") for key, cell in part.groupby(CELL)}
+    reference = cells.pop((method, variant), None)
+    if reference is None:
+        return
+    for key, cell in cells.items():
+        common = cell.index.intersection(reference.index)
+        if common.empty:
+            continue
+        paired = compare(
+            cell.loc[common, "value"].to_numpy(),
+            reference.loc[common, "value"].to_numpy(),
+            cell.loc[common, "group"].to_numpy(),
+        )
+        interval = paired.interval or Interval(np.nan, np.nan)
+        yield dict(zip(EXPERIMENT, part[EXPERIMENT].iloc[0], strict=True)) | {
+            **dict(zip(CELL, key, strict=True)),
+            "floor": key[0] in FLOORS,
+            "metric": part["metric"].iloc[0],
+            "n": paired.n,
+            "difference": 100 * paired.difference,
+            "low": 100 * interval.low,
+            "high": 100 * interval.high,
+            "p_value": paired.p_value,
+        }

@@ -1,0 +1,428 @@
+"""The evaluation: samples in seeded order, methods within a sample, every result stored as it finishes.
+
+Samples are the outer loop, so that a run that is stopped early has all methods on the same samples.
+"""
+
+import hashlib
+import math
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from atman_bench import store
+from atman_bench.api import explain_encoded, load_model
+from atman_bench.config import MethodCell, RunConfig
+from atman_bench.datasets import DATASETS
+from atman_bench.datasets._base import Dataset
+from atman_bench.engine import is_out_of_memory
+from atman_bench.errors import AtmanBenchError, DataError, SampleError
+from atman_bench.metrics import METRICS
+from atman_bench.metrics._align import unit_labels
+from atman_bench.metrics._signs import Sign, apply_sign
+from atman_bench.models._base import ModelAdapter
+from atman_bench.records import Row, Sample, Skipped, Status
+from atman_bench.store import Cell, Identity, StoredMap, float32_list, identity_options
+from atman_bench.tensors import Encoded
+
+Progress = Callable[[int, int, str], None]
+"""``(explanations done, explanations to do, what is being done)``; those found in the store are in neither number."""
+
+
+@dataclass(frozen=True)
+class Usable:
+    """A sample that fits the model, with what planning needs to know of it.
+
+    Attributes:
+        sample: The sample.
+        label: (U,) 1 for units that the evidence touches.
+        length: S, the number of input positions.
+        n_targets: T, the number of target tokens.
+    """
+
+    sample: Sample
+    label: tuple[int, ...]
+    length: int
+    n_targets: int
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did.
+
+    Attributes:
+        cells: Its cells, one per method.
+        usable: Number of samples that it evaluates.
+        reused: Explanations that were in the store already.
+        computed: Explanations of this run by how they ended.
+        remaining: Explanations that an interrupted run left for the next.
+        interrupted: Whether Ctrl-C ended it.
+        skipped: Reason -> number of samples that could not be used.
+        first_error: Message of the first explanation that failed.
+    """
+
+    cells: tuple[Cell, ...]
+    usable: int
+    reused: int
+    computed: Mapping[Status, int]
+    remaining: int
+    interrupted: bool
+    skipped: Mapping[str, int]
+    first_error: str | None
+
+    @property
+    def n_computed(self) -> int:
+        """Explanations of this run, however they ended."""
+        return sum(self.computed.values())
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """What a dry run says of one method.
+
+    Attributes:
+        method: Name of the method.
+        variant: Name of its variant.
+        stored: Samples that need no work.
+        missing: Samples to explain.
+        forwards: Full-length forward passes for them, an upper bound.
+    """
+
+    method: str
+    variant: str
+    stored: int
+    missing: int
+    forwards: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a dry run says.
+
+    Attributes:
+        cells: One entry per method.
+        skipped: Reason -> number of samples that could not be used.
+        seconds: Predicted time of all missing explanations, from one timed forward pass of a sample of median length.
+        peak_bytes: Predicted peak memory: the model and its longest sample.
+    """
+
+    cells: tuple[PlannedCell, ...]
+    skipped: Mapping[str, int]
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A run's data, model and cells, before anything is computed."""
+
+    config: RunConfig
+    adapter: ModelAdapter
+    usable: tuple[Usable, ...]
+    unusable: tuple[Skipped, ...]
+    skipped: Mapping[str, int]
+    cells: tuple[tuple[MethodCell, Cell], ...]
+
+
+def evaluate(config: RunConfig, progress: Progress, *, overwrite: bool = False) -> RunSummary:
+    """Run what ``config`` says, except what its results folder holds already.
+
+    A sample that fails is a row with its status and the run goes on. Ctrl-C ends the run cleanly; running again goes on
+    where it stopped.
+
+    Args:
+        config: The run.
+        progress: Called before each explanation and once at the end.
+        overwrite: Remove the stored results of the run's cells first.
+
+    Raises:
+        StoreError: The results cannot be read or written; before anything is computed, unless the disk fills up.
+        DataError: The dataset cannot be loaded, or no sample of it is usable.
+        ModelError: The model cannot be loaded or does not pass its probe.
+    """
+    store.check_writable(config.results)
+    run = _prepare(config)
+    run.adapter.probe()
+    about = store.environment(device=str(run.adapter.device), threads=torch.get_num_threads())
+    finished = {}
+    with ExitStack() as open_cells:
+        for _, cell in run.cells:
+            if overwrite:
+                cell.clear()
+            cell.create({**about, "skipped": run.skipped})
+            open_cells.enter_context(cell)
+            maps = _store_skipped(cell, cell.maps(), run.unusable)
+            _complete_rows(cell, maps, config.metric_names, config.sign)
+            finished[cell.identity.fingerprint] = {uid for uid, stored in maps.items() if stored.finished}
+        # A damaged file anywhere in the folder would else be found by the table, after hours of work.
+        store.read_rows(config.results)
+        work = [
+            (item, [pair for pair in run.cells if item.sample.uid not in finished[pair[1].identity.fingerprint]])
+            for item in run.usable
+        ]
+        total = sum(len(missing) for _, missing in work)
+        computed: Counter[Status] = Counter()
+        errors: list[str] = []
+        interrupted = False
+        try:
+            for stored in _explanations(run, work, total, progress):
+                computed[stored.status] += 1
+                if stored.status is Status.ERROR and stored.error:
+                    errors.append(stored.error)
+        except KeyboardInterrupt:
+            interrupted = True
+    done = computed.total()
+    if not interrupted:
+        progress(done, total, "done")
+    return RunSummary(
+        cells=tuple(cell for _, cell in run.cells),
+        usable=len(run.usable),
+        reused=len(run.usable) * len(run.cells) - total,
+        computed=computed,
+        remaining=total - done,
+        interrupted=interrupted,
+        skipped=run.skipped,
+        first_error=errors[0] if errors else None,
+    )
+
+
+def plan(config: RunConfig) -> Plan:
+    """Say what ``evaluate`` would do; writes nothing and runs one forward pass to time it.
+
+    Raises:
+        StoreError: Stored results cannot be read.
+        DataError: The dataset cannot be loaded, or no sample of it is usable.
+        ModelError: The model cannot be loaded.
+    """
+    run = _prepare(config)
+    by_length = sorted(run.usable, key=lambda item: item.length)
+    median = by_length[len(by_length) // 2]
+    encoded = run.adapter.encode(median.sample)
+    run.adapter.plain(encoded)  # The first pass of a process also pays for starting threads and allocating.
+    started = time.perf_counter()
+    run.adapter.plain(encoded)
+    seconds_per_position = (time.perf_counter() - started) / median.length
+    planned = []
+    seconds = 0.0
+    for method, cell in run.cells:
+        maps = cell.maps()
+        finished = {uid for uid, stored in maps.items() if stored.finished}
+        missing = [item for item in run.usable if item.sample.uid not in finished]
+        forwards = [method.spec.forwards(len(item.label), item.n_targets, method.options) for item in missing]
+        seconds += sum(n * item.length for n, item in zip(forwards, missing, strict=True)) * seconds_per_position
+        stored = len(run.usable) - len(missing)
+        planned.append(PlannedCell(method.method, method.variant, stored, len(missing), sum(forwards)))
+    peak_bytes = run.adapter.predict_bytes(run.adapter.encode(by_length[-1].sample))
+    return Plan(tuple(planned), run.skipped, seconds, peak_bytes)
+
+
+def experiment_rows(config: RunConfig, summary: RunSummary) -> list[Row]:
+    """The rows that belong into one table with a run's: its own, and those of earlier runs on the same data and model.
+
+    All have the run's sign rule. Of a method and variant that several runs stored under different fingerprints, the
+    run's own count, else the newest.
+
+    Raises:
+        StoreError: The results cannot be read.
+    """
+    own = summary.cells[0].identity
+    others = sorted(store.cells(config.results), key=lambda cell: cell.created, reverse=True)
+    chosen: dict[tuple[str, str], Cell] = {}
+    for cell in (*summary.cells, *others):
+        if cell.identity.same_experiment(own):
+            chosen.setdefault((cell.identity.method, cell.variant), cell)
+    return [row for cell in chosen.values() for row in cell.rows() if row.sign == config.sign]
+
+
+def rescore(results: Path, metrics: Sequence[str], sign: Sign) -> None:
+    """Add the rows of further metrics or another sign rule to stored maps; needs no model.
+
+    Raises:
+        StoreError: The results cannot be read or written.
+        UnknownNameError: A metric does not exist.
+    """
+    for cell in store.cells(results):
+        with cell:
+            _complete_rows(cell, cell.maps(), metrics, sign)
+
+
+def rows_of(cell: Cell, stored: StoredMap, metrics: Iterable[str], sign: Sign) -> list[Row]:
+    """The rows of one stored map: a function of nothing else, so rows that were lost can be made again.
+
+    A sample that did not end ``ok`` gives a row without a value for each metric, to be counted as missing there.
+    """
+    row = Row(
+        fingerprint=cell.identity.fingerprint,
+        dataset=cell.identity.dataset,
+        model=cell.identity.model,
+        method=cell.identity.method,
+        variant=cell.variant,
+        uid=stored.uid,
+        metric="",
+        sign=sign,
+        value=None,
+        status=stored.status,
+        group=stored.group,
+        n_questions=None if (count := stored.facts.get("n_questions")) is None else int(count),
+        n_units=len(stored.label),
+        n_positive=sum(stored.label),
+        target_logprob=math.fsum(stored.target_logprobs) if stored.target_logprobs else None,
+        answered=stored.answered,
+        seconds=stored.seconds,
+        forward_tokens=stored.forward_tokens,
+        peak_bytes=stored.peak_bytes,
+        error=stored.error,
+    )
+    if stored.status is not Status.OK:
+        return [replace(row, metric=metric) for metric in metrics]
+    per_target = None if stored.per_target is None else np.asarray(stored.per_target, np.float32)
+    x = apply_sign(sign, np.asarray(stored.scores, np.float32), per_target)
+    y = np.asarray(stored.label, bool)
+    return [replace(row, metric=metric, value=METRICS.get(metric).function(x, y)) for metric in metrics]
+
+
+def derived_seed(seed: int, uid: str) -> int:
+    """A sample's own seed in [0, 2**32), the same whichever samples ran before it and on every machine."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{uid}".encode()).digest()[:4])
+
+
+def _prepare(config: RunConfig) -> _Prepared:
+    dataset = DATASETS.get(config.dataset).load(config.dataset_options)
+    adapter = load_model(
+        config.model,
+        device=config.device,
+        dtype=config.dtype.value,
+        device_map=config.device_map,
+        revision=config.revision,
+        trust_remote_code=config.trust_remote_code,
+        trust_checkpoint=config.trust_checkpoint,
+    )
+    usable, unusable = _select(adapter, dataset.samples, config)
+    skipped = _count_reasons((*dataset.skipped, *unusable))
+    if not usable:
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items())
+        raise DataError(f"no sample of {config.dataset} is usable ({reasons or 'it is empty'})")
+    cells = tuple(
+        (method, Cell(config.results, _identity(config, dataset, adapter, method), method.variant))
+        for method in config.cells
+    )
+    return _Prepared(config, adapter, usable, unusable, skipped, cells)
+
+
+def _select(
+    adapter: ModelAdapter, samples: Sequence[Sample], config: RunConfig
+) -> tuple[tuple[Usable, ...], tuple[Skipped, ...]]:
+    """The first ``limit`` usable samples in seeded order, and the unusable ones met on the way.
+
+    The order depends on the seed alone, so a larger limit keeps the samples of a smaller one.
+    """
+    ordered = list(samples)
+    random.Random(config.seed).shuffle(ordered)
+    usable: list[Usable] = []
+    unusable: list[Skipped] = []
+    for sample in ordered:
+        if len(usable) == config.limit:
+            break
+        try:
+            encoded = adapter.encode(sample)
+            if config.max_tokens is not None and encoded.length > config.max_tokens:
+                raise SampleError("longer than max_tokens")
+            label = tuple(map(int, unit_labels(sample.label, encoded.units)))
+        except SampleError as error:
+            # Reasons are counted, so they must not name the sample.
+            unusable.append(Skipped(sample.uid, str(error).removeprefix(f"sample {sample.uid}: ")))
+        else:
+            usable.append(Usable(sample, label, encoded.length, encoded.target_ids.shape[0]))
+    return tuple(usable), tuple(unusable)
+
+
+def _identity(config: RunConfig, dataset: Dataset, adapter: ModelAdapter, cell: MethodCell) -> Identity:
+    options = identity_options(config.dataset_options)
+    options.pop("data", None)  # The content hash names the data; where they lie may change.
+    return Identity(
+        dataset=config.dataset,
+        dataset_options=options,
+        dataset_hash=dataset.content_hash,
+        model=adapter.name,
+        model_hash=adapter.content_hash,
+        dtype=adapter.dtype_name,
+        method=cell.method,
+        method_version=cell.spec.version,
+        method_options=identity_options(cell.options),
+        seed=config.seed if cell.spec.stochastic else None,
+    )
+
+
+def _explanations(
+    run: _Prepared, work: Iterable[tuple[Usable, list[tuple[MethodCell, Cell]]]], total: int, progress: Progress
+) -> Iterable[StoredMap]:
+    """Explain, store and yield one after the other."""
+    done = 0
+    for item, missing in work:
+        if not missing:
+            continue
+        encoded = run.adapter.encode(item.sample)
+        for method, cell in missing:
+            progress(done, total, f"{method.method} {method.variant}")
+            stored = _explain(run, item, encoded, method)
+            cell.append_map(stored)
+            cell.append_rows(rows_of(cell, stored, run.config.metric_names, run.config.sign))
+            done += 1
+            yield stored
+
+
+def _explain(run: _Prepared, item: Usable, encoded: Encoded, method: MethodCell) -> StoredMap:
+    sample = item.sample
+    ended = StoredMap(sample.uid, Status.OK, label=item.label, group=sample.group, facts=dict(sample.facts))
+    try:
+        explanation = explain_encoded(
+            run.adapter, encoded, method.method, method.options, derived_seed(run.config.seed, sample.uid)
+        )
+        per_target = explanation.per_target
+        return replace(
+            ended,
+            scores=float32_list(explanation.scores.tolist()),
+            per_target=None if per_target is None else tuple(map(float32_list, per_target.tolist())),
+            target_logprobs=explanation.target_logprobs,
+            answered=explanation.answered,
+            seconds=explanation.cost.seconds,
+            forward_tokens=explanation.cost.forward_tokens,
+            peak_bytes=explanation.cost.peak_bytes,
+        )
+    except SampleError as error:
+        return replace(ended, status=Status.SKIPPED, error=_one_line(error))
+    except (AtmanBenchError, RuntimeError, MemoryError) as error:
+        return replace(ended, status=Status.OOM if is_out_of_memory(error) else Status.ERROR, error=_one_line(error))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _store_skipped(cell: Cell, maps: dict[str, StoredMap], unusable: Iterable[Skipped]) -> dict[str, StoredMap]:
+    """Record samples that do not fit the model, and return all maps; their rows are the caller's to complete."""
+    new = [StoredMap(s.uid, Status.SKIPPED, error=s.reason) for s in unusable if s.uid not in maps]
+    for stored in new:
+        cell.append_map(stored)
+    return maps | {stored.uid: stored for stored in new}
+
+
+def _complete_rows(cell: Cell, maps: Mapping[str, StoredMap], metrics: Sequence[str], sign: Sign) -> None:
+    """Write the rows that stored maps lack: a run was killed between the two, or other metrics were asked for."""
+    present = {(row.uid, row.metric, row.status) for row in cell.rows() if row.sign == sign}
+    for uid, stored in maps.items():
+        lacking = [metric for metric in metrics if (uid, metric, stored.status) not in present]
+        if lacking:
+            cell.append_rows(rows_of(cell, stored, lacking, sign))
+
+
+def _count_reasons(skipped: Iterable[Skipped]) -> dict[str, int]:
+    """Reason -> count, most frequent first; numbers in a reason belong to one sample and would split the count."""
+    return dict(Counter(re.sub(r"\d+", "N", s.reason) for s in skipped).most_common())

@@ -1,0 +1,464 @@
+"""Results on disk: a folder per dataset × model × method × variant, appended to sample by sample, resumed at any point.
+
+``RESULTS/<dataset>/<model>/<method>/<variant>-<fingerprint>/`` holds
+
+- ``manifest.json``: what the fingerprint was taken of, and the environment of the run that created the folder;
+- ``maps-<writer>.jsonl``: one ``StoredMap`` per finished sample;
+- ``rows-<writer>.jsonl``: one ``Row`` per metric of each sample.
+
+Every process writes part files of its own, so writers need no locks and nobody ever appends to the torn last line
+that a killed process may leave: such a line is dropped on reading. A sample's map is written before its rows, and rows
+are a function of the map, so rows that a killed process did not get to are recomputed without a model.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from atman_bench.errors import StoreError
+from atman_bench.records import SCHEMA, Row, Status
+
+_PACKAGES = ("atman-bench", "torch", "transformers", "captum", "numpy")
+_MANIFEST = "manifest.json"
+
+Record = TypeVar("Record", "StoredMap", Row)
+
+
+@dataclass(frozen=True)
+class StoredMap:
+    """How one sample ended, with its map if it ended ``ok``. Everything that rows need is here.
+
+    Attributes:
+        uid: The sample's.
+        status: How it ended.
+        scores: (U,) relevance, mean over the target tokens; each number names a float32 exactly.
+        per_target: (T, U), or None where the method explains the mean only.
+        label: (U,) 1 for units that the evidence touches.
+        group: What bootstrap intervals resample.
+        facts: The sample's further facts.
+        target_logprobs: (T,) log-probabilities of the target tokens under the plain model (natural logarithm).
+        answered: Whether greedy decoding gives the target.
+        seconds: Wall time of the explanation.
+        forward_tokens: Token positions that went through the layers.
+        peak_bytes: Peak device memory of the explanation above what was allocated before.
+        error: Why the status is not ``ok``.
+    """
+
+    uid: str
+    status: Status
+    scores: tuple[float, ...] = ()
+    per_target: tuple[tuple[float, ...], ...] | None = None
+    label: tuple[int, ...] = ()
+    group: str = ""
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    target_logprobs: tuple[float, ...] = ()
+    answered: bool | None = None
+    seconds: float | None = None
+    forward_tokens: int | None = None
+    peak_bytes: int | None = None
+    error: str | None = None
+    schema: int = SCHEMA
+
+    @property
+    def finished(self) -> bool:
+        """Whether another run leaves it as it is: ``ok``, or refused by the method.
+
+        ``oom`` and ``error`` are tried again. A sample that a run skipped before any method saw it has no label; a run
+        with a larger token limit may use it.
+        """
+        return self.status is Status.OK or (self.status is Status.SKIPPED and bool(self.label))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that can change a cell's maps, and nothing else: no limit, batch size, metric or sibling method.
+
+    Attributes:
+        dataset: Name of the dataset.
+        dataset_options: Its resolved options; where the data lie is left out, ``dataset_hash`` is their content.
+        dataset_hash: The dataset's content hash.
+        model: Name of the model as the user wrote it.
+        model_hash: Content hash of its weights, or the hub revision.
+        dtype: Name of the weights' type.
+        method: Name of the method.
+        method_version: ``SPEC.version``, raised when the method's numbers change.
+        method_options: Its resolved options.
+        seed: The run's seed for stochastic methods, else None.
+    """
+
+    dataset: str
+    dataset_options: Mapping[str, Any]
+    dataset_hash: str
+    model: str
+    model_hash: str
+    dtype: str
+    method: str
+    method_version: int
+    method_options: Mapping[str, Any]
+    seed: int | None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of the identity as JSON with sorted keys."""
+        text = json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def same_experiment(self, other: "Identity") -> bool:
+        """Whether only the method differs, so that the two cells can be compared."""
+        ours, theirs = (
+            replace(identity, method="", method_version=0, method_options={}, seed=None) for identity in (self, other)
+        )
+        return ours.fingerprint == theirs.fingerprint
+
+
+def identity_options(config: Any) -> dict[str, Any]:
+    """The resolved options of a config dataclass that can change a map.
+
+    Options that cannot (an engine, a batch size) carry ``field(metadata={"identity": False})``.
+    """
+    return {f.name: _plain(getattr(config, f.name)) for f in fields(config) if f.metadata.get("identity", True)}
+
+
+def float32_list(values: Iterable[float]) -> tuple[float, ...]:
+    """The shortest decimal numbers that name these float32 values: ``np.float32`` of each gives the value back.
+
+    Raises:
+        StoreError: A value is not finite.
+    """
+    array = np.asarray(values, np.float32)
+    if not np.isfinite(array).all():
+        raise StoreError(f"only finite numbers can be stored; received {array[~np.isfinite(array)][0]}")
+    return tuple(float(str(value)) for value in array)
+
+
+class Cell:
+    """One folder of results. Making one touches nothing on disk; use it as a context manager to write.
+
+    Args:
+        results: The results folder.
+        identity: What the cell's maps depend on.
+        variant: Name of the variant of the method, as shown in tables.
+
+    Attributes:
+        folder: Where it is.
+        created: When its manifest was written (ISO 8601, UTC); empty for a cell that was not read from disk.
+    """
+
+    def __init__(self, results: Path, identity: Identity, variant: str):
+        self.identity = identity
+        self.variant = variant
+        parts = (identity.dataset, identity.model, identity.method)
+        leaf = f"{_safe(variant)}-{identity.fingerprint}"
+        self.folder = results.joinpath(*map(_safe, parts), leaf)
+        self.created = ""
+        self._writer: _Writer | None = None
+
+    @classmethod
+    def at(cls, folder: Path) -> "Cell":
+        """The cell of an existing folder.
+
+        Raises:
+            StoreError: It has no readable manifest, or one of another schema version.
+        """
+        path = folder / _MANIFEST
+        try:
+            manifest = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read ({error}): run eval again with --overwrite") from error
+        _check_schema(manifest, str(path))
+        try:
+            cell = cls(folder.parents[3], Identity(**manifest["identity"]), manifest["variant"])
+            cell.created = manifest["created"]
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{path} is not a manifest ({error}): run eval again with --overwrite") from error
+        cell.folder = folder
+        return cell
+
+    def maps(self) -> dict[str, StoredMap]:
+        """One map per uid: a finished one before a failed one, else the latest.
+
+        Raises:
+            StoreError: A line is corrupted or of another schema version.
+        """
+        best: dict[str, StoredMap] = {}
+        for stored in _read_parts(self.folder, "maps", _map_from_json):
+            if stored.uid not in best or _rank(stored.status) >= _rank(best[stored.uid].status):
+                best[stored.uid] = stored
+        return best
+
+    def rows(self) -> list[Row]:
+        """One row per (uid, metric, sign): ``ok`` before others, else the latest.
+
+        Raises:
+            StoreError: A line is corrupted or of another schema version.
+        """
+        return _distinct(_read_parts(self.folder, "rows", _row_from_json))
+
+    def clear(self) -> None:
+        """Remove the cell's files (``--overwrite``).
+
+        Raises:
+            StoreError: They cannot be removed.
+        """
+        try:
+            for pattern in ("maps-*.jsonl", "rows-*.jsonl", _MANIFEST):
+                for path in self.folder.glob(pattern):
+                    path.unlink()
+        except OSError as error:
+            raise StoreError(f"results in {self.folder} cannot be removed: {error.strerror}") from error
+
+    def create(self, environment: Mapping[str, Any]) -> None:
+        """Make the folder and its manifest, which appears at once or not at all; one that is there stays.
+
+        Raises:
+            StoreError: The folder cannot be written to, or its manifest is of another schema version.
+        """
+        path = self.folder / _MANIFEST
+        if path.exists():
+            Cell.at(self.folder)
+            return
+        manifest = {
+            "schema": SCHEMA,
+            "fingerprint": self.identity.fingerprint,
+            "variant": self.variant,
+            "identity": asdict(self.identity),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "environment": environment,
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = self.folder / f".{secrets.token_hex(4)}-{_MANIFEST}"
+            temporary.write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+            temporary.replace(path)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+
+    def __enter__(self) -> Self:
+        """Begin to write; the part files appear with their first line."""
+        self._writer = _Writer(self.folder)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close the part files."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def append_map(self, stored: StoredMap) -> None:
+        """Write one map; it is in the file when this returns.
+
+        Raises:
+            StoreError: The disk is full or the folder not writable; or a number is not finite.
+        """
+        self._append("maps", [stored])
+
+    def append_rows(self, rows: Sequence[Row]) -> None:
+        """Write rows; they are in the file when this returns.
+
+        Raises:
+            StoreError: The disk is full or the folder not writable; or a number is not finite.
+        """
+        self._append("rows", rows)
+
+    def _append(self, kind: str, records: Sequence[StoredMap | Row]) -> None:
+        if self._writer is None:
+            raise RuntimeError("a cell is written to inside its with block")
+        try:
+            lines = [json.dumps(asdict(record), allow_nan=False) + "\n" for record in records]
+        except ValueError as error:
+            raise StoreError(f"only finite numbers can be stored in {self.folder}: {error}") from error
+        if lines:
+            self._writer.write(kind, "".join(lines).encode())
+
+
+def check_writable(results: Path) -> None:
+    """Make the results folder and a file in it, so that a run that could not save anything ends before it starts.
+
+    Raises:
+        StoreError: The folder cannot be made or written to.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        probe = results / f".{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(results, error) from error
+
+
+def cells(results: Path) -> list[Cell]:
+    """The cells of a results folder, sorted by their paths.
+
+    Raises:
+        StoreError: The folder does not exist, or a manifest cannot be read.
+    """
+    if not results.is_dir():
+        raise StoreError(f"no results folder {results}: run 'atman-bench eval --results {results}' first")
+    return [Cell.at(path.parent) for path in sorted(results.glob(f"*/*/*/*/{_MANIFEST}"))]
+
+
+def read_rows(results: Path) -> list[Row]:
+    """All rows of a results folder, one per (fingerprint, uid, metric, sign).
+
+    Raises:
+        StoreError: The folder does not exist, or a file in it is corrupted or of another schema version.
+    """
+    return [row for cell in cells(results) for row in cell.rows()]
+
+
+def environment(*, device: str, threads: int) -> dict[str, Any]:
+    """What a result may depend on beyond its identity, for the manifest.
+
+    Args:
+        device: The device that the model is on.
+        threads: Threads that the tensor library uses.
+    """
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "git_revision": _git_revision(Path(__file__).parents[1]),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "cpus": os.cpu_count(),
+        "threads": threads,
+        "device": device,
+    }
+
+
+class _Writer:
+    """The part files of one process in one cell, opened at the first line."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        # The time comes first so that sorting part files by name gives the order in which runs started.
+        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        self._name = f"{started}-{_safe(socket.gethostname())}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._files: dict[str, int] = {}
+
+    def write(self, kind: str, data: bytes) -> None:
+        try:
+            if kind not in self._files:
+                path = self._folder / f"{kind}-{self._name}.jsonl"
+                self._files[kind] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            # Unbuffered: a signal handler cannot cut a line in two, and a line survives the process once written.
+            while data:
+                data = data[os.write(self._files[kind], data) :]
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+
+    def close(self) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
+
+
+def _read_parts(folder: Path, kind: str, parse: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
+    for path in sorted(folder.glob(f"{kind}-*.jsonl")):
+        try:
+            *lines, _torn = path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+        for number, line in enumerate(lines, start=1):
+            where = f"{path}, line {number}"
+            try:
+                content = json.loads(line)
+                if not isinstance(content, dict):
+                    raise TypeError("not an object")
+                _check_schema(content, where)
+                yield parse(content)
+            except (ValueError, TypeError, KeyError) as error:
+                raise StoreError(
+                    f"{where} is corrupted ({error}): remove that line, its sample is then computed again"
+                ) from error
+
+
+def _map_from_json(content: dict[str, Any]) -> StoredMap:
+    per_target = content["per_target"]
+    return StoredMap(
+        **{
+            **content,
+            "status": Status(content["status"]),
+            "scores": tuple(content["scores"]),
+            "per_target": None if per_target is None else tuple(map(tuple, per_target)),
+            "label": tuple(content["label"]),
+            "target_logprobs": tuple(content["target_logprobs"]),
+        }
+    )
+
+
+def _row_from_json(content: dict[str, Any]) -> Row:
+    return Row(**{**content, "status": Status(content["status"])})
+
+
+def _distinct(rows: Iterable[Row]) -> list[Row]:
+    best: dict[tuple[str, str, str], Row] = {}
+    for row in rows:
+        key = (row.uid, row.metric, row.sign)
+        if key not in best or _rank(row.status) >= _rank(best[key].status):
+            best[key] = row
+    return list(best.values())
+
+
+def _rank(status: Status) -> int:
+    return 1 if status is Status.OK else 0
+
+
+def _check_schema(content: Mapping[str, Any], where: str) -> None:
+    found = content.get("schema")
+    if found != SCHEMA:
+        raise StoreError(
+            f"{where} has schema version {found}, this version of atman-bench reads {SCHEMA}: "
+            "use the version that wrote it, or evaluate again into another --results folder"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would give it back, so that a fingerprint does not depend on tuple against list."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _safe(name: str) -> str:
+    """A folder name on any file system; what makes it unique is the fingerprint, so names may be shortened."""
+    return re.sub(r"[^A-Za-z0-9._=,+-]+", "-", name).strip("-.")[:80] or "unnamed"
+
+
+def _unwritable(folder: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"results cannot be written to {folder}: {error.strerror}; "
+        "choose another folder with --results, or make this one writable"
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_revision(root: Path) -> str | None:
+    """The commit of the checkout that the package runs from; None for an installed copy."""
+    # An installed copy may lie inside an unrelated repository (.venv), which must not be mistaken for ours.
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None

@@ -1,0 +1,133 @@
+import json
+import os
+import sys
+
+import pytest
+from fakes import Fakes
+
+from atman_bench import runner
+from atman_bench.cli import app
+from atman_bench.store import read_rows
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    fakes = Fakes()
+    fakes.install(monkeypatch.setitem, monkeypatch.setattr)
+    return fakes
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder; return its exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["atman-bench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_eval_prints_the_table_and_writes_rows_table_and_figures(command, fakes, tmp_path):
+    code, out, err = command("eval", "--limit", "5", "--results", "out", "--methods", "fake,noise")
+    assert (code, err) == (0, "")
+    assert "fake" in out
+    assert "mAP" in out
+    assert len({r.uid for r in read_rows(tmp_path / "out")}) == 5
+    assert "| fake" in (tmp_path / "out" / "table.md").read_text()
+    assert (tmp_path / "out" / "figures" / "methods_bar.png").exists()
+
+
+def test_quiet_says_nothing(command, fakes):
+    assert command("eval", "--limit", "2", "--quiet") == (0, "", "")
+
+
+def test_rows_carry_the_promised_keys(command, fakes, tmp_path):
+    command("eval", "--limit", "1", "--quiet", "--methods", "fake")
+    (path,) = tmp_path.glob("results/facts/fake-model/fake/default-*/rows-*.jsonl")
+    assert {"method", "variant", "uid", "metric", "value", "status"} <= set(
+        json.loads(path.read_text().splitlines()[0])
+    )
+
+
+def test_a_dry_run_says_what_would_run(command, fakes, tmp_path):
+    code, out, _ = command("eval", "--limit", "5", "--dry-run")
+    assert code == 0
+    assert "forward passes at most" in out
+    assert "peak memory" in out
+    assert not (tmp_path / "results").exists()
+
+
+def test_ctrl_c_says_what_is_stored_and_that_the_run_resumes(command, fakes, monkeypatch):
+    def interrupted(*_: object) -> None:
+        if len(fakes.explained) == 3:
+            raise KeyboardInterrupt
+        return fakes.explain_encoded(*_)
+
+    monkeypatch.setattr(runner, "explain_encoded", interrupted)
+    code, _, err = command("eval", "--limit", "5", "--quiet")
+    assert code == 130
+    assert "3 explanations are stored" in err
+    assert "7 remain" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--methods", "fakee"], "did you mean 'fake'"),
+        (["--set", "methods.fake.kapa=0.5"], "did you mean 'kappa'"),
+        (["--set", "methods.fake.kappa=high"], "must be a number or null"),
+        (["--model", "nothing"], "no model 'nothing'"),
+        (["--dataset", "squad", "--data", "missing.json"], "missing.json"),
+        (["--config", "missing.yaml"], "no configuration file missing.yaml"),
+        (["--results", "taken"], "cannot be written to"),
+        (["--max-tokens", "1"], "no sample of facts is usable"),
+        (["--limit", "0"], "limit must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(command, fakes, tmp_path, arguments, said):
+    (tmp_path / "taken").write_text("")
+    code, out, err = command("eval", *arguments)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert not out
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
+def test_a_read_only_results_folder_is_one_line(command, fakes, tmp_path):
+    (tmp_path / "results").mkdir(mode=0o500)
+    code, _, err = command("eval", "--limit", "1")
+    assert code == 2
+    assert "make this one writable" in err
+
+
+def test_a_corrupted_row_is_one_line_and_loses_nothing(command, fakes, tmp_path):
+    command("eval", "--limit", "2", "--quiet", "--methods", "fake")
+    (path,) = tmp_path.rglob("rows-*.jsonl")
+    path.write_text("{broken\n" + path.read_text())
+    damaged = path.read_bytes()
+    code, _, err = command("eval", "--limit", "2", "--methods", "fake")
+    assert code == 2
+    assert f"{path.name}, line 1 is corrupted" in err
+    assert path.read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        ("methods", ["atman", "kappa", "atman:literal", "Similarity from which"]),
+        ("datasets", ["squad", "template", "facts"]),
+        ("models", ["tiny-text", "hf:"]),
+        ("metrics", ["average_precision", "higher is better"]),
+    ],
+)
+def test_list_shows_entries_with_their_options(command, kind, shown):
+    code, out, _ = command("list", kind)
+    assert code == 0
+    assert not [text for text in shown if text not in out]

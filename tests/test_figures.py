@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from atman_bench.errors import DataError, StoreError
+from atman_bench.records import Row, Status
+from atman_bench.report.figures import FIGURES
+from atman_bench.report.figures._base import main_cells
+from atman_bench.report.tables import frame_of
+
+
+def rows(method: str, n: int, variant: str = "default", dataset: str = "squad") -> list[Row]:
+    rng = np.random.default_rng(n)
+    return [
+        Row(
+            fingerprint=method,
+            dataset=dataset,
+            model="tiny",
+            method=method,
+            variant=variant,
+            uid=f"q{i}",
+            metric=metric,
+            sign="positive",
+            value=rng.random(),
+            status=Status.OK,
+            group=f"p{i // 2}",
+            n_positive=1 + i % 4,
+        )
+        for i in range(n)
+        for metric in ("average_precision", "average_recall")
+    ]
+
+
+@pytest.fixture
+def frame():
+    frame = frame_of([*rows("atman", 12), *rows("atman", 6, "mask"), *rows("lime", 3, "n=9"), *rows("random", 12)])
+    return frame.assign(n_questions=frame["group"].str[1:].astype(int) + 1)
+
+
+@pytest.mark.parametrize("name", FIGURES.names)
+def test_figures_are_written_as_svg_and_png_and_name_their_data(name, frame, tmp_path):
+    FIGURES.get(name).draw(frame, tmp_path / "new" / "run.v1")
+    svg = (tmp_path / "new" / "run.v1.svg").read_text()
+    assert "squad · tiny · n = 12 in 6 groups · sign positive" in svg
+    assert (tmp_path / "new" / "run.v1.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", FIGURES.names)
+def test_same_rows_give_the_same_file(name, frame, tmp_path):
+    FIGURES.get(name).draw(frame, tmp_path / "a")
+    FIGURES.get(name).draw(frame, tmp_path / "b")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@pytest.mark.parametrize("name", FIGURES.names)
+def test_one_method_with_one_sample_can_be_drawn(name, tmp_path):
+    FIGURES.get(name).draw(frame_of(rows("atman", 1)).assign(n_questions=1), tmp_path / "one")
+
+
+def test_figure_says_what_the_rows_lack(frame, tmp_path):
+    without = frame[frame["metric"] != "average_recall"].drop(columns="n_questions")
+    assert FIGURES.get("methods_bar").lacks(without) == ("average_recall",)
+    with pytest.raises(DataError, match="needs n_questions"):
+        FIGURES.get("map_by_questions").draw(without, tmp_path / "figure")
+
+
+def test_two_experiments_in_one_figure_are_refused(tmp_path):
+    both = frame_of([*rows("atman", 2), *rows("atman", 2, dataset="facts")])
+    with pytest.raises(DataError, match="facts, tiny, positive"):
+        FIGURES.get("box").draw(both, tmp_path / "figure")
+
+
+def test_unwritable_folder_is_one_clear_line(frame, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot write the figure"):
+        FIGURES.get("target_lengths").draw(frame, tmp_path / "file" / "figure")
+
+
+def test_main_variant_is_the_one_with_most_samples(frame):
+    assert set(main_cells(frame, "average_precision")) == {("atman", "default"), ("lime", "n=9"), ("random", "default")}

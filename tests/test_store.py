@@ -1,0 +1,189 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atman_bench.errors import StoreError
+from atman_bench.records import Row, Status
+from atman_bench.store import Cell, Identity, StoredMap, check_writable, float32_list, identity_options, read_rows
+
+IDENTITY = Identity(
+    dataset="squad",
+    dataset_options={"template": "{context}"},
+    dataset_hash="d",
+    model="hf:org/model",
+    model_hash="m",
+    dtype="float32",
+    method="atman",
+    method_version=1,
+    method_options={"f": 0.9},
+    seed=None,
+)
+OK = StoredMap("a", Status.OK, scores=(0.1, -2.0), per_target=((0.1, -2.0),), label=(0, 1), facts={"n_questions": 3})
+
+
+def row(uid: str, value: float | None, status: Status = Status.OK, metric: str = "ap") -> Row:
+    return Row(
+        IDENTITY.fingerprint, "squad", "hf:org/model", "atman", "default", uid, metric, "positive", value, status
+    )
+
+
+def cell_in(results: Path) -> Cell:
+    cell = Cell(results, IDENTITY, "default")
+    cell.create({"device": "cpu"})
+    return cell
+
+
+def part(cell: Cell, kind: str) -> Path:
+    (path,) = cell.folder.glob(f"{kind}-*.jsonl")
+    return path
+
+
+def test_what_is_appended_is_read_back(tmp_path):
+    with cell_in(tmp_path) as cell:
+        cell.append_map(OK)
+        cell.append_rows([row("a", 0.25), row("b", None, Status.OOM)])
+    assert cell.maps() == {"a": OK}
+    assert read_rows(tmp_path) == [row("a", 0.25), row("b", None, Status.OOM)]
+
+
+def test_every_float32_survives_the_trip_through_json():
+    bits = np.random.default_rng(0).integers(0, 2**32, 20_000, dtype=np.uint32)
+    values = bits.view(np.float32)
+    values = np.concatenate([values[np.isfinite(values)], np.float32([0.1, -0.0, 1e-45, 3.4028235e38])])
+    back = np.array(json.loads(json.dumps(float32_list(values))), np.float32)
+    assert back.tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, bad):
+    with pytest.raises(StoreError, match="finite"):
+        float32_list([1.0, bad])
+    with cell_in(tmp_path) as cell, pytest.raises(StoreError, match="finite"):
+        cell.append_rows([row("a", bad)])
+
+
+def test_a_line_torn_at_any_byte_is_dropped_and_the_others_kept(tmp_path):
+    with cell_in(tmp_path) as cell:
+        cell.append_map(OK)
+        cell.append_map(replace(OK, uid="ü"))
+    path = part(cell, "maps")
+    whole = path.read_bytes()
+    first = whole.index(b"\n") + 1
+    for end in range(first, len(whole)):
+        path.write_bytes(whole[:end])
+        assert set(cell.maps()) == {"a"}
+
+
+def test_a_corrupted_line_is_named_by_file_and_line(tmp_path):
+    with cell_in(tmp_path) as cell:
+        cell.append_rows([row("a", 0.5), row("b", 0.5)])
+    path = part(cell, "rows")
+    first, second, end = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([first[:-7], second, end]))
+    with pytest.raises(StoreError, match=rf"{path.name}, line 1 is corrupted"):
+        read_rows(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["rows", "manifest"])
+def test_another_schema_version_is_refused(tmp_path, kind):
+    with cell_in(tmp_path) as cell:
+        cell.append_rows([row("a", 0.5)])
+    path = part(cell, "rows") if kind == "rows" else cell.folder / "manifest.json"
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    with pytest.raises(StoreError, match=r"schema version 99.*use the version that wrote it"):
+        read_rows(tmp_path)
+
+
+def test_ok_wins_over_failures_and_else_the_latest_counts(tmp_path):
+    attempts = {
+        "retried": [(0.5, Status.OK), (None, Status.OOM)],
+        "failing": [(None, Status.ERROR), (None, Status.OOM)],
+        "twice": [(0.5, Status.OK), (0.75, Status.OK)],
+    }
+    for attempt in range(2):  # Two writers, as two runs would be.
+        with cell_in(tmp_path) as cell:
+            cell.append_rows([row(uid, *values[attempt]) for uid, values in attempts.items()])
+    found = {r.uid: (r.value, r.status) for r in cell.rows()}
+    assert found == {"retried": (0.5, Status.OK), "failing": (None, Status.OOM), "twice": (0.75, Status.OK)}
+
+
+def test_two_writers_at_once_use_files_of_their_own(tmp_path):
+    with cell_in(tmp_path) as one, cell_in(tmp_path) as other:
+        one.append_map(OK)
+        other.append_map(replace(OK, uid="b"))
+    assert set(one.maps()) == {"a", "b"}
+    assert len(list(one.folder.glob("maps-*.jsonl"))) == 2
+
+
+def test_only_what_the_model_or_a_method_refused_for_good_is_finished():
+    assert OK.finished
+    assert StoredMap("a", Status.SKIPPED, label=(0, 1)).finished
+    unlabelled = StoredMap("a", Status.SKIPPED)
+    assert not any(m.finished for m in (unlabelled, replace(OK, status=Status.OOM), replace(OK, status=Status.ERROR)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model_hash": "n"}, {"dtype": "float16"}, {"method_version": 2}, {"method_options": {"f": 0.8}}, {"seed": 1}],
+)
+def test_the_fingerprint_follows_what_changes_maps(change):
+    assert replace(IDENTITY, **change).fingerprint != IDENTITY.fingerprint
+
+
+def test_the_fingerprint_is_the_same_in_every_process():
+    # A golden value: another value means that stored results of users are no longer found.
+    assert IDENTITY.fingerprint == "91e55f39fdbe"
+
+
+def test_options_that_cannot_change_a_map_are_left_out_of_the_identity():
+    from dataclasses import dataclass, field
+
+    @dataclass(frozen=True)
+    class Options:
+        layers: tuple[int, ...] = (1, 2)
+        batch: int = field(default=8, metadata={"identity": False})
+
+    assert identity_options(Options()) == {"layers": [1, 2]}
+
+
+def test_the_manifest_is_the_first_writers(tmp_path):
+    cell_in(tmp_path)
+    cell = Cell(tmp_path, IDENTITY, "default")
+    cell.create({"device": "cuda"})
+    manifest = json.loads((cell.folder / "manifest.json").read_text())
+    assert manifest["environment"] == {"device": "cpu"}
+    assert Cell.at(cell.folder).identity == IDENTITY
+
+
+def test_folders_have_names_that_any_file_system_takes(tmp_path):
+    cell = Cell(tmp_path, replace(IDENTITY, model="hf:/models/../a b"), "f=0.5,form=log")
+    assert cell.folder.relative_to(tmp_path).parts == (
+        "squad",
+        "hf-models-..-a-b",
+        "atman",
+        f"f=0.5,form=log-{cell.identity.fingerprint}",
+    )
+
+
+def test_clear_removes_a_cells_results(tmp_path):
+    with cell_in(tmp_path) as cell:
+        cell.append_map(OK)
+        cell.append_rows([row("a", 0.5)])
+    cell.clear()
+    assert not cell.maps()
+    assert not cell.rows()
+
+
+def test_a_results_folder_that_cannot_be_written_to_is_one_clear_error(tmp_path):
+    # A file in the folder's place stops every user, also root, whom permissions would not.
+    (tmp_path / "results").write_text("")
+    with pytest.raises(StoreError, match=r"cannot be written to.*--results"):
+        check_writable(tmp_path / "results")
+
+
+def test_a_missing_results_folder_is_one_clear_error(tmp_path):
+    with pytest.raises(StoreError, match="no results folder"):
+        read_rows(tmp_path / "nowhere")

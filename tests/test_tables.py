@@ -1,0 +1,183 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from atman_bench.errors import DataError, StoreError, UnknownNameError
+from atman_bench.metrics._statistics import IQ_25_72, IQ_MEAN, average, bootstrap_interval
+from atman_bench.records import Row, Status
+from atman_bench.report.render import comparison_markdown, comparison_rich, summary_markdown, summary_rich
+from atman_bench.report.tables import answered_only, compare_to, frame_of, summarise
+
+METRICS = ("average_precision", "average_recall", "auprc", "precision_at_k", "pointing_game", "degenerate")
+
+
+def row(method: str, i: int, metric: str = "average_precision", value: float | None = 0.5, **more) -> Row:
+    """A row of question i, two questions to a paragraph."""
+    fields = {
+        "fingerprint": f"{method}-1",
+        "dataset": "squad",
+        "model": "tiny",
+        "variant": "default",
+        "sign": "positive",
+        "status": Status.OK,
+        "answered": i % 2 == 0,
+        "seconds": 2.0,
+        "forward_tokens": 1000,
+    }
+    return Row(method=method, uid=f"q{i}", group=f"p{i // 2}", metric=metric, value=value, **fields | more)
+
+
+def rows(method: str, values, metric: str = "average_precision", **more) -> list[Row]:
+    return [row(method, i, metric, value, **more) for i, value in enumerate(values)]
+
+
+def line_of(summary, method: str):
+    return summary.set_index("method").loc[method]
+
+
+def test_summary_averages_each_cell_with_group_intervals():
+    values = np.random.default_rng(0).random(12)
+    line = line_of(summarise(frame_of(rows("atman", values))), "atman")
+    interval = bootstrap_interval(values, np.arange(12) // 2)
+    assert line["n"] == 12
+    assert line["mAP"] == pytest.approx(100 * values.mean())
+    assert (line["mAP_low"], line["mAP_high"]) == pytest.approx((100 * interval.low, 100 * interval.high))
+    assert line["mAP_IQ"] == pytest.approx(100 * average(values, IQ_MEAN))
+    assert line["mAP_IQ_25_72"] == pytest.approx(100 * average(values, IQ_25_72))
+    assert np.isnan(line["mAR"])
+    assert (line["seconds"], line["forward_tokens"]) == (2, 1000)
+
+
+def test_missing_samples_are_counted_by_reason():
+    failed = [
+        row("atman", 1, value=None, status=Status.OOM),
+        row("atman", 1, "auprc", value=None, status=Status.OOM),
+        row("atman", 2, value=None, status=Status.ERROR),
+        row("atman", 3, value=None, status=Status.SKIPPED),
+        row("atman", 4, value=None),
+        row("atman", 5, value=0.0),
+        row("atman", 5, "degenerate", value=1.0),
+    ]
+    line = line_of(summarise(frame_of([row("atman", 0), *failed])), "atman")
+    assert line[["n", "oom", "error", "skipped", "undefined", "degenerate"]].tolist() == [2, 1, 1, 1, 1, 1]
+
+
+def test_failure_that_was_repaired_later_is_not_counted():
+    frame = frame_of([row("atman", 0, value=None, status=Status.OOM), row("atman", 0)])
+    assert line_of(summarise(frame), "atman")[["n", "oom"]].tolist() == [1, 0]
+
+
+def test_cell_without_any_value_keeps_its_line():
+    frame = frame_of([*rows("atman", [0.5, 0.6]), row("chefer", 0, value=None, status=Status.OOM)])
+    line = line_of(summarise(frame), "chefer")
+    assert (line["n"], line["oom"]) == (0, 1)
+    assert np.isnan(line["mAP"])
+
+
+def test_methods_come_by_score_and_floors_last():
+    frame = frame_of([*rows("random", [0.9]), *rows("rollout", [0.2]), *rows("uniform", [0.1]), *rows("atman", [0.4])])
+    assert summarise(frame)["method"].tolist() == ["atman", "rollout", "random", "uniform"]
+
+
+def test_signs_are_never_mixed():
+    frame = frame_of([*rows("atman", [0.4, 0.4]), *rows("atman", [0.2, 0.2], sign="absolute")])
+    assert summarise(frame).set_index("sign")["mAP"].to_dict() == pytest.approx({"absolute": 20, "positive": 40})
+
+
+def test_answered_questions_can_be_tabulated_alone():
+    frame = frame_of(rows("atman", [0.8, 0.1, 0.6, 0.1]))
+    assert line_of(summarise(answered_only(frame)), "atman")["mAP"] == pytest.approx(70)
+
+
+def test_table_of_no_answered_questions_is_refused():
+    with pytest.raises(DataError, match="answers none"):
+        answered_only(frame_of(rows("atman", [0.8], answered=False)))
+
+
+def test_paper_numbers_stand_beside_squad_only():
+    frame = frame_of([*rows("atman", [0.5]), *rows("atman", [0.5], dataset="facts")])
+    paper = summarise(frame).set_index("dataset")["paper_mAP"]
+    assert paper["squad"] == 73.7
+    assert np.isnan(paper["facts"])
+
+
+def test_two_fingerprints_of_one_cell_are_refused():
+    frame = frame_of([row("atman", 0), row("atman", 0, fingerprint="older")])
+    with pytest.raises(StoreError, match="atman-1, older"):
+        summarise(frame)
+
+
+def test_other_schema_is_refused():
+    with pytest.raises(StoreError, match="schema"):
+        summarise(frame_of([row("atman", 0), row("atman", 1, schema=99)]))
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(DataError, match="no rows"):
+        frame_of([])
+
+
+def test_comparison_uses_common_samples_only():
+    frame = frame_of([*rows("atman", [0.9, 0.8, 0.7, 0.6]), *rows("chefer", [0.5, 0.6, None, 0.4])])
+    line = line_of(compare_to(frame, "atman"), "chefer")
+    assert line["n"] == 3
+    assert line["difference"] == pytest.approx(100 * np.mean([-0.4, -0.2, -0.2]))
+    assert line["low"] <= line["difference"] <= line["high"] < 0
+
+
+def test_comparison_names_cells_near_a_misspelt_reference():
+    with pytest.raises(UnknownNameError, match="did you mean 'atman'"):
+        compare_to(frame_of(rows("atman", [0.5])), "atmann")
+
+
+def test_comparison_of_a_lonely_reference_is_empty():
+    assert compare_to(frame_of(rows("atman", [0.5])), "atman").empty
+
+
+@pytest.fixture
+def full_frame():
+    rng = np.random.default_rng(0)
+    cells = [("atman", "default"), ("integrated_gradients", "n_steps=10"), ("position", "default")]
+    listed = [
+        r
+        for method, variant in cells
+        for metric in METRICS
+        for r in rows(method, rng.random(9), metric, variant=variant)
+    ]
+    return frame_of([*listed, row("atman", 9, value=None, status=Status.OOM)])
+
+
+def test_markdown_shows_floors_missing_counts_and_the_paper(full_frame):
+    text = summary_markdown(summarise(full_frame))
+    assert text.startswith("**squad · tiny · sign positive**\n\n| method | n |")
+    assert "*position* (floor)" in text
+    assert "1 oom" in text
+    assert "73.7 / 81.8 / 93.4 / 100.0" in text
+    assert "nan" not in text
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in tables}) == 1
+
+
+def test_terminal_tables_fit_120_characters(full_frame):
+    console = Console(width=120, record=True, quiet=True)
+    comparison = compare_to(full_frame, "atman")
+    for table in (*summary_rich(summarise(full_frame)), *comparison_rich(comparison, "atman")):
+        assert console.measure(table).maximum <= 120
+
+
+def test_comparison_renders_every_other_cell(full_frame):
+    text = comparison_markdown(compare_to(full_frame, "atman"), "atman")
+    assert "minus atman" in text
+    assert "integrated\\_gradients:n\\_steps=10" in text
+
+
+def test_report_never_imports_torch():
+    code = (
+        "import sys; from atman_bench.report import render; from atman_bench.report.figures import FIGURES\n"
+        "for name in FIGURES.names: FIGURES.get(name)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
