@@ -108,7 +108,12 @@ MOST_ROWS = 32
 
 def first_changed(perturbations: Perturbations) -> list[int]:
     """The first position that each perturbation changes; S for one that changes nothing. Host integers."""
-    changed = perturbations.factors != 1 if isinstance(perturbations, AttentionEdit) else ~perturbations.kept
+    if isinstance(perturbations, AttentionEdit):
+        changed = perturbations.factors != 1
+        if perturbations.layers is not None and not perturbations.layers:
+            changed = torch.zeros_like(changed)
+    else:
+        changed = ~perturbations.kept
     first = torch.where(changed.any(1), changed.int().argmax(1), changed.shape[1])
     return first.tolist()
 
@@ -181,7 +186,7 @@ def _sweep_fast(model: ModelAdapter, encoded: Encoded, perturbations: Perturbati
                 [rows[i] - batch.start for i in read],
                 store,
             )
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
             if not is_out_of_memory(error) or len(batch.perturbations) == 1:
                 raise
             batches[:0] = _halve(batch, first)

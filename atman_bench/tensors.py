@@ -18,7 +18,7 @@ class Encoded:
         uid: The sample's.
         inputs: Model inputs with a leading axis of 1; ``input_ids`` is prompt + target[:-1].
         target_ids: The T target tokens.
-        target_rows: Which row's loss is read for each of them: row P - 1 + i of the logits predicts target token i.
+        target_rows: Which row's loss is read for each of them, ascending: row P - 1 + i predicts target token i.
         unit_of_position: The unit that each position belongs to, -1 for positions that are not explained.
         units: What the U units are.
         text: The prompt, or None for one that was given as token ids.

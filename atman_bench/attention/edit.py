@@ -19,7 +19,8 @@ class Form(StrEnum):
     """How a factor c changes column j of the scores."""
 
     SHIFTED = "shifted"
-    """c (s_ij - m_i), m_i the row's minimum: what the authors ran on decoders. Never raises a suppressed score."""
+    """m_i + c (s_ij - m_i), m_i the row's minimum: what the authors ran on decoders (without the constant m_i, which
+    softmax ignores). Never raises a suppressed score."""
     LITERAL = "literal"
     """c s_ij: Eq. 4 as printed, and what they ran on BLIP. Raises a token's attention where its score is negative."""
     LOG = "log"
@@ -125,7 +126,8 @@ def edit_scores(
         case Form.SHIFTED:
             if edit.row_min is RowMin.VISIBLE:
                 scores.masked_fill_(hidden, torch.inf)
-            return scores.sub_(scores.amin(-1, keepdim=True)).mul_(factors)
+            # m + c (s - m): the constant m, which softmax alone would ignore, keeps the scale that sinks are on.
+            return scores.lerp_(scores.amin(-1, keepdim=True), 1 - factors)
         case Form.LOG:
             return scores.add_(_removal_bias(factors, factors.log(), factors > 0, hidden))
         case Form.MASK:
@@ -189,7 +191,7 @@ def attend(inputs: AttentionInputs, edit: AttentionEdit | None) -> Float[Tensor,
     columns = inputs.key.shape[2]
     block = max(16, BLOCK_ELEMENTS // (batch * heads * columns))
     sees_all = edit is not None and edit.form is Form.SHIFTED and edit.row_min is RowMin.ALL
-    output = inputs.query.new_empty(batch, heads, length, inputs.value.shape[-1])
+    output = inputs.value.new_empty(batch, heads, length, inputs.value.shape[-1])
     for first in range(0, length, block):
         rows = slice(first, min(first + block, length))
         end = columns if sees_all else max(inputs.visibility.ends[rows])

@@ -32,7 +32,15 @@ IMPLEMENTATION = "atman_bench"
 """Our name in transformers' attention and mask registries."""
 
 HARMLESS_ARGUMENTS = frozenset(
-    {"position_ids", "use_cache", "sliding_window", "is_causal", "output_router_logits", "output_attentions"}
+    {
+        "is_causal",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "position_ids",
+        "sliding_window",
+        "use_cache",
+    }
 )
 """Arguments of an attention call that do not change what it computes, or that the mask already contains."""
 

@@ -99,14 +99,11 @@ PEOPLE = Lexicon(
     (
         _words(
             "Adele Bruno Clara Dorian Edith Fabian Greta Hector Irene Jasper Karin Leopold Miriam Nestor Olivia Pascal "
-            "Rosalind Sergei Tamara Ulrich Valerie Winston Yasmin Zacharias Beatrice Cornelius Dagmar Emanuel Florence "
-            "Gideon Henrietta Isidor Josephine Konrad Lavinia Maximilian Natalia Octavio Philippa Roderick"
+            "Rosalind Sergei Tamara Ulrich"
         ),
         _words(
             "Abernathy Blackwood Castellan Drummond Eastman Fairbanks Goldsmith Hathaway Ironside Jefferson Kirkland "
-            "Lindqvist Montague Nightingale Oakley Pemberton Quimby Rutherford Silverman Thackeray Underhill "
-            "Vandermeer Whitaker Yarborough Zimmermann Ashford Bellamy Crawford Davenport Ellsworth Forsythe Grimshaw "
-            "Holloway Jansen Kowalski Lombardi Merriweather Novak Okafor Prescott"
+            "Lindqvist Montague Nightingale Oakley Pemberton Quimby Rutherford Silverman Thackeray"
         ),
     ),
 )
@@ -125,7 +122,7 @@ DATES = Lexicon(
     (
         _numbers(1, 28),
         _words("January February March April May June July August September October November December"),
-        _numbers(1870, 1989),
+        _numbers(1901, 1930),
     ),
 )
 TRADES = Lexicon(
@@ -155,7 +152,7 @@ STONES = Lexicon(
 
 
 def _measures(unit: str) -> Lexicon:
-    return Lexicon("{} " + unit, (_numbers(21, 989),))
+    return Lexicon("{} " + unit, (_numbers(21, 98),))
 
 
 KINDS = (
@@ -168,7 +165,6 @@ KINDS = (
                 (
                     "{entity} works as a {value}.",
                     "For many years {entity} has been a {value}.",
-                    "Trained as a {value}, {entity} still enjoys the work.",
                 ),
                 ("What is the profession of {entity}?", "What does {entity} work as?"),
             ),
@@ -177,7 +173,6 @@ KINDS = (
                 (
                     "{entity} lives in {value}.",
                     "The home of {entity} is in {value}.",
-                    "A small house in {value} belongs to {entity}.",
                 ),
                 ("Where does {entity} live?", "In which town does {entity} live?"),
             ),
@@ -186,7 +181,6 @@ KINDS = (
                 (
                     "{entity} was born on {value}.",
                     "The birth of {entity} was recorded on {value}.",
-                    "It was on {value} that {entity} was born.",
                 ),
                 ("When was {entity} born?", "On which day was {entity} born?"),
             ),
@@ -195,7 +189,6 @@ KINDS = (
                 (
                     "{entity} learned everything from {value}.",
                     "The teacher of {entity} was {value}.",
-                    "Lessons by {value} shaped the youth of {entity}.",
                 ),
                 ("Who taught {entity}?", "Who was the teacher of {entity}?"),
             ),
@@ -204,7 +197,6 @@ KINDS = (
                 (
                     "{entity} cycles {value} every month.",
                     "Every month the bicycle of {entity} covers {value}.",
-                    "Cycling {value} a month keeps {entity} healthy.",
                 ),
                 ("How far does {entity} cycle every month?", "What distance does {entity} cycle?"),
             ),
@@ -229,7 +221,6 @@ KINDS = (
                 (
                     "The captain of {entity} is {value}.",
                     "On the bridge of {entity} stands {value}.",
-                    "Captain {value} commands {entity}.",
                 ),
                 ("Who is the captain of {entity}?", "Who commands {entity}?"),
             ),
@@ -238,7 +229,6 @@ KINDS = (
                 (
                     "From end to end {entity} measures {value}.",
                     "The length of {entity} is {value}.",
-                    "With {value} of length, {entity} needs a deep canal.",
                 ),
                 ("How long is {entity}?", "What is the length of {entity}?"),
             ),
@@ -247,7 +237,6 @@ KINDS = (
                 (
                     "The shipyard launched {entity} on {value}.",
                     "The launch of {entity} took place on {value}.",
-                    "A crowd watched on {value} as {entity} was launched.",
                 ),
                 ("When was {entity} launched?", "On which day was {entity} launched?"),
             ),
@@ -256,7 +245,6 @@ KINDS = (
                 (
                     "The cargo of {entity} is {value}.",
                     "Most of the time {entity} carries {value}.",
-                    "Large crates of {value} fill {entity}.",
                 ),
                 ("What does {entity} carry?", "What is the cargo of {entity}?"),
             ),
@@ -265,7 +253,6 @@ KINDS = (
                 (
                     "The home port of {entity} is {value}.",
                     "Every autumn {entity} returns to {value}.",
-                    "The port of {value} is home to {entity}.",
                 ),
                 ("What is the home port of {entity}?", "Where is the home of {entity}?"),
             ),
@@ -289,7 +276,6 @@ KINDS = (
                 (
                     "{entity} was designed by {value}.",
                     "The architect of {entity} was {value}.",
-                    "Plans drawn by {value} were used for {entity}.",
                 ),
                 ("Who designed {entity}?", "Who was the architect of {entity}?"),
             ),
@@ -298,7 +284,6 @@ KINDS = (
                 (
                     "{entity} is {value} tall.",
                     "The height of {entity} is {value}.",
-                    "At {value} the roof of {entity} is hard to miss.",
                 ),
                 ("How tall is {entity}?", "What is the height of {entity}?"),
             ),
@@ -307,7 +292,6 @@ KINDS = (
                 (
                     "{entity} was opened on {value}.",
                     "The doors of {entity} first opened on {value}.",
-                    "A ceremony on {value} marked the opening of {entity}.",
                 ),
                 ("When was {entity} opened?", "On which day did {entity} open?"),
             ),
@@ -316,7 +300,6 @@ KINDS = (
                 (
                     "The walls of {entity} are made of {value}.",
                     "{entity} was built from {value}.",
-                    "Blocks of {value} were used to build {entity}.",
                 ),
                 ("What are the walls of {entity} made of?", "What was {entity} built from?"),
             ),
@@ -325,7 +308,6 @@ KINDS = (
                 (
                     "{entity} stands in {value}.",
                     "Visitors find {entity} in {value}.",
-                    "The people of {value} are proud of {entity}.",
                 ),
                 ("Where does {entity} stand?", "In which town is {entity}?"),
             ),
@@ -349,7 +331,6 @@ KINDS = (
                 (
                     "{entity} was founded by {value}.",
                     "The founder of {entity} is {value}.",
-                    "With borrowed money {value} founded {entity}.",
                 ),
                 ("Who founded {entity}?", "Who is the founder of {entity}?"),
             ),
@@ -358,7 +339,6 @@ KINDS = (
                 (
                     "{entity} sells {value}.",
                     "The best known product of {entity} is {value}.",
-                    "Selling {value} made {entity} famous.",
                 ),
                 ("What does {entity} sell?", "What is the product of {entity}?"),
             ),
@@ -367,7 +347,6 @@ KINDS = (
                 (
                     "{entity} employs {value}.",
                     "The staff of {entity} counts {value}.",
-                    "Wages for {value} are paid by {entity}.",
                 ),
                 ("How many people does {entity} employ?", "How large is the staff of {entity}?"),
             ),
@@ -376,7 +355,6 @@ KINDS = (
                 (
                     "{entity} was founded on {value}.",
                     "The first day of {entity} was {value}.",
-                    "Records name {value} as the founding day of {entity}.",
                 ),
                 ("When was {entity} founded?", "On which day was {entity} founded?"),
             ),
@@ -385,7 +363,6 @@ KINDS = (
                 (
                     "{entity} is based in {value}.",
                     "The main office of {entity} is in {value}.",
-                    "From its office in {value}, the board runs {entity}.",
                 ),
                 ("Where is {entity} based?", "In which town is the office of {entity}?"),
             ),

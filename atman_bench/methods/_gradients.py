@@ -39,6 +39,7 @@ def parameters_require_grad(model: nn.Module, required: bool) -> Iterator[None]:
     before = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     try:
         for parameter, _, _ in before:
+            parameter.grad = None  # a backward pass would add to the gradients that are put back
             if parameter.is_floating_point():
                 parameter.requires_grad_(required)
         yield

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -43,6 +43,7 @@ class Plain:
     answered: bool
 
 
+@runtime_checkable  # the tests check annotations at run time
 class ModelAdapter(Protocol):
     """A model as methods, the engine and the runner see it. ``CausalLM`` documents each member."""
 

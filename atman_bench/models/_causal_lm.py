@@ -1,13 +1,13 @@
 """Text decoders: tokenisation, units, logits; nothing about methods."""
 
 import hashlib
-from collections.abc import Sequence
-from contextlib import suppress
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -43,6 +43,8 @@ class CausalLM:
         self.tokenizer = tokenizer
         self.content_hash = content_hash
         self.host = AttentionHost(model)
+        # Now, and not when the first explanation asks: that one would seem to cost more than the others.
+        self.activation_bytes = self._measure_activations()
 
     @property
     def device(self) -> torch.device:
@@ -63,28 +65,6 @@ class CausalLM:
     def max_positions(self) -> int | None:
         """The context window, or None where the model declares none."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-
-    @cached_property
-    def activation_bytes(self) -> int:
-        """Bytes that one position occupies at a time in a forward pass, from the largest module of a small one."""
-        largest = 0
-
-        def measure(module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
-            nonlocal largest
-            tensors = [t for t in (*inputs, output) if isinstance(t, Tensor) and t.ndim == 3]
-            largest = max(largest, sum(t.numel() * t.element_size() for t in tensors))
-
-        head = self.model.get_output_embeddings()
-        leaves = [m for m in self.model.modules() if m is not head and not list(m.children())]
-        handles = [m.register_forward_hook(measure) for m in leaves]
-        try:
-            with torch.inference_mode(), self.host.applied(Editor(None)):
-                self.logits({"input_ids": torch.zeros(1, 8, dtype=torch.long, device=self.device)}, [7], None)
-        finally:
-            for handle in handles:
-                handle.remove()
-        # The residual stream and a layer's other projections live beside the largest module's input and output.
-        return max(1, 3 * largest // 8)
 
     @property
     def logit_bytes(self) -> int:
@@ -228,6 +208,27 @@ class CausalLM:
         weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
         return weights + encoded.length * self.activation_bytes + len(encoded.target_ids) * self.logit_bytes
 
+    def _measure_activations(self) -> int:
+        """Bytes that one position occupies at a time in a forward pass, from the largest module of a small one."""
+        largest = 0
+
+        def measure(module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            nonlocal largest
+            tensors = [t for t in (*inputs, output) if isinstance(t, Tensor) and t.ndim == 3]
+            largest = max(largest, sum(t.numel() * t.element_size() for t in tensors))
+
+        head = self.model.get_output_embeddings()
+        leaves = [m for m in self.model.modules() if m is not head and not list(m.children())]
+        handles = [m.register_forward_hook(measure) for m in leaves]
+        try:
+            with torch.inference_mode(), self.host.applied(Editor(None)):
+                self.logits({"input_ids": torch.zeros(1, 8, dtype=torch.long, device=self.device)}, [7], None)
+        finally:
+            for handle in handles:
+                handle.remove()
+        # The residual stream and a layer's other projections live beside the largest module's input and output.
+        return max(1, 3 * largest // 8)
+
     def _require_tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer is None:
             raise ModelError(
@@ -304,38 +305,67 @@ def load_causal_lm(source: str | Path, name: str, options: LoadOptions) -> Causa
         options: Device, type and trust.
 
     Raises:
-        ModelError: It does not exist, is not a causal language model, or holds pickled weights without
+        ModelError: It does not exist, is not a causal language model, lacks weights, or holds pickled ones without
             ``trust_checkpoint``.
+        ConfigError: No such type or device.
     """
     dtype = getattr(torch, options.dtype, None)
     if dtype not in PROBE_TOLERANCE:
         raise ConfigError(f"unknown dtype {options.dtype!r}: expected one of float32, float16, bfloat16")
-    show_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # the command line has a bar of its own
+    device = None if options.device_map else _device(options.device)
+    shared = {"revision": options.revision or "main", "trust_remote_code": options.trust_remote_code}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=dtype,
-            revision=options.revision or "main",
-            trust_remote_code=options.trust_remote_code,
-            # transformers reads pickles with weights_only=True; even so they are asked for explicitly.
-            use_safetensors=None if options.trust_checkpoint else True,
-            device_map=options.device_map,
-            attn_implementation=None,
-        ).eval()
-        tokenizer = None
-        with suppress(OSError, ValueError, KeyError, TypeError):  # a folder without tokenizer: token ids only
-            tokenizer = AutoTokenizer.from_pretrained(
-                source, revision=options.revision or "main", trust_remote_code=options.trust_remote_code
+        with _silent_transformers():
+            model, loaded = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=dtype,
+                # transformers reads pickles with weights_only=True; even so they are asked for explicitly.
+                use_safetensors=None if options.trust_checkpoint else True,
+                device_map=options.device_map,
+                output_loading_info=True,
+                **shared,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+            tokenizer = None
+            with suppress(OSError, ValueError, KeyError, TypeError):  # a folder without tokenizer: token ids only
+                tokenizer = AutoTokenizer.from_pretrained(source, **shared)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load model {str(source)!r}: {str(error).splitlines()[0]}") from error
+    if missing := sorted(loaded["missing_keys"]):
+        raise ModelError(
+            f"the weights of {str(source)!r} lack {len(missing)} tensors ({missing[0]}, ...), which would stay random; "
+            "use a checkpoint of a causal language model"
+        )
+    if device is not None:
+        model = model.to(device)
+    with _silent_transformers():  # the first forward pass may have something to say too
+        return CausalLM(name, model.eval(), tokenizer, _content_hash(Path(source), model, options.revision))
+
+
+@contextmanager
+def _silent_transformers() -> Iterator[None]:
+    """Keep transformers off stderr, where the command line has a progress bar and one-line messages of its own."""
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
     finally:
-        if show_bars:
+        logging.set_verbosity(verbosity)
+        if bars:
             logging.enable_progress_bar()
-    if options.device_map is None:
-        model = model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return CausalLM(name, model, tokenizer, _content_hash(Path(source), model, options.revision))
+
+
+def _device(name: str | None) -> torch.device:
+    """A device that exists."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise ConfigError(
+            f"device {name!r} cannot be used: {str(error).splitlines()[0]}; 'atman-bench doctor' lists what there is"
+        ) from error
+    return device
 
 
 def _content_hash(source: Path, model: PreTrainedModel, revision: str | None) -> str:

@@ -1,0 +1,179 @@
+"""What every explanation method promises, over the registry: a new method is tested as soon as its file exists."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import tiny_models
+import torch
+
+from atman_bench.attention.edit import Form
+from atman_bench.config import text_methods
+from atman_bench.engine import EngineMode
+from atman_bench.errors import ConfigError
+from atman_bench.methods import METHODS
+from atman_bench.methods._gradients import Reduction
+from atman_bench.methods._perturbation import EngineConfig
+from atman_bench.methods.chefer import Backward
+from atman_bench.models._causal_lm import CausalLM
+from atman_bench.tensors import Attribution, Encoded
+
+TEXT_METHODS = text_methods()
+ENGINE_METHODS = [name for name in TEXT_METHODS if issubclass(METHODS.get(name).config, EngineConfig)]
+STOCHASTIC_METHODS = [name for name in TEXT_METHODS if METHODS.get(name).stochastic]
+COSTLY_METHODS = [name for name in TEXT_METHODS if METHODS.get(name).forwards(10, 3, METHODS.get(name).config()) > 0]
+"""Methods that run the model at all."""
+
+FEW_SAMPLES = {"lime": {"n_samples": 30}, "kernel_shap": {"n_samples": 30}}
+CHUNKS = [[0, 1, 2], [3], [5, 4], list(range(6, 15)), [20]]
+"""Groups of prompt positions; some positions are not explained."""
+
+
+def attribute(model: CausalLM, encoded: Encoded, method: str, seed: int = 0, **options: Any) -> Attribution:
+    spec = METHODS.get(method)
+    return spec.explain(model, encoded, spec.config(**FEW_SAMPLES.get(method, {}), **options), seed)
+
+
+@pytest.fixture(params=["llama", "gptj"], ids=["routed", "patched"])
+def model(request) -> CausalLM:
+    return tiny_models.adapter(request.param)
+
+
+@pytest.fixture
+def encoded(model) -> Encoded:
+    return model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS)
+
+
+@pytest.mark.parametrize("units", [None, CHUNKS], ids=["tokens", "chunks"])
+@pytest.mark.parametrize("method", TEXT_METHODS)
+def test_scores_are_finite_float32_on_the_cpu_and_the_mean_over_targets(model, method, units):
+    encoded = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS, units)
+    result = attribute(model, encoded, method)
+    count = len(tiny_models.PROMPT_IDS) if units is None else len(units)
+    assert result.scores.shape == (count,)
+    for tensor in (result.scores, result.per_target):
+        if tensor is not None:
+            assert (tensor.dtype, tensor.device.type, tensor.requires_grad) == (torch.float32, "cpu", False)
+            assert tensor.isfinite().all()
+    if result.per_target is not None:
+        assert result.per_target.shape == (len(tiny_models.TARGET_IDS), count)
+        torch.testing.assert_close(result.scores, result.per_target.mean(0))
+
+
+@pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 5}, {"engine": EngineMode.NAIVE}], ids=str)
+@pytest.mark.parametrize("method", ENGINE_METHODS)
+def test_what_only_changes_cost_changes_no_score(model, encoded, method, options):
+    default, other = attribute(model, encoded, method), attribute(model, encoded, method, **options)
+    torch.testing.assert_close(default.scores, other.scores, rtol=0, atol=1e-5)
+    assert default.scores.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("method", TEXT_METHODS)
+def test_an_explanation_leaves_the_model_as_it_was(model, encoded, method):
+    before = tiny_models.state_of(model.model)
+    attribute(model, encoded, method)
+    assert tiny_models.state_of(model.model) == before
+
+
+@contextmanager
+def failing_forward(model: CausalLM) -> Iterator[None]:
+    """Let the first attention module raise while an edit is installed."""
+
+    def fail(module: torch.nn.Module, args: object) -> None:
+        raise RuntimeError("in the middle of a forward pass")
+
+    handle = next(iter(model.host._layers)).register_forward_pre_hook(fail)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("method", COSTLY_METHODS)
+def test_a_failed_explanation_leaves_the_model_as_it_was(model, encoded, method):
+    before = tiny_models.state_of(model.model)
+    with failing_forward(model), pytest.raises(RuntimeError, match="in the middle"):
+        attribute(model, encoded, method)
+    assert tiny_models.state_of(model.model) == before
+
+
+def test_a_full_backward_pass_puts_back_the_gradients_that_it_found(model, encoded):
+    parameters = list(model.model.parameters())
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    before = tiny_models.state_of(model.model)
+    try:
+        attribute(model, encoded, "chefer", backward=Backward.FULL)
+        after = tiny_models.state_of(model.model)
+    finally:
+        for parameter in parameters:
+            parameter.grad = None
+    assert after == before
+
+
+@pytest.mark.parametrize("method", STOCHASTIC_METHODS)
+def test_the_seed_decides_what_a_stochastic_method_draws(encoded, model, method):
+    first, again, other = (attribute(model, encoded, method, seed=seed).scores for seed in (3, 3, 4))
+    torch.testing.assert_close(first, again, rtol=0, atol=1e-6)
+    assert (first - other).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("method", TEXT_METHODS)
+def test_a_method_leaves_the_global_random_state_alone(encoded, model, method):
+    before = torch.get_rng_state()
+    attribute(model, encoded, method)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS.names) - set(TEXT_METHODS)))
+def test_methods_for_images_refuse_a_text(encoded, model, method):
+    with pytest.raises(ConfigError, match=f"{method} needs an image"):
+        attribute(model, encoded, method)
+
+
+@pytest.mark.parametrize("kappa", [None, 0.3])
+@pytest.mark.parametrize("form", Form)
+def test_a_suppression_of_0_gives_atman_scores_of_exactly_0(encoded, model, form, kappa):
+    assert not attribute(model, encoded, "atman", f=0.0, form=form, kappa=kappa).per_target.any()
+
+
+@pytest.mark.parametrize("form", Form)
+def test_a_suppression_of_0_is_plain_in_the_naive_engine_too(encoded, model, form):
+    result = attribute(model, encoded, "atman", f=0.0, form=form, engine=EngineMode.NAIVE)
+    torch.testing.assert_close(result.per_target, torch.zeros_like(result.per_target), rtol=0, atol=1e-5)
+
+
+def test_integrated_gradients_add_up_to_the_difference_from_the_baseline():
+    # Learned positions keep a zero embedding from being a zero input, where norms without mean are not smooth.
+    model = tiny_models.adapter("gpt2")
+    encoded = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS[:1])
+    scores = attribute(
+        model, encoded, "integrated_gradients", reduction=Reduction.SIGNED, n_steps=200, internal_batch_size=50
+    ).scores
+    embeddings = model.embed(encoded.inputs["input_ids"])
+    with torch.inference_mode():
+        logits = [
+            model.logits({"inputs_embeds": e}, [encoded.length - 1], None)[0, 0, tiny_models.TARGET_IDS[0]]
+            for e in (embeddings, torch.zeros_like(embeddings))
+        ]
+    assert scores.sum().item() == pytest.approx((logits[0] - logits[1]).item(), abs=1e-2)
+
+
+@pytest.mark.parametrize("method", ["rollout", "attention"])
+def test_what_is_made_of_attention_adds_up_to_1(encoded, model, method):
+    # The first target's row sees the whole prompt and nothing else.
+    assert attribute(model, encoded, method).per_target[0].sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_chunk_is_suppressed_as_a_whole(model):
+    together = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS, [[2, 3, 4, 5]])
+    apart = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS, [[2], [3], [4], [5]])
+    whole = attribute(model, together, "atman").scores
+    assert (whole - attribute(model, apart, "atman").scores.sum()).abs().item() > 1e-3
+
+
+def test_an_empty_chunk_matters_nothing(model):
+    encoded = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS, [[2], [], [5]])
+    for kappa in (None, 0.3):
+        assert attribute(model, encoded, "atman", kappa=kappa).scores[1] == 0

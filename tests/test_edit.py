@@ -1,0 +1,155 @@
+"""Edited attention against a loop over heads and rows that is written from the paper's equations."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from atman_bench.attention import edit as edit_module
+from atman_bench.attention.edit import (
+    AttentionEdit,
+    AttentionInputs,
+    Form,
+    RowMin,
+    Visibility,
+    attend,
+    attention_weights,
+    edit_scores,
+)
+from atman_bench.errors import ConfigError
+
+BATCH, HEADS, KEY_HEADS, ROWS, COLUMNS, SIZE = 3, 4, 2, 40, 46, 6
+WINDOW = 12
+FORMS = [(form, RowMin.VISIBLE) for form in Form] + [(Form.SHIFTED, RowMin.ALL)]
+
+
+def causal(window: int = COLUMNS) -> Visibility:
+    """Rows are the last ones of the sequence, as after a restart; each sees its last ``window`` columns."""
+    rows = torch.arange(COLUMNS - ROWS, COLUMNS)[:, None]
+    columns = torch.arange(COLUMNS)[None]
+    return Visibility.of_mask(((columns <= rows) & (columns > rows - window))[None, None])
+
+
+def random_inputs(**changes: object) -> AttentionInputs:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return 2 * torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    inputs = AttentionInputs(
+        query=normal(BATCH, HEADS, ROWS, SIZE),
+        key=normal(BATCH, KEY_HEADS, COLUMNS, SIZE),
+        value=normal(BATCH, KEY_HEADS, COLUMNS, 5),
+        visibility=causal(),
+        scaling=SIZE**-0.5,
+        bias=normal(BATCH, HEADS, 1, COLUMNS),
+        sinks=normal(HEADS),
+    )
+    return replace(inputs, **changes)
+
+
+ARCHITECTURES = {
+    "plain": random_inputs(bias=None, sinks=None),
+    "softcap": random_inputs(softcap=3.0, bias=None, sinks=None),
+    "alibi": random_inputs(sinks=None),
+    "sinks": random_inputs(bias=None),
+    "sliding": random_inputs(visibility=causal(WINDOW), bias=None, sinks=None),
+    "everything": random_inputs(visibility=causal(WINDOW), softcap=3.0),
+}
+
+
+def some_factors() -> Tensor:
+    """Three perturbations: column 0 and a later one, an amplified one, and all columns that the first 20 rows see."""
+    factors = torch.ones(BATCH, COLUMNS, dtype=torch.float64)
+    factors[0, [0, 30]] = torch.tensor([0.1, 0.4], dtype=torch.float64)
+    factors[1, 9] = 2.0
+    factors[2, : COLUMNS - ROWS + 20] = 0.0
+    return factors
+
+
+def edited_row(scores: list[float], visible: list[int], factors: list[float], edit: AttentionEdit) -> dict[int, float]:
+    """Scores of a row's remaining columns: Eq. 4, the authors' shifted variant of it, Eq. 7, or some removed."""
+    if edit.form is Form.LITERAL:
+        return {j: factors[j] * scores[j] for j in visible}
+    if edit.form is Form.SHIFTED:
+        minimum = min(scores[j] for j in visible) if edit.row_min is RowMin.VISIBLE else min(scores)
+        return {j: minimum + factors[j] * (scores[j] - minimum) for j in visible}
+    if edit.form is Form.LOG:
+        kept = {j: scores[j] + math.log(factors[j]) for j in visible if factors[j] > 0}
+    else:
+        kept = {j: scores[j] for j in visible if factors[j] == 1}
+    return kept or {j: scores[j] for j in visible}
+
+
+def reference(inputs: AttentionInputs, edit: AttentionEdit) -> Tensor:
+    output = inputs.query.new_zeros(BATCH, HEADS, ROWS, inputs.value.shape[-1])
+    for sample in range(BATCH):
+        for head in range(HEADS):
+            key, value = (t[sample, head * KEY_HEADS // HEADS] for t in (inputs.key, inputs.value))
+            for row in range(ROWS):
+                scores = [float(inputs.query[sample, head, row] @ k) * inputs.scaling for k in key]
+                if inputs.softcap is not None:
+                    scores = [inputs.softcap * math.tanh(s / inputs.softcap) for s in scores]
+                if inputs.bias is not None:
+                    scores = [s + float(b) for s, b in zip(scores, inputs.bias[sample, head, 0], strict=True)]
+                visible = [j for j in range(COLUMNS) if not inputs.visibility.hidden[row, j]]
+                edited = edited_row(scores, visible, edit.factors[sample].tolist(), edit)
+                total = sum(math.exp(s) for s in edited.values())
+                if inputs.sinks is not None:
+                    total += math.exp(inputs.sinks[head])
+                for column, score in edited.items():
+                    output[sample, head, row] += math.exp(score) / total * value[column]
+    return output
+
+
+@pytest.mark.parametrize(("form", "row_min"), FORMS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_edited_attention_follows_the_equations(architecture, form, row_min):
+    inputs, edit = ARCHITECTURES[architecture], AttentionEdit(some_factors(), form, row_min)
+    torch.testing.assert_close(attend(inputs, edit), reference(inputs, edit), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("form", "row_min"), FORMS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_blocks_of_rows_change_nothing(monkeypatch, architecture, form, row_min):
+    inputs, edit = ARCHITECTURES[architecture], AttentionEdit(some_factors(), form, row_min)
+    whole = attend(inputs, edit)
+    monkeypatch.setattr(edit_module, "BLOCK_ELEMENTS", 1)
+    torch.testing.assert_close(attend(inputs, edit), whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("form", "row_min"), FORMS)
+def test_factors_of_1_are_plain_attention(form, row_min):
+    inputs = ARCHITECTURES["everything"]
+    edit = AttentionEdit(torch.ones(BATCH, COLUMNS), form, row_min)
+    torch.testing.assert_close(attend(inputs, edit), attend(inputs, None), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("form", [Form.LOG, Form.MASK])
+def test_a_row_that_loses_all_its_columns_stays_causal_in_half_precision(dtype, form):
+    inputs = ARCHITECTURES["plain"]
+    half = replace(inputs, **{name: getattr(inputs, name).to(dtype) for name in ("query", "key", "value")})
+    factors = torch.ones(BATCH, COLUMNS)
+    factors[:, : COLUMNS - ROWS + 1] = 0.0
+    weights = attention_weights(half, AttentionEdit(factors, form))
+    assert not weights[:, :, inputs.visibility.hidden].any()
+    torch.testing.assert_close(weights[:, :, 0], attention_weights(half, None)[:, :, 0])
+    assert not weights[:, :, 1:, : COLUMNS - ROWS + 1].any()
+
+
+def test_shifted_suppression_never_raises_a_score_and_literal_does():
+    hidden = torch.zeros(1, 4, dtype=torch.bool)
+    scores = torch.tensor([[[[-3.0, -1.0, 0.5, 2.0]]]])
+    factors = torch.full((1, 4), 0.1)
+    shifted = edit_scores(scores.clone(), hidden, AttentionEdit(factors, Form.SHIFTED))
+    literal = edit_scores(scores.clone(), hidden, AttentionEdit(factors, Form.LITERAL))
+    assert (shifted <= scores).all()
+    assert (literal > scores).tolist() == [[[[True, True, False, False]]]]
+
+
+def test_log_amplification_has_no_logarithm_of_a_negative_factor():
+    with pytest.raises(ConfigError, match=r"needs f <= 1; received f = 1\.5"):
+        AttentionEdit(torch.tensor([[1.0, -0.5]]), Form.LOG)
