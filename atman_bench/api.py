@@ -103,6 +103,7 @@ def explain_encoded(model: ModelAdapter, encoded: Encoded, method: str, config: 
     return Explanation(
         uid=encoded.uid,
         method=method,
+        variant=spec.label(config),
         scores=attribution.scores,
         per_target=attribution.per_target,
         units=encoded.units,

@@ -84,6 +84,7 @@ class Explanation:
     Attributes:
         uid: The sample's.
         method: Name of the method.
+        variant: What the options make of it; for AtMan it names the form first.
         scores: (U,) float32 on the CPU, higher = more important.
         per_target: (T, U), or None where the method explains the mean over target tokens only.
         units: What the U units are.
@@ -95,6 +96,7 @@ class Explanation:
 
     uid: str
     method: str
+    variant: str
     scores: Float[Tensor, " U"]
     per_target: Float[Tensor, "T U"] | None
     units: TextUnits

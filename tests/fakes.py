@@ -127,7 +127,9 @@ class Fakes:
         per_target = torch.randn(len(encoded.target_ids), len(encoded.units), generator=generator)
         cost = Cost(seconds=0.5, forward_tokens=encoded.length)
         logprobs = (-0.1,) * len(encoded.target_ids)
-        return Explanation(encoded.uid, method, per_target.mean(0), per_target, encoded.units, (), logprobs, True, cost)
+        return Explanation(
+            encoded.uid, method, "default", per_target.mean(0), per_target, encoded.units, (), logprobs, True, cost
+        )
 
     def install(self, set_item: Any, set_attribute: Any) -> None:
         """Put the fakes in place through monkeypatch's ``setitem`` and ``setattr``, or functions like them."""

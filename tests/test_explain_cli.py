@@ -40,14 +40,15 @@ class StandIn:
 
 
 def explain_by_length(model: StandIn, *, prompt: str, target: str, method: str, **options: object) -> Explanation:
-    """Score each word of the prompt by its length; the options travel in the method's name."""
+    """Score each word of the prompt by its length; the options travel as the variant."""
     words = prompt.split(" ")
     starts = [sum(len(w) + 1 for w in words[:i]) for i in range(len(words))]
     spans = tuple((start, start + len(word)) for start, word in zip(starts, words, strict=True))
     scores = torch.tensor([float(len(word)) for word in words])
     return Explanation(
         uid="prompt",
-        method=f"{method} {options}",
+        method=method,
+        variant=str(options),
         scores=scores,
         per_target=scores[None],
         units=TextUnits(tuple(words), spans),
@@ -100,7 +101,7 @@ def test_options_of_the_method_are_read_as_yaml(run, monkeypatch):
 
     def explain(model: StandIn, **arguments: object) -> Explanation:
         received.update(arguments)
-        return explain_by_length(model, prompt=PROMPT, target=" Bern", method="")
+        return explain_by_length(model, prompt=PROMPT, target=" Bern", method="atman", form="literal")
 
     monkeypatch.setattr(atman_bench, "explain", explain, raising=False)
     options = ("--set", "f=0.5", "--set", "form=literal", "--set", "kappa=null", "--set", "layers=[0, 1]")
@@ -115,7 +116,7 @@ def test_options_of_the_method_are_read_as_yaml(run, monkeypatch):
         "kappa": None,
         "layers": [0, 1],
     }
-    assert "stand-in · atman (f=0.5, form=literal" in out
+    assert "stand-in · atman {'form': 'literal'}" in out
 
 
 def test_explain_writes_every_format(run, tmp_path):

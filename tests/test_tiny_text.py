@@ -51,7 +51,7 @@ def test_answers_held_out_questions_exactly(model, tokenizer):
 @torch.inference_mode()
 def test_answer_follows_the_context(model, tokenizer):
     """Renaming the evidence renames the answer: the model reads, it does not remember."""
-    prompt = "Jasper Novak lives in {}. Clara Oakley lives in Elder Falls. Q: Where does Jasper Novak live? A:"
+    prompt = "Jasper Quimby lives in {}. Clara Oakley lives in Elder Falls. Q: Where does Jasper Quimby live? A:"
     for place in ("Cedar Point", "Raven Valley"):
         ids = tokenizer(prompt.format(place), return_tensors="pt")
         answer = model.generate(**ids, max_new_tokens=8, do_sample=False)[0, ids["input_ids"].shape[1] :]
@@ -86,7 +86,7 @@ def test_any_text_survives_the_tokenizer(tokenizer):
 @torch.inference_mode()
 def test_packed_questions_are_read_as_if_alone(script, model, tokenizer):
     batch = script.draw_batch(script.random.Random(0), tokenizer, script.SHAPES, replace(script.QUICK, batch=2))
-    packed = model(batch.tokens, attention_mask=batch.mask(), position_ids=batch.positions).logits
+    packed = model(batch.tokens, attention_mask=batch.masks(), position_ids=batch.positions).logits
     for row, segment in ((0, 1), (0, 3), (1, 2)):
         segments = batch.segments[row]
         alone = model(batch.tokens[None, row, (segments == 0) | (segments == segment)]).logits[0]

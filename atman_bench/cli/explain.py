@@ -59,13 +59,13 @@ def explain(
         trust_checkpoint=bool(trust_checkpoint),
         trust_remote_code=bool(trust_remote_code),
     )
+    loaded.probe()
     if prompt is None:
         prompt = _example_prompt()
     if target is None:
         target = loaded.complete(prompt, max_new_tokens)
     explanation = atman_bench.explain(loaded, prompt=prompt, target=target, method=method, seed=seed or 0, **options)
-    settings = ", ".join(f"{name}={value}" for name, value in options.items())
-    heat = _heat_map(explanation, prompt, f"{loaded.name} · {method}" + (f" ({settings})" if settings else ""))
+    heat = _heat_map(explanation, prompt, f"{loaded.name} · {explanation.method} {explanation.variant}")
     _deliver(heat, json_path, html_path, png_path)
 
 
