@@ -131,3 +131,20 @@ def test_list_shows_entries_with_their_options(command, kind, shown):
     code, out, _ = command("list", kind)
     assert code == 0
     assert not [text for text in shown if text not in out]
+
+
+def test_table_rescores_stored_maps_and_compares_in_pairs(command, fakes, tmp_path):
+    command("eval", "--limit", "4", "--quiet", "--methods", "fake,noise", "--results", "out")
+    code, out, err = command("table", "out", "--sign", "squared", "--reference", "fake", "--out", "t.md")
+    assert (code, err) == (0, "")
+    assert "sign squared" in out
+    assert "minus fake" in out
+    assert "| noise |" in (tmp_path / "t.md").read_text()
+    assert {row.sign for row in read_rows(tmp_path / "out")} == {"positive", "squared"}
+
+
+def test_table_names_the_sign_rules_there_are(command, fakes):
+    command("eval", "--limit", "1", "--quiet", "--methods", "fake", "--results", "out")
+    code, _, err = command("table", "out", "--sign", "squard")
+    assert code == 2
+    assert "did you mean 'squared'" in err

@@ -60,9 +60,8 @@ def evaluate(
 
     Finished samples are stored as they finish and never computed twice: the same command goes on where it was stopped.
     """
-    from rich.console import Console
-
     from atman_bench import runner
+    from atman_bench.cli._console import console
     from atman_bench.config import load_config
 
     flags = {
@@ -82,14 +81,14 @@ def evaluate(
         "trust_remote_code": trust_remote_code,
     }
     run = load_config(config, flags, overrides or ())
-    console = Console(quiet=quiet)
+    screen = console(quiet=quiet)
     if dry_run:
         # Being told is the point of a dry run, so --quiet does not apply.
-        _show_plan(Console(), runner.plan(run))
+        _show_plan(console(), runner.plan(run))
         return
-    with _Progress(console) as progress:
+    with _Progress(screen) as progress:
         summary = runner.evaluate(run, progress, overwrite=overwrite)
-    _report(console, run, summary)
+    _report(screen, run, summary)
     if summary.interrupted:
         typer.echo(
             f"stopped: {summary.n_computed + summary.reused} explanations are stored in {run.results}, "

@@ -52,7 +52,7 @@ class TextTable:
         table = Table(
             title=Text(self.title, "bold"), caption=Text(self.note, "dim"), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
         )
-        table.add_column(self.columns[0], overflow="fold")
+        table.add_column(self.columns[0], no_wrap=True)
         for column in self.columns[1:]:
             table.add_column(column, justify="right")
         for i, (line, floor) in enumerate(zip(self.lines, self.floors, strict=True)):

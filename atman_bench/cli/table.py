@@ -1,0 +1,74 @@
+"""``atman-bench table``: tables from stored results, under any sign rule, without a model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from atman_bench.metrics._signs import Sign
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("table")(table)
+
+
+def table(
+    results: Annotated[Path, typer.Argument(help="A results folder of atman-bench eval.")],
+    signs: Annotated[
+        str, typer.Option("--sign", help="How signed scores become a map; several by commas give a table each.")
+    ] = "positive",
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", help="METHOD:VARIANT (atman:shifted) that all others are compared with, in pairs."),
+    ] = None,
+    answered: Annotated[
+        bool, typer.Option("--answered", help="Only the questions that the model answers greedily.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write Markdown here as well.")] = None,
+) -> None:
+    """Print tables from stored results: other sign rules, paired comparisons, or the answered questions alone.
+
+    Metrics are recomputed from the stored maps, so no model is loaded.
+    """
+    from atman_bench import store
+    from atman_bench.cli._console import console
+    from atman_bench.errors import StoreError
+    from atman_bench.metrics import METRICS
+    from atman_bench.report import render, tables
+    from atman_bench.runner import rescore
+
+    chosen = [_sign(name.strip()) for name in signs.split(",")]
+    for sign in chosen:
+        rescore(results, METRICS.names, sign)
+    rows = [row for row in store.read_rows(results) if row.sign in chosen]
+    frame = tables.frame_of(rows)
+    if answered:
+        frame = tables.answered_only(frame)
+    screen = console()
+    summary = tables.summarise(frame)
+    markdown = [render.summary_markdown(summary)]
+    for printed in render.summary_rich(summary):
+        screen.print(printed)
+    if reference is not None:
+        method, _, variant = reference.partition(":")
+        compared = tables.compare_to(frame, method.replace("-", "_"), variant or "default")
+        markdown.append(render.comparison_markdown(compared, reference))
+        for printed in render.comparison_rich(compared, reference):
+            screen.print(printed)
+    if out is not None:
+        try:
+            out.write_text("\n".join(markdown))
+        except OSError as error:
+            raise StoreError(f"{out} cannot be written: {error.strerror}") from error
+
+
+def _sign(name: str) -> "Sign":
+    from atman_bench.errors import UnknownNameError
+    from atman_bench.metrics._signs import Sign
+
+    try:
+        return Sign(name)
+    except ValueError:
+        raise UnknownNameError("sign rule", name, [sign.value for sign in Sign]) from None
