@@ -14,7 +14,7 @@ setup: .venv/ready
 	touch $@
 
 eval: setup
-	$(BIN)/atman-bench eval --results $(RESULTS)
+	$(BIN)/atman-bench eval --limit 40 --results $(RESULTS)
 
 test: setup
 	$(BIN)/pytest

@@ -99,10 +99,10 @@ class Sweep:
         return (self.losses - self.plain).T.contiguous()
 
 
-FULL_SPEED_TOKENS = 1024
+FULL_SPEED_TOKENS = 512
 """Positions per forward pass beyond which larger matrix products are no faster on a CPU."""
 
-MOST_ROWS = 32
+MOST_ROWS = 16
 """Perturbations per pass at the most: near the end, where suffixes are short, more rows only recompute each other's."""
 
 

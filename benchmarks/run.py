@@ -9,6 +9,7 @@ appends a dated row to ``benchmarks/history.jsonl`` and is compared with the las
 """
 
 import argparse
+import ctypes
 import json
 import multiprocessing
 import statistics
@@ -139,6 +140,7 @@ def _peak_in_child(cell: str, arguments: tuple[str, int, int], threads: int) -> 
     case = make_case(*arguments)
     with torch.inference_mode():
         case.model.logits({"input_ids": case.encoded.inputs["input_ids"][:, :1]}, [0], None)
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory that loading has freed would hide what the cell allocates
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to the current resident set
     before = _resident("VmRSS")
     CELLS[cell](case)

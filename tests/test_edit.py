@@ -12,6 +12,7 @@ from atman_bench.attention.edit import (
     AttentionEdit,
     AttentionInputs,
     Form,
+    HiddenBlock,
     RowMin,
     Visibility,
     attend,
@@ -144,8 +145,8 @@ def test_shifted_suppression_never_raises_a_score_and_literal_does():
     hidden = torch.zeros(1, 4, dtype=torch.bool)
     scores = torch.tensor([[[[-3.0, -1.0, 0.5, 2.0]]]])
     factors = torch.full((1, 4), 0.1)
-    shifted = edit_scores(scores.clone(), hidden, AttentionEdit(factors, Form.SHIFTED))
-    literal = edit_scores(scores.clone(), hidden, AttentionEdit(factors, Form.LITERAL))
+    shifted = edit_scores(scores.clone(), HiddenBlock(hidden, 0), AttentionEdit(factors, Form.SHIFTED))
+    literal = edit_scores(scores.clone(), HiddenBlock(hidden, 0), AttentionEdit(factors, Form.LITERAL))
     assert (shifted <= scores).all()
     assert (literal > scores).tolist() == [[[[True, True, False, False]]]]
 

@@ -202,7 +202,7 @@ def test_models_pull_says_how_to_use_what_it_fetched(run, monkeypatch, tmp_path)
     monkeypatch.setattr(pull, "pull", lambda model: tmp_path / model.name)
     code, out, _ = run("models", "pull", "smollm2-135m")
     assert code == 0
-    assert f"use it with: --model hf:{tmp_path / 'smollm2-135m'}" in out
+    assert "use it with: --model pulled:smollm2-135m" in out
 
 
 def test_models_pull_lists_what_there_is_and_what_is_here(run, monkeypatch, tmp_path):

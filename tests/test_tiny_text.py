@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+import atman_bench
 from atman_bench.datasets.facts import FactsConfig, load
 
 ROOT = Path(__file__).parents[1]
@@ -15,7 +16,7 @@ FOLDER = ROOT / "atman_bench" / "weights" / "tiny_text"
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return AutoTokenizer.from_pretrained(FOLDER)
+    return PreTrainedTokenizerFast.from_pretrained(FOLDER)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,11 @@ def test_answer_follows_the_context(model, tokenizer):
         assert tokenizer.decode(answer, skip_special_tokens=True) == " " + place
 
 
+def test_our_loader_reads_the_tokens_it_was_trained_on(tokenizer):
+    text = load(FactsConfig(n=1)).samples[0].prompt
+    assert atman_bench.load_model("tiny-text").tokenizer(text)["input_ids"] == tokenizer(text)["input_ids"]
+
+
 def test_prompt_and_target_meet_at_a_token_border(tokenizer):
     for sample in load(FactsConfig(n=50)).samples:
         prompt, target, both = (
@@ -97,4 +103,4 @@ def test_training_script_writes_a_loadable_folder(script, tmp_path):
     script.train(replace(script.QUICK, steps=1), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert AutoModelForCausalLM.from_pretrained(tmp_path).config.vocab_size == config["vocab_size"]
-    assert len(AutoTokenizer.from_pretrained(tmp_path)) == config["vocab_size"]
+    assert len(PreTrainedTokenizerFast.from_pretrained(tmp_path)) == config["vocab_size"]

@@ -77,17 +77,48 @@ class Visibility:
     Attributes:
         hidden: True where row i may not attend to column j.
         ends: For each row one past its last visible column, as host integers: columns from there on need no computing.
+        clear: For each row its first hidden column: columns before it need no masking.
     """
 
     hidden: Bool[Tensor, "Lq Lk"]
     ends: tuple[int, ...]
+    clear: tuple[int, ...]
 
     @classmethod
     def of_mask(cls, mask: Bool[Tensor, "B 1 Lq Lk"]) -> "Visibility":
         """Read a transformers mask (True = visible)."""
         visible = mask[0, 0]
         columns = torch.arange(1, visible.shape[-1] + 1, device=visible.device)
-        return cls(~visible, tuple((visible * columns).amax(-1).tolist()))
+        ends = (visible * columns).amax(-1)
+        clear = torch.where(visible, visible.shape[-1], columns - 1).amin(-1)
+        return cls(~visible, *map(tuple, torch.stack([ends, clear]).tolist()))
+
+    def to(self, device: torch.device) -> "Visibility":
+        """The same on another device."""
+        return replace(self, hidden=self.hidden.to(device))
+
+    def block(self, rows: slice, end: int) -> "HiddenBlock":
+        """What some rows may not see of the columns before ``end``."""
+        first = min(self.clear[rows])
+        return HiddenBlock(self.hidden[rows, :end], min(first, end))
+
+
+@dataclass(frozen=True)
+class HiddenBlock:
+    """The hidden part of a block of scores.
+
+    Attributes:
+        hidden: True where a row may not attend to a column.
+        first: The first column that any row may not attend to: only columns from there on are masked.
+    """
+
+    hidden: Bool[Tensor, "Lq Lk"]
+    first: int
+
+    def fill(self, scores: Float[Tensor, "B H Lq Lk"], value: float) -> None:
+        """Overwrite the hidden scores."""
+        if self.first < scores.shape[-1]:
+            scores[..., self.first :].masked_fill_(self.hidden[:, self.first :], value)
 
 
 @dataclass(frozen=True)
@@ -116,7 +147,7 @@ class AttentionInputs:
 
 
 def edit_scores(
-    scores: Float[Tensor, "P H Lq Lk"], hidden: Bool[Tensor, "Lq Lk"], edit: AttentionEdit
+    scores: Float[Tensor, "P H Lq Lk"], block: HiddenBlock, edit: AttentionEdit
 ) -> Float[Tensor, "P H Lq Lk"]:
     """Apply an edit to scores, which are overwritten; hidden columns come back with whatever the form gives them."""
     factors = edit.factors[:, None, None, : scores.shape[-1]].to(scores.device, scores.dtype)
@@ -125,13 +156,13 @@ def edit_scores(
             return scores.mul_(factors)
         case Form.SHIFTED:
             if edit.row_min is RowMin.VISIBLE:
-                scores.masked_fill_(hidden, torch.inf)
+                block.fill(scores, torch.inf)
             # m + c (s - m): the constant m, which softmax alone would ignore, keeps the scale that sinks are on.
             return scores.lerp_(scores.amin(-1, keepdim=True), 1 - factors)
         case Form.LOG:
-            return scores.add_(_removal_bias(factors, factors.log(), factors > 0, hidden))
+            return scores.add_(_removal_bias(factors, factors.log(), factors > 0, block.hidden))
         case Form.MASK:
-            return scores.add_(_removal_bias(factors, torch.zeros_like(factors), factors == 1, hidden))
+            return scores.add_(_removal_bias(factors, torch.zeros_like(factors), factors == 1, block.hidden))
 
 
 def _removal_bias(
@@ -167,10 +198,10 @@ def attention_weights(
         scores = inputs.softcap * torch.tanh(scores / inputs.softcap)
     if inputs.bias is not None:
         scores = scores + inputs.bias[..., :end]
-    hidden = inputs.visibility.hidden[rows, :end]
+    block = inputs.visibility.block(rows, key.shape[2])
     if edit is not None:
-        scores = edit_scores(scores, hidden, edit)
-    scores = scores.masked_fill_(hidden, torch.finfo(scores.dtype).min)
+        scores = edit_scores(scores, block, edit)
+    block.fill(scores, torch.finfo(scores.dtype).min)
     if inputs.sinks is None:
         return scores.softmax(-1)
     sinks = inputs.sinks.to(scores.dtype).view(1, heads, 1, 1).expand(batch, heads, length, 1)

@@ -115,7 +115,7 @@ class Session:
             self._masks[id(mask)] = (mask, Visibility.of_mask(mask))  # holding the mask keeps its id from being reused
         seen = self._masks[id(mask)][1]
         if seen.hidden.device != query.device:  # a dispatched model has layers on several devices
-            return Visibility(seen.hidden.to(query.device), seen.ends)
+            return seen.to(query.device)
         return seen
 
 

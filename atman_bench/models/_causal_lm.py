@@ -1,15 +1,23 @@
 """Text decoders: tokenisation, units, logits; nothing about methods."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
 from atman_bench.attention.edit import AttentionEdit
@@ -327,7 +335,7 @@ def load_causal_lm(source: str | Path, name: str, options: LoadOptions) -> Causa
             )
             tokenizer = None
             with suppress(OSError, ValueError, KeyError, TypeError):  # a folder without tokenizer: token ids only
-                tokenizer = AutoTokenizer.from_pretrained(source, **shared)
+                tokenizer = _load_tokenizer(source, shared)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load model {str(source)!r}: {str(error).splitlines()[0]}") from error
     if missing := sorted(loaded["missing_keys"]):
@@ -339,6 +347,17 @@ def load_causal_lm(source: str | Path, name: str, options: LoadOptions) -> Causa
         model = model.to(device)
     with _silent_transformers():  # the first forward pass may have something to say too
         return CausalLM(name, model.eval(), tokenizer, _content_hash(Path(source), model, options.revision))
+
+
+def _load_tokenizer(source: str | Path, shared: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    """Load a tokenizer as what its folder declares it to be.
+
+    AutoTokenizer overrides the generic class by the model's own (5.23: Qwen2's splitting rules over any tokenizer.json
+    in a qwen2 folder), and the same weights then read other tokens.
+    """
+    declared = get_tokenizer_config(source, **shared).get("tokenizer_class")
+    generic = declared in {"TokenizersBackend", "PreTrainedTokenizerFast"}
+    return (PreTrainedTokenizerFast if generic else AutoTokenizer).from_pretrained(source, **shared)
 
 
 @contextmanager
