@@ -208,8 +208,8 @@ def attention_weights(
     return torch.cat([scores, sinks], dim=-1).softmax(-1)[..., :-1]
 
 
-BLOCK_ELEMENTS = 1 << 20
-"""Scores held at once by ``attend``: 4 MB, so that a block stays in a core's cache while it is edited."""
+BLOCK_ELEMENTS = 1 << 18
+"""Scores held at once by ``attend``: 1 MB, so that a block stays in a core's cache while it is edited."""
 
 
 def attend(inputs: AttentionInputs, edit: AttentionEdit | None) -> Float[Tensor, "B H Lq Dv"]:
