@@ -1,16 +1,17 @@
 """What the perturbation methods share: engine options, and sweeps over replaced embeddings."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import torch
+from captum.attr import Lime
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from atman_bench.engine import EngineMode, EngineOptions, InputEdit, Sweep, sweep
+from atman_bench.errors import ConfigError
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Encoded
+from atman_bench.tensors import Attribution, Encoded
 
 COSTS_ONLY = {"identity": False}
 """Marks an option that changes cost but no value: it is no part of a stored map's fingerprint."""
@@ -56,12 +57,38 @@ def occlude(
     return sweep(model, encoded, InputEdit(kept, vector), options)
 
 
-def regression_target(
-    model: ModelAdapter, encoded: Encoded, baseline: Baseline, options: EngineOptions
-) -> Callable[[Float[Tensor, "P U"]], Float[Tensor, " P"]]:
-    """What LIME and KernelSHAP regress on: the target's mean log-probability, given which units are present."""
+@dataclass(frozen=True, kw_only=True)
+class RegressionConfig(EngineConfig):
+    """Options of the methods that regress on sampled coalitions of units.
+
+    Attributes:
+        n_samples: Budget of forward passes, one for each coalition.
+        baseline: What replaces the embedding of an absent token: zero, or the mean embedding.
+    """
+
+    n_samples: int = 256
+    baseline: Baseline = Baseline.ZERO
+
+    def __post_init__(self) -> None:
+        if self.n_samples < 1:
+            raise ConfigError(f"n_samples must be at least 1, received {self.n_samples}")
+
+
+def regress(
+    regression: type[Lime], model: ModelAdapter, encoded: Encoded, config: RegressionConfig, seed: int
+) -> Attribution:
+    """Coefficients of captum's regression of the target's mean log-probability on which units are present."""
 
     def logprob(present: Float[Tensor, "P U"]) -> Float[Tensor, " P"]:
-        return -occlude(model, encoded, present.bool(), baseline, options).losses.mean(1)
+        return -occlude(model, encoded, present.bool(), config.baseline, config.engine_options()).losses.mean(1)
 
-    return logprob
+    present = torch.ones(1, len(encoded.units))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        scores = regression(logprob).attribute(
+            present,
+            baselines=torch.zeros_like(present),
+            n_samples=config.n_samples,
+            perturbations_per_eval=config.n_samples,  # the engine makes the batches
+        )
+    return Attribution(scores[0].float())
