@@ -1,8 +1,8 @@
 """Text decoders: tokenisation, units, logits; nothing about methods."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
-from transformers.utils import logging
 
 from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.host import AttentionHost, Editor
 from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ConfigError, ModelError, SampleError
 from atman_bench.models._base import LoadOptions, Plain, ProbeReport
+from atman_bench.models._silence import silent_transformers
 from atman_bench.records import Sample, TextUnits
 from atman_bench.tensors import Encoded
 
@@ -323,7 +323,7 @@ def load_causal_lm(source: str | Path, name: str, options: LoadOptions) -> Causa
     device = None if options.device_map else _device(options.device)
     shared = {"revision": options.revision or "main", "trust_remote_code": options.trust_remote_code}
     try:
-        with _silent_transformers():
+        with silent_transformers():
             model, loaded = AutoModelForCausalLM.from_pretrained(
                 source,
                 dtype=dtype,
@@ -345,7 +345,7 @@ def load_causal_lm(source: str | Path, name: str, options: LoadOptions) -> Causa
         )
     if device is not None:
         model = model.to(device)
-    with _silent_transformers():  # the first forward pass may have something to say too
+    with silent_transformers():  # the first forward pass may have something to say too
         return CausalLM(name, model.eval(), tokenizer, _content_hash(Path(source), model, options.revision))
 
 
@@ -358,20 +358,6 @@ def _load_tokenizer(source: str | Path, shared: Mapping[str, Any]) -> PreTrained
     declared = get_tokenizer_config(source, **shared).get("tokenizer_class")
     generic = declared in {"TokenizersBackend", "PreTrainedTokenizerFast"}
     return (PreTrainedTokenizerFast if generic else AutoTokenizer).from_pretrained(source, **shared)
-
-
-@contextmanager
-def _silent_transformers() -> Iterator[None]:
-    """Keep transformers off stderr, where the command line has a progress bar and one-line messages of its own."""
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _device(name: str | None) -> torch.device:

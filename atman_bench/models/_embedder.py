@@ -9,12 +9,15 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from atman_bench.errors import ModelError
+from atman_bench.models._silence import silent_transformers
 
 
 @lru_cache(maxsize=1)
 def _load(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
-        return AutoModel.from_pretrained(source, use_safetensors=True).eval(), AutoTokenizer.from_pretrained(source)
+        with silent_transformers():
+            model = AutoModel.from_pretrained(source, use_safetensors=True)
+            return model.eval(), AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"cannot load embedder {source!r}: {str(error).splitlines()[0]}") from error
 
