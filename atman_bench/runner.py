@@ -241,16 +241,19 @@ def experiment_rows(config: RunConfig, summary: RunSummary) -> list[Row]:
     return [row for cell in chosen.values() for row in cell.rows() if row.sign == config.sign]
 
 
-def rescore(results: Path, metrics: Sequence[str], sign: Sign) -> None:
-    """Add the rows of further metrics or another sign rule to stored maps; needs no model.
+def rescore(results: Path, metrics: Sequence[str], sign: Sign) -> list[Row]:
+    """The rows of all stored maps under other metrics or another sign rule; needs no model and writes nothing.
 
     Raises:
-        StoreError: The results cannot be read or written.
+        StoreError: The results cannot be read.
         UnknownNameError: A metric does not exist.
     """
-    for cell in store.cells(results):
-        with cell:
-            _complete_rows(cell, cell.maps(), metrics, sign)
+    return [
+        row
+        for cell in store.cells(results)
+        for stored in cell.maps().values()
+        for row in rows_of(cell, stored, metrics, sign)
+    ]
 
 
 def rows_of(cell: Cell, stored: StoredMap, metrics: Iterable[str], sign: Sign) -> list[Row]:

@@ -30,9 +30,8 @@ def table(
 ) -> None:
     """Print tables from stored results: other sign rules, paired comparisons, or the answered questions alone.
 
-    Metrics are recomputed from the stored maps, so no model is loaded.
+    Metrics are recomputed from the stored maps: no model is loaded, and nothing is written but --out.
     """
-    from atman_bench import store
     from atman_bench.cli._console import console
     from atman_bench.errors import StoreError
     from atman_bench.metrics import METRICS
@@ -40,10 +39,7 @@ def table(
     from atman_bench.runner import rescore
 
     chosen = [_sign(name.strip()) for name in signs.split(",")]
-    for sign in chosen:
-        rescore(results, METRICS.names, sign)
-    rows = [row for row in store.read_rows(results) if row.sign in chosen]
-    frame = tables.frame_of(rows)
+    frame = tables.frame_of(row for sign in chosen for row in rescore(results, METRICS.names, sign))
     if answered:
         frame = tables.answered_only(frame)
     screen = console()
