@@ -216,7 +216,7 @@ def attend(inputs: AttentionInputs, edit: AttentionEdit | None) -> Float[Tensor,
     """Exact attention in blocks of rows: never the whole Lq x Lk, and no column that a whole block cannot see.
 
     A fused kernel with one more column for the row minimum gives the same numbers, but needs a product of its own for
-    that minimum and computes hidden columns: 1.9 times slower on a CPU at 256 positions (``docs/architecture.md``).
+    that minimum and computes hidden columns; the trial that decided against it is in ``docs/architecture.md``.
     """
     batch, heads, length, _ = inputs.query.shape
     columns = inputs.key.shape[2]
