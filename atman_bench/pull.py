@@ -172,7 +172,7 @@ def pull(model: PullableModel) -> Path:
     if missing := [module for module in model.modules if find_spec(module) is None]:
         raise ModelError(
             f"converting {model.name} takes {', '.join(missing)}, not installed here: "
-            "run pip install 'atman-bench[gguf]'"
+            f"run pip install {' '.join(missing)}"
         )
     with _workspace(folder.parent) as workspace:
         downloads, unpacked, converted = (workspace / part for part in ("downloads", "unpacked", "converted"))
