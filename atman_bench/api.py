@@ -1,14 +1,16 @@
 """The Python API: load a model, explain a prompt. The command line uses nothing else."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from atman_bench.config import build
-from atman_bench.errors import ConfigError
+from atman_bench.errors import ConfigError, UnknownNameError
 from atman_bench.methods import METHODS
 from atman_bench.models import MODELS
 from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.profiling.measure import measure
+from atman_bench.records import Explained, Picture
 from atman_bench.tensors import Encoded, Explanation
 
 
@@ -50,6 +52,8 @@ def explain(
     prompt_ids: Sequence[int] | None = None,
     target_ids: Sequence[int] | None = None,
     units: Sequence[Sequence[int]] | None = None,
+    image: str | Path | None = None,
+    explained: str = "text",
     method: str = "atman",
     seed: int = 0,
     **options: Any,  # the method's own, checked against its config: see ``atman-bench list methods``
@@ -63,6 +67,8 @@ def explain(
         target: The continuation, with its leading space (``" Paris"``).
         target_ids: Its token ids.
         units: Groups of prompt positions that are explained together; None explains every prompt token on its own.
+        image: A picture file that comes before the prompt.
+        explained: ``text`` (the prompt's tokens), ``image`` (the picture's patches) or ``both`` (Fig. 17a).
         method: Name of a method.
         seed: For stochastic methods.
         options: The method's options, for AtMan ``f=0.9, kappa=None, form="shifted", row_min="visible", layers=None,
@@ -78,9 +84,15 @@ def explain(
         SampleError: The prompt or target cannot be encoded.
     """
     config = build(METHODS.get(method).config, options, f"methods.{method}")
+    if explained not in list(Explained):
+        raise UnknownNameError("value of explained", explained, Explained)
+    part = Explained(explained)
     if prompt is not None and target is not None and prompt_ids is None and target_ids is None:
-        encoded = model.encode_text(prompt, target, units)
-    elif prompt_ids is not None and target_ids is not None and prompt is None and target is None:
+        picture = None if image is None else Picture(Path(image))
+        if picture is None and part is not Explained.TEXT:
+            raise ConfigError(f"explained={part} needs a picture: give image")
+        encoded = model.encode_text(prompt, target, units, picture, part)
+    elif prompt_ids is not None and target_ids is not None and prompt is None and target is None and image is None:
         encoded = model.encode_ids(prompt_ids, target_ids, units)
     else:
         raise ConfigError("explain needs either prompt and target (text) or prompt_ids and target_ids (token ids)")
@@ -106,7 +118,7 @@ def explain_encoded(model: ModelAdapter, encoded: Encoded, method: str, config: 
         variant=spec.label(config),
         scores=attribution.scores,
         per_target=attribution.per_target,
-        units=encoded.units,
+        units=attribution.units or encoded.units,
         target_texts=model.token_texts(encoded.target_ids.tolist()),
         target_logprobs=plain.logprobs,
         answered=plain.answered,

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import yaml
 
 from atman_bench.datasets import DATASETS
+from atman_bench.datasets._base import Modality
 from atman_bench.errors import ConfigError, UnknownNameError
 from atman_bench.methods import METHODS
 from atman_bench.methods._base import MethodSpec
@@ -28,9 +29,17 @@ PRESETS = Path(__file__).parents[1] / "configs"
 Config = TypeVar("Config")
 
 
-def text_methods() -> tuple[str, ...]:
-    """Names of the methods that are defined for text: what a run evaluates unless it is told otherwise."""
-    return tuple(name for name in METHODS.names if not METHODS.get(name).needs_image)
+DEFAULT_MODELS = {Modality.TEXT: "tiny-text", Modality.IMAGE: "tiny-magma"}
+"""The embedded model that a run takes unless it is told otherwise."""
+
+
+def default_methods(modality: Modality) -> tuple[str, ...]:
+    """What a run evaluates unless it is told otherwise: all methods that are defined for its kind of samples."""
+    specs = {name: METHODS.get(name) for name in METHODS.names}
+    chosen = [name for name, spec in specs.items() if modality in spec.modalities]
+    if modality is Modality.IMAGE:
+        chosen += [f"{name}:{variant}" for name in chosen for variant in specs[name].image_variants]
+    return tuple(sorted(chosen))
 
 
 class Dtype(StrEnum):
@@ -63,10 +72,10 @@ class RunConfig:
     """Everything that ``atman-bench eval`` can be told.
 
     Attributes:
-        model: ``NAME`` or ``NAME:ARGUMENT`` (``tiny-text``, ``hf:FOLDER``).
+        model: ``NAME`` or ``NAME:ARGUMENT`` (``hf:FOLDER``); None means the embedded one for the dataset.
         dataset: Name of a dataset.
         data: Path or hub id that the dataset reads, or None for its own.
-        methods: ``METHOD`` or ``METHOD:VARIANT`` -> options that differ from it; all methods for text unless given.
+        methods: ``METHOD`` or ``METHOD:VARIANT`` -> options that differ from it; none named means all that apply.
         datasets: Dataset -> options.
         metrics: Which metrics; none named means all.
         sign: How signed scores become a map, the same for every method.
@@ -82,10 +91,10 @@ class RunConfig:
         results: The results folder.
     """
 
-    model: str = "tiny-text"
+    model: str | None = None
     dataset: str = "facts"
     data: str | None = None
-    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {name: {} for name in text_methods()})
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     datasets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
     sign: Sign = Sign.POSITIVE
@@ -101,7 +110,7 @@ class RunConfig:
     results: Path = Path("results")
 
     def __post_init__(self) -> None:
-        """Refuse impossible limits and a run without methods.
+        """Refuse impossible limits.
 
         Raises:
             ConfigError: See above.
@@ -110,8 +119,16 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, received {value}; leave it out for no limit")
-        if not self.methods:
-            raise ConfigError(f"no method named: name at least one of {', '.join(METHODS.names)}")
+
+    @property
+    def modality(self) -> Modality:
+        """What the dataset's samples explain."""
+        return DATASETS.get(self.dataset).modality
+
+    @property
+    def model_name(self) -> str:
+        """The model, the embedded one where none is named."""
+        return self.model or DEFAULT_MODELS[self.modality]
 
     @cached_property
     def cells(self) -> tuple[MethodCell, ...]:
@@ -122,7 +139,7 @@ class RunConfig:
             ConfigError: An option has the wrong type or an impossible value.
         """
         distinct: dict[tuple[str, Any], MethodCell] = {}
-        for key, overrides in self.methods.items():
+        for key, overrides in (self.methods or {name: {} for name in default_methods(self.modality)}).items():
             method, _, variant = _canonical(key).partition(":")
             spec = METHODS.get(method)
             if variant and variant not in spec.variants:
@@ -177,7 +194,8 @@ def load_config(preset: str | None, flags: Mapping[str, Any], overrides: Sequenc
         chosen = _options_by_name(flags["methods"], "--methods")
         listed = {name: {**listed.get(name, {}), **options} for name, options in chosen.items()}
     tree |= {key: value for key, value in flags.items() if value is not None}
-    tree["methods"] = listed or {name: {} for name in text_methods()}
+    dataset = _canonical(str(tree.get("dataset", RunConfig.dataset)))
+    tree["methods"] = listed or {name: {} for name in default_methods(DATASETS.get(dataset).modality)}
     tree["datasets"] = _options_by_name(tree.get("datasets"), "datasets")
     for override in overrides:
         _apply(tree, override)

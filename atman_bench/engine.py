@@ -1,8 +1,8 @@
 """Runs P perturbations of one sample and returns the loss of every target token under each: exact, and cheap.
 
 Suppressing columns from j on leaves all rows before j untouched (the mask is causal), so the plain prefix runs once
-and each perturbation restarts at the first position that it changes. Only the T target rows are projected to the
-vocabulary, and they are reduced to losses inside the batch.
+and each perturbation restarts at the first position that it changes (``Encoded.restarts`` says where the mask is not
+causal). Only the T target rows are projected to the vocabulary, and they are reduced to losses inside the batch.
 """
 
 import logging
@@ -106,8 +106,13 @@ MOST_ROWS = 16
 """Perturbations per pass at the most: near the end, where suffixes are short, more rows only recompute each other's."""
 
 
-def first_changed(perturbations: Perturbations) -> list[int]:
-    """The first position that each perturbation changes; S for one that changes nothing. Host integers."""
+def first_changed(perturbations: Perturbations, restarts: Sequence[int] | None = None) -> list[int]:
+    """The first row that each perturbation has to run again; S for one that changes nothing. Host integers.
+
+    Args:
+        perturbations: What is changed.
+        restarts: ``Encoded.restarts``: the first row for each changed position, itself by default.
+    """
     if isinstance(perturbations, AttentionEdit):
         changed = perturbations.factors != 1
         if perturbations.layers is not None and not perturbations.layers:
@@ -115,7 +120,9 @@ def first_changed(perturbations: Perturbations) -> list[int]:
     else:
         changed = ~perturbations.kept
     first = torch.where(changed.any(1), changed.int().argmax(1), changed.shape[1])
-    return first.tolist()
+    if restarts is None:
+        return first.tolist()
+    return [restarts[i] if i < len(restarts) else i for i in first.tolist()]
 
 
 def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int]) -> list[Batch]:
@@ -160,7 +167,7 @@ def _sweep_fast(model: ModelAdapter, encoded: Encoded, perturbations: Perturbati
     length, rows = encoded.length, encoded.target_rows.tolist()
     store = PrefixStore(model.host.n_layers, length)
     plain = _run(model, encoded, None, 0, 1, rows, store)[0]
-    losses = plain.repeat(len(first := first_changed(perturbations)), 1)
+    losses = plain.repeat(len(first := first_changed(perturbations, encoded.restarts)), 1)
 
     budget = options.memory_bytes or free_bytes(model.device) // 4
     most = min(options.batch or MOST_ROWS, max(1, budget // 2 // max(1, store.row_bytes)))
@@ -170,7 +177,7 @@ def _sweep_fast(model: ModelAdapter, encoded: Encoded, perturbations: Perturbati
         by_memory = budget // 2 // (suffix * model.activation_bytes + len(rows) * model.logit_bytes)
         return max(1, min(most, by_memory, options.batch or -(-FULL_SPEED_TOKENS // suffix)))
 
-    batches = plan(first, max(rows) + 1, rows_at)
+    batches = plan(first, min(max(rows) + 1, length), rows_at)
     store.expand(max((len(b.perturbations) for b in batches), default=1))
     while batches:
         batch = batches.pop(0)
@@ -183,7 +190,7 @@ def _sweep_fast(model: ModelAdapter, encoded: Encoded, perturbations: Perturbati
                 edit,
                 batch.start,
                 len(batch.perturbations),
-                [rows[i] - batch.start for i in read],
+                [rows[i] for i in read],
                 store,
             )
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
@@ -225,14 +232,14 @@ def _run(
     attention_edit = edit if isinstance(edit, AttentionEdit) else None
     if attention_edit is not None:
         attention_edit = replace(attention_edit, factors=attention_edit.factors.to(model.device))
-    inputs: dict[str, Tensor] = {"input_ids": encoded.inputs["input_ids"][:, start:].expand(batch, -1)}
+    embeddings = None
     if isinstance(edit, InputEdit):
-        embeddings = model.embed(inputs.pop("input_ids"))
-        kept = edit.kept[:, start:, None].to(embeddings.device)
-        inputs["inputs_embeds"] = torch.where(kept, embeddings, edit.baseline.to(embeddings))
+        plain = model.embeddings(encoded)[:, start:]
+        embeddings = torch.where(edit.kept[:, start:, None].to(plain.device), plain, edit.baseline.to(plain))
     with model.host.applied(Editor(attention_edit)):
         # Without a store this is the yardstick, which keeps the logits of all positions as the released code does.
-        logits = model.logits(inputs, rows if store is not None else None, store)
+        wanted = rows if store is not None else None
+        logits = model.run(encoded, start=start, batch=batch, rows=wanted, store=store, embeddings=embeddings)
     logits = logits if store is not None else logits[:, rows]
     targets = encoded.target_ids[len(encoded.target_ids) - len(rows) :].to(logits.device).expand(batch, -1)
     return (

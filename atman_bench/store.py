@@ -48,7 +48,9 @@ class StoredMap:
         status: How it ended.
         scores: (U,) relevance, mean over the target tokens; each number names a float32 exactly.
         per_target: (T, U), or None where the method explains the mean only.
-        label: (U,) 1 for units that the evidence touches.
+        label: (U,) the share of each unit that is evidence; 1 for text that it touches.
+        word_labels: The label of each word, for samples whose words have evidence of their own (GQA); else None.
+        word_of_target: Which word each target token belongs to; None exactly if ``word_labels`` is.
         group: What bootstrap intervals resample.
         facts: The sample's further facts.
         target_logprobs: (T,) log-probabilities of the target tokens under the plain model (natural logarithm).
@@ -63,7 +65,9 @@ class StoredMap:
     status: Status
     scores: tuple[float, ...] = ()
     per_target: tuple[tuple[float, ...], ...] | None = None
-    label: tuple[int, ...] = ()
+    label: tuple[float, ...] = ()
+    word_labels: tuple[tuple[float, ...], ...] | None = None
+    word_of_target: tuple[int, ...] | None = None
     group: str = ""
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
     target_logprobs: tuple[float, ...] = ()
@@ -129,9 +133,16 @@ class Identity:
 def identity_options(config: Any) -> dict[str, Any]:
     """The resolved options of a config dataclass that can change a map.
 
-    Options that cannot (an engine, a batch size) carry ``field(metadata={"identity": False})``.
+    Options that cannot (an engine, a batch size) carry ``field(metadata={"identity": False})``. Options that a later
+    version adds carry ``{"identity": "changed"}``: they count where they differ from their default, so that what was
+    stored before they existed keeps its fingerprint.
     """
-    return {f.name: _plain(getattr(config, f.name)) for f in fields(config) if f.metadata.get("identity", True)}
+    return {
+        f.name: _plain(getattr(config, f.name))
+        for f in fields(config)
+        if (rule := f.metadata.get("identity", True)) is True
+        or (rule == "changed" and getattr(config, f.name) != f.default)
+    }
 
 
 def float32_list(values: Iterable[float]) -> tuple[float, ...]:
@@ -388,7 +399,8 @@ def _read_parts(folder: Path, kind: str, parse: Callable[[dict[str, Any]], Recor
 
 
 def _map_from_json(content: dict[str, Any]) -> StoredMap:
-    per_target = content["per_target"]
+    per_target, word_labels = content["per_target"], content.get("word_labels")
+    word_of_target = content.get("word_of_target")
     return StoredMap(
         **{
             **content,
@@ -396,6 +408,8 @@ def _map_from_json(content: dict[str, Any]) -> StoredMap:
             "scores": tuple(content["scores"]),
             "per_target": None if per_target is None else tuple(map(tuple, per_target)),
             "label": tuple(content["label"]),
+            "word_labels": None if word_labels is None else tuple(map(tuple, word_labels)),
+            "word_of_target": None if word_of_target is None else tuple(word_of_target),
             "target_logprobs": tuple(content["target_logprobs"]),
         }
     )

@@ -38,8 +38,8 @@ def test_a_flag_that_names_methods_keeps_their_options_from_the_file(tmp_path, f
 
 
 def test_the_default_is_every_method_for_text():
-    methods = RunConfig().methods
-    assert {"atman", "chefer", "rollout", "random"} <= set(methods)
+    methods = {cell.method for cell in RunConfig().cells}
+    assert {"atman", "chefer", "rollout", "random"} <= methods
     assert "gradcam" not in methods
 
 

@@ -9,7 +9,8 @@ import tiny_models
 import torch
 
 from atman_bench.attention.edit import Form
-from atman_bench.config import text_methods
+from atman_bench.config import default_methods
+from atman_bench.datasets._base import Modality
 from atman_bench.engine import EngineMode
 from atman_bench.errors import ConfigError
 from atman_bench.methods import METHODS
@@ -19,7 +20,7 @@ from atman_bench.methods.chefer import Backward
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.tensors import Attribution, Encoded
 
-TEXT_METHODS = text_methods()
+TEXT_METHODS = default_methods(Modality.TEXT)
 ENGINE_METHODS = [name for name in TEXT_METHODS if issubclass(METHODS.get(name).config, EngineConfig)]
 STOCHASTIC_METHODS = [name for name in TEXT_METHODS if METHODS.get(name).stochastic]
 COSTLY_METHODS = [name for name in TEXT_METHODS if METHODS.get(name).forwards(10, 3, METHODS.get(name).config()) > 0]

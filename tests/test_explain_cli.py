@@ -210,7 +210,7 @@ def test_models_pull_lists_what_there_is_and_what_is_here(run, monkeypatch, tmp_
     Path(tmp_path, "models", "minilm-l6").mkdir(parents=True)
     _, out, _ = run("models", "pull", "--list")
     assert [line.split()[0] for line in out.splitlines()] == [model.name for model in pull.PULLABLE]
-    assert [line.endswith("(pulled)") for line in out.splitlines()] == [False, False, True]
+    assert [line.endswith("(pulled)") for line in out.splitlines()] == [False, False, True, False]
 
 
 def test_models_pull_of_an_unknown_name_is_one_line_with_near_misses(run):

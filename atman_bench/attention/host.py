@@ -6,7 +6,7 @@ attention themselves (GPT-J, BLOOM, ...): ``patched.py`` binds a replacement to 
 are never forked, and classes never patched.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import sdpa_mask
 
 from atman_bench.attention.edit import (
@@ -100,6 +100,7 @@ class Session:
     discovering: bool = False
     calls: list[int] = field(default_factory=list)
     _masks: dict[int, tuple[Tensor, Visibility]] = field(default_factory=dict)
+    _no_masks: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
 
     def layer_of(self, module: nn.Module) -> int | None:
         """The number of an attention module, or None for one that is not hosted."""
@@ -110,7 +111,10 @@ class Session:
     def visibility(self, mask: Tensor | None, query: Tensor, key: Tensor) -> Visibility:
         """Read a mask once: all layers of a pass share one or two of them."""
         if mask is None:
-            mask = torch.ones(1, 1, query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
+            shape = 1, 1, query.shape[2], key.shape[2]
+            if shape not in self._no_masks:
+                self._no_masks[shape] = torch.ones(shape, dtype=torch.bool, device=query.device)
+            mask = self._no_masks[shape]
         if id(mask) not in self._masks:
             self._masks[id(mask)] = (mask, Visibility.of_mask(mask))  # holding the mask keeps its id from being reused
         seen = self._masks[id(mask)][1]
@@ -184,21 +188,21 @@ class AttentionHost:
     """Installs processors in one model and always restores it.
 
     Args:
-        model: A transformers decoder. Its attention modules are found by running two tokens through it.
+        model: A transformers model, or the tower of one whose attention is edited. Its attention modules are found by
+            running it once; parts that this does not reach (the vision tower of a decoder) keep their own attention.
+        run: Runs the model once; None runs two tokens.
 
     Raises:
         ModelError: The model has no attention that can be reached; the message says why.
     """
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel, run: Callable[[], object] | None = None):
         self.model = model
         self._patch = PATCHES.get(model.config.get_text_config().model_type)
-        # Shared between modules, so by identity; ours is set on all of them, restored one by one.
-        self._configs = list(
-            {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}.values()
-        )
         self._patched = [m for m in model.modules() if self._patch and type(m).__name__ in self._patch.classes]
-        self._layers = self._find_layers()
+        self._configs = self._configs_of(model.modules())
+        self._layers = self._find_layers(run or self._run_two_tokens)
+        self._configs = self._configs_of(self._layers)
 
     @property
     def path(self) -> str:
@@ -229,12 +233,24 @@ class AttentionHost:
                 restore.enter_context(self._patch.applied(module, process))  # type: ignore[union-attr]  # has modules
             yield session
 
-    @torch.no_grad()
-    def _find_layers(self) -> dict[nn.Module, int]:
-        """Run two tokens to see which modules a forward pass calls, and in which order."""
+    def _configs_of(self, needed: Iterable[nn.Module]) -> list[PreTrainedConfig]:
+        """The configurations of the models that hold one of these modules.
+
+        Modules share them, so by identity: ours is set on each, and each is restored.
+        """
+        wanted = set(needed)
+        holders = [m for m in self.model.modules() if isinstance(m, PreTrainedModel) and wanted & set(m.modules())]
+        return list({id(m.config): m.config for m in holders}.values())
+
+    def _run_two_tokens(self) -> object:
         ids = torch.zeros(1, 2, dtype=torch.long, device=self.model.device)
+        return self.model(input_ids=ids, use_cache=False)
+
+    @torch.no_grad()
+    def _find_layers(self, run: Callable[[], object]) -> dict[nn.Module, int]:
+        """Run the model to see which modules a forward pass calls, and in which order."""
         with self._hosting(Session(Editor(None), {}, discovering=True)) as session:
-            self.model(input_ids=ids, use_cache=False)
+            run()
         name = type(self.model).__name__
         expected = self.model.config.get_text_config().num_hidden_layers
         if not session.layers:

@@ -114,10 +114,22 @@ def _bind_falcon(module: Any, process: Process) -> Callable[..., Any]:
     return forward
 
 
+def _bind_blip(module: Any, process: Process) -> Callable[..., Any]:
+    def forward(hidden_states: Tensor) -> tuple[Tensor, Tensor | None]:
+        # One projection makes queries, keys and values; every position of the picture sees every other.
+        joined = module.qkv(hidden_states).unflatten(-1, (3, module.num_heads, module.head_dim))
+        query, key, value = joined.permute(2, 0, 3, 1, 4)
+        mixed, weights = process(module, query, key, value, None, module.scale)
+        return module.projection(mixed.transpose(1, 2).flatten(2)), weights
+
+    return forward
+
+
 PATCHES: Mapping[str, Patch] = {
     "gptj": Patch(frozenset({"GPTJAttention"}), "_attn", _bind_gptj),
     "gpt_neo": Patch(frozenset({"GPTNeoSelfAttention"}), "_attn", _bind_gpt_neo),
     "bloom": Patch(frozenset({"BloomAttention"}), "forward", _bind_bloom),
     "falcon": Patch(frozenset({"FalconAttention"}), "forward", _bind_falcon),
+    "blip_vision_model": Patch(frozenset({"BlipAttention"}), "forward", _bind_blip),
 }
-"""``config.model_type`` of the language model -> its patch."""
+"""``config.model_type`` of the hosted decoder or encoder -> its patch."""

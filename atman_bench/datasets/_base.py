@@ -2,9 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from atman_bench.records import Sample, Skipped
+
+
+class Modality(StrEnum):
+    """What a dataset's samples explain; methods and models are chosen by it where a run names none."""
+
+    TEXT = "text"
+    IMAGE = "image"
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,13 @@ class DatasetSpec:
         summary: One line for ``atman-bench list datasets``.
         config: Frozen dataclass of the options; ``data`` (path or hub id, None for the built-in) is one of them.
         load: ``config -> Dataset``; raises DataError.
+        modality: Whether its samples have pictures.
+        label: ``config -> what tables add to the dataset's name``, for options that make it another experiment (a
+            crop); an empty string adds nothing.
     """
 
     summary: str
     config: type[Any]
     load: Callable[[Any], Dataset]
+    modality: Modality = Modality.TEXT
+    label: Callable[[Any], str] = lambda config: ""

@@ -1,19 +1,23 @@
 """What a method file defines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from atman_bench.datasets._base import Modality
 from atman_bench.models._base import ModelAdapter
 from atman_bench.tensors import Attribution, Encoded
 
+ADDED_LATER = {"identity": "changed"}
+"""Marks an option that is newer than stored results: at its default it is no part of a map's fingerprint."""
 
-def changed_options(config: Any) -> str:
+
+def changed_options(config: Any, ignored: Collection[str] = ()) -> str:
     """Name a variant by the options that differ from their defaults (``n_steps=20``), or ``default``."""
     changed = [
         f"{f.name}={getattr(config, f.name)}"
         for f in fields(config)
-        if f.metadata.get("identity", True) and getattr(config, f.name) != f.default
+        if f.name not in ignored and f.metadata.get("identity", True) and getattr(config, f.name) != f.default
     ]
     return ",".join(changed) or "default"
 
@@ -30,7 +34,8 @@ class MethodSpec:
         variants: Named option sets; ``METHOD:VARIANT`` selects one (``atman:literal``).
         label: ``config -> name of the variant`` in rows and tables, derived from the options so that it is never wrong.
         stochastic: Whether the seed changes the result.
-        needs_image: Whether the method is only defined for images.
+        modalities: What the method is defined for.
+        image_variants: Variants that a run on pictures evaluates beside the default.
         forwards: ``(U, T, config) -> full-length forward passes that it costs``, an upper bound for ``--dry-run``.
     """
 
@@ -42,4 +47,5 @@ class MethodSpec:
     label: Callable[[Any], str] = lambda config: changed_options(config)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     stochastic: bool = False
-    needs_image: bool = False
+    modalities: frozenset[Modality] = frozenset(Modality)
+    image_variants: tuple[str, ...] = ()

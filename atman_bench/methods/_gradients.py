@@ -62,17 +62,19 @@ def attribute_embeddings(
         encoded: One sample.
         reduction: Over the hidden size.
         attribute: ``(embeddings (B, S', D) -> logits (B,), embeddings (1, S', D)) -> attribution (1, S', D)``; S' ends
-            at the row that the target token is read from, since later positions cannot influence it.
+            at the row that the target token is read from where later positions cannot influence it.
     """
     per_position = torch.zeros(len(encoded.target_ids), encoded.length)
     with parameters_require_grad(model.model, False):
-        embeddings = model.embed(encoded.inputs["input_ids"]).detach()
+        embeddings = model.embeddings(encoded).detach()
         pairs = zip(encoded.target_rows.tolist(), encoded.target_ids.tolist(), strict=True)
         for index, (row, target) in enumerate(pairs):
 
             def logit(inputs: Tensor, row: int = row, target: int = target) -> Tensor:
-                return model.logits({"inputs_embeds": inputs}, [row], None)[:, 0, target].float()
+                return model.run(encoded, batch=inputs.shape[0], rows=[row], embeddings=inputs)[:, 0, target].float()
 
-            attribution = attribute(logit, embeddings[:, : row + 1].clone().requires_grad_())[0]
-            per_position[index, : row + 1] = reduction(attribution.detach().float()).cpu()
+            # In a decoder later positions cannot influence the row; in an encoder all do.
+            end = row + 1 if encoded.reading_rows is None else encoded.length
+            attribution = attribute(logit, embeddings[:, :end].clone().requires_grad_())[0]
+            per_position[index, :end] = reduction(attribution.detach().float()).cpu()
     return Attribution.mean_of(encoded.pool(per_position))

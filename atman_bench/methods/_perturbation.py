@@ -49,8 +49,8 @@ def occlude(
     model: ModelAdapter, encoded: Encoded, present: Bool[Tensor, "P U"], baseline: Baseline, options: EngineOptions
 ) -> Sweep:
     """Losses with the embeddings of absent units replaced by a baseline."""
-    weight = model.model.get_input_embeddings().weight
-    vector = weight.new_zeros(weight.shape[1]) if baseline is Baseline.ZERO else weight.detach().float().mean(0)
+    mean = model.mean_embedding()
+    vector = torch.zeros_like(mean) if baseline is Baseline.ZERO else mean
     units = encoded.unit_of_position
     kept = torch.ones(present.shape[0], encoded.length, dtype=torch.bool)
     kept[:, units >= 0] = present[:, units[units >= 0]]

@@ -13,5 +13,5 @@ def mean_attention(model: ModelAdapter, encoded: Encoded) -> list[Tensor]:
     """Attention of each layer averaged over heads, (S, S) float32 on the CPU."""
     recorder = Recorder()
     with model.host.applied(recorder):
-        model.logits(dict(encoded.inputs), encoded.target_rows.tolist(), None)
+        model.run(encoded, rows=encoded.target_rows.tolist())
     return [weights[0].float().mean(0).cpu() for weights in recorder.weights]

@@ -114,13 +114,14 @@ def _similarities(model: ModelAdapter, encoded: Encoded, config: AtManConfig) ->
         case Similarity.COSINE:
             if config.kappa is None:
                 return None
-            return similarity.cosine(model.embed(encoded.inputs["input_ids"])[0]).cpu()
+            return similarity.cosine(model.embeddings(encoded)[0]).cpu()
         case Similarity.SOFTMAX:
-            return similarity.softmax(model.embed(encoded.inputs["input_ids"])[0]).cpu()
+            return similarity.softmax(model.embeddings(encoded)[0]).cpu()
         case Similarity.EXTERNAL:
-            if encoded.text is None or encoded.offsets is None or config.embedder is None:
+            if encoded.text is None or encoded.offsets is None or config.embedder is None or encoded.pictures:
                 raise ConfigError(
-                    "similarity 'external' aligns tokens by characters: give a text prompt, not token ids"
+                    "similarity 'external' aligns tokens by characters: give a text prompt, not token ids, "
+                    "and no picture"
                 )
             return similarity.cosine(embed_text(config.embedder, encoded.text, encoded.offsets, encoded.length))
 
@@ -136,6 +137,9 @@ SPEC = MethodSpec(
     variants={
         **_FORMS,
         **{f"{name}-kappa0.7": {**options, "kappa": 0.7} for name, options in _FORMS.items()},
+        # The released code for BLIP: no shift, f = 0.95 and a low threshold.
+        "blip": {"form": "literal", "kappa": 0.1, "f": 0.95, "neighbours": "units"},
         "paper": {"form": "shifted", "row_min": "all", "kappa": 0.7},
     },
+    image_variants=("shifted-kappa0.7",),
 )

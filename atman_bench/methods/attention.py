@@ -15,7 +15,7 @@ class AttentionConfig:
 
 def explain(model: ModelAdapter, encoded: Encoded, config: AttentionConfig, seed: int) -> Attribution:
     """Last layer, mean over heads, at the rows that predict the target."""
-    return Attribution.mean_of(encoded.pool(mean_attention(model, encoded)[-1][encoded.target_rows]))
+    return Attribution.mean_of(encoded.pool(mean_attention(model, encoded)[-1][encoded.rows_read]))
 
 
 SPEC = MethodSpec(

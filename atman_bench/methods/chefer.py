@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from atman_bench.attention.host import Recorder
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import ADDED_LATER, MethodSpec
 from atman_bench.methods._gradients import parameters_require_grad
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter
@@ -23,44 +23,63 @@ class Backward(StrEnum):
     """Gradients of all parameters too, as the authors ran it (Fig. 5)."""
 
 
+class Objective(StrEnum):
+    """What the attention maps' gradients are of."""
+
+    LOGIT = "logit"
+    """Each target token's logit: one relevance per token, of evidence for it."""
+    LOSS = "loss"
+    """The target's summed cross-entropy, as the authors ran it on BLIP: one relevance, of evidence against it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheferConfig:
     """Options of Chefer's method.
 
     Attributes:
+        objective: logit (of each target token), or loss (summed over the target).
         backward: minimal (gradients of attention maps only) or full (of all weights too): same numbers, other costs.
     """
 
+    objective: Objective = field(default=Objective.LOGIT, metadata=ADDED_LATER)
     backward: Backward = field(default=Backward.MINIMAL, metadata=COSTS_ONLY)
 
 
 def explain(model: ModelAdapter, encoded: Encoded, config: CheferConfig, seed: int) -> Attribution:
-    """R = I; R += mean_heads(max(0, grad * attention)) R over the layers, read at the target token's row."""
+    """R = I; R += mean_heads(max(0, grad * attention)) R over the layers, read at the target token's row.
+
+    The loss has one R for all tokens: the mean of their rows (in an encoder it is the same row for all of them).
+    """
     full = config.backward is Backward.FULL
     rows, targets = encoded.target_rows.tolist(), encoded.target_ids.tolist()
-    per_position = torch.zeros(len(rows), encoded.length)
     with parameters_require_grad(model.model, full):
         recorder = Recorder(first_is_leaf=not full)
         with model.host.applied(recorder):
-            logits = model.logits(dict(encoded.inputs), rows, None)[0].float()
-        for index, (row, target) in enumerate(zip(rows, targets, strict=True)):
+            logits = model.run(encoded, rows=rows)[0].float()
+        if config.objective is Objective.LOSS:
+            loss = torch.nn.functional.cross_entropy(logits, encoded.target_ids.to(logits.device), reduction="sum")
+            relevance = propagate(recorder.weights, _gradients(loss, recorder.weights, full, retain=False))
+            return Attribution(encoded.pool(relevance[encoded.rows_read].mean(0, keepdim=True))[0])
+        per_position = torch.zeros(len(rows), encoded.length)
+        for index, (read, target) in enumerate(zip(encoded.rows_read.tolist(), targets, strict=True)):
             last = index == len(rows) - 1
             gradients = _gradients(logits[index, target], recorder.weights, full, retain=not last)
-            per_position[index] = _propagate(recorder.weights, gradients)[row]
+            per_position[index] = propagate(recorder.weights, gradients)[read]
     return Attribution.mean_of(encoded.pool(per_position))
 
 
-def _gradients(logit: Tensor, weights: list[Tensor], full: bool, retain: bool) -> list[Tensor]:
+def _gradients(objective: Tensor, weights: list[Tensor], full: bool, retain: bool) -> list[Tensor]:
     if not full:
-        return list(torch.autograd.grad(logit, weights, retain_graph=retain))
+        return list(torch.autograd.grad(objective, weights, retain_graph=retain))
     for weight in weights:
         weight.retain_grad()
         weight.grad = None
-    logit.backward(retain_graph=retain)
+    objective.backward(retain_graph=retain)
     return [weight.grad for weight in weights]  # type: ignore[misc]  # backward has just filled them
 
 
-def _propagate(weights: list[Tensor], gradients: list[Tensor]) -> Tensor:
+def propagate(weights: list[Tensor], gradients: list[Tensor]) -> Tensor:
+    """Roll the positive part of gradient x attention, mean over heads, through the layers; (S, S)."""
     relevance = torch.eye(weights[0].shape[-1])
     for weight, gradient in zip(weights, gradients, strict=True):
         product = (gradient * weight).detach()[0].float().clamp(min=0).mean(0).cpu()
@@ -73,5 +92,6 @@ SPEC = MethodSpec(
     version=1,
     config=CheferConfig,
     explain=explain,
-    forwards=lambda n_units, n_targets, config: 1 + 2 * n_targets,
+    forwards=lambda n_units, n_targets, config: 1 + 2 * (n_targets if config.objective is Objective.LOGIT else 1),
+    variants={"loss": {"objective": "loss"}},
 )

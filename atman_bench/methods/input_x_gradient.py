@@ -1,11 +1,12 @@
 """Input x gradient of the token embeddings (captum)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from captum.attr import InputXGradient
 
-from atman_bench.methods._base import MethodSpec
-from atman_bench.methods._gradients import Reduction, attribute_embeddings
+from atman_bench.methods._base import ADDED_LATER, MethodSpec
+from atman_bench.methods._gradients import Reduction
+from atman_bench.methods._pictures import PIXEL_VARIANTS, Granularity, attribute, variant_name
 from atman_bench.models._base import ModelAdapter
 from atman_bench.tensors import Attribution, Encoded
 
@@ -15,16 +16,23 @@ class InputXGradientConfig:
     """Options of input x gradient.
 
     Attributes:
-        reduction: Over the hidden size: absolute, signed or l2.
+        reduction: Over the hidden size (pixels: the colour channels): absolute, signed or l2.
+        granularity: tokens, pixels, or pixels pooled into the patches of a picture.
     """
 
     reduction: Reduction = Reduction.ABSOLUTE
+    granularity: Granularity = field(default=Granularity.TOKENS, metadata=ADDED_LATER)
 
 
 def explain(model: ModelAdapter, encoded: Encoded, config: InputXGradientConfig, seed: int) -> Attribution:
     """Gradient of each target logit times the embedding."""
-    return attribute_embeddings(
-        model, encoded, config.reduction, lambda logit, embeddings: InputXGradient(logit).attribute(embeddings)
+    return attribute(
+        model,
+        encoded,
+        config.granularity,
+        config.reduction,
+        "input_x_gradient",
+        lambda logit, inputs: InputXGradient(logit).attribute(inputs),
     )
 
 
@@ -34,4 +42,7 @@ SPEC = MethodSpec(
     config=InputXGradientConfig,
     explain=explain,
     forwards=lambda n_units, n_targets, config: 3 * n_targets,  # a backward pass costs about two forward passes
+    label=variant_name,
+    variants=PIXEL_VARIANTS,
+    image_variants=tuple(PIXEL_VARIANTS),
 )

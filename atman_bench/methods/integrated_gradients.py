@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from captum.attr import IntegratedGradients
 
 from atman_bench.errors import ConfigError
-from atman_bench.methods._base import MethodSpec
-from atman_bench.methods._gradients import Reduction, attribute_embeddings
+from atman_bench.methods._base import ADDED_LATER, MethodSpec
+from atman_bench.methods._gradients import Reduction
 from atman_bench.methods._perturbation import COSTS_ONLY
+from atman_bench.methods._pictures import PIXEL_VARIANTS, Granularity, attribute, variant_name
 from atman_bench.models._base import ModelAdapter
 from atman_bench.tensors import Attribution, Encoded
 
@@ -19,12 +20,14 @@ class IntegratedGradientsConfig:
     Attributes:
         n_steps: Points of the Gauss-Legendre rule; the released helper uses 10.
         internal_batch_size: Points per forward pass; None takes all at once.
-        reduction: Over the hidden size: absolute, signed or l2.
+        reduction: Over the hidden size (pixels: the colour channels): absolute, signed or l2.
+        granularity: tokens, pixels, or pixels pooled into the patches of a picture.
     """
 
     n_steps: int = 10
     internal_batch_size: int | None = field(default=1, metadata=COSTS_ONLY)
     reduction: Reduction = Reduction.ABSOLUTE
+    granularity: Granularity = field(default=Granularity.TOKENS, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if self.n_steps < 1:
@@ -32,13 +35,15 @@ class IntegratedGradientsConfig:
 
 
 def explain(model: ModelAdapter, encoded: Encoded, config: IntegratedGradientsConfig, seed: int) -> Attribution:
-    """Gradient of each target logit, integrated from the zero embedding to the input."""
-    return attribute_embeddings(
+    """Gradient of each target logit, integrated from zero (pixels: the mean colour) to the input."""
+    return attribute(
         model,
         encoded,
+        config.granularity,
         config.reduction,
-        lambda logit, embeddings: IntegratedGradients(logit).attribute(
-            embeddings,
+        "integrated_gradients",
+        lambda logit, inputs: IntegratedGradients(logit).attribute(
+            inputs,
             baselines=0.0,
             n_steps=config.n_steps,
             method="gausslegendre",
@@ -53,4 +58,7 @@ SPEC = MethodSpec(
     config=IntegratedGradientsConfig,
     explain=explain,
     forwards=lambda n_units, n_targets, config: 3 * n_targets * config.n_steps,
+    label=variant_name,
+    variants=PIXEL_VARIANTS,
+    image_variants=tuple(PIXEL_VARIANTS),
 )

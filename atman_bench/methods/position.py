@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from atman_bench.datasets._base import Modality
 from atman_bench.methods._base import MethodSpec
 from atman_bench.models._base import ModelAdapter
 from atman_bench.tensors import Attribution, Encoded
@@ -26,4 +27,5 @@ SPEC = MethodSpec(
     config=PositionConfig,
     explain=explain,
     forwards=lambda n_units, n_targets, config: 0,
+    modalities=frozenset({Modality.TEXT}),
 )

@@ -28,7 +28,7 @@ def roll(layers: list[Tensor]) -> Tensor:
 
 def explain(model: ModelAdapter, encoded: Encoded, config: RolloutConfig, seed: int) -> Attribution:
     """The rollout's rows P-1 .. P+T-2; it disregards the output distribution."""
-    return Attribution.mean_of(encoded.pool(roll(mean_attention(model, encoded))[encoded.target_rows]))
+    return Attribution.mean_of(encoded.pool(roll(mean_attention(model, encoded))[encoded.rows_read]))
 
 
 SPEC = MethodSpec(

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from atman_bench.attention.host import AttentionHost
 from atman_bench.attention.store import PrefixStore
-from atman_bench.records import Sample
+from atman_bench.records import Explained, Picture, Sample
 from atman_bench.tensors import Encoded
 
 
@@ -72,13 +72,23 @@ class ModelAdapter(Protocol):
     def logit_bytes(self) -> int:
         """Bytes of one row of logits."""
 
-    def embed(self, input_ids: Int[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
-        """Input embeddings, without positions."""
+    def embeddings(self, encoded: Encoded) -> Float[Tensor, "1 S D"]:
+        """Input embeddings of a sample, without positions."""
 
-    def logits(
-        self, inputs: dict[str, Tensor], rows: list[int] | None, store: PrefixStore | None
+    def mean_embedding(self) -> Float[Tensor, " D"]:
+        """The mean input embedding, as a baseline of occlusion."""
+
+    def run(
+        self,
+        encoded: Encoded,
+        *,
+        start: int = 0,
+        batch: int = 1,
+        rows: list[int] | None = None,
+        store: PrefixStore | None = None,
+        embeddings: Float[Tensor, "B N D"] | None = None,
     ) -> Float[Tensor, "B R V"]:
-        """Logits of some rows, or of all."""
+        """One forward pass over a sample from a position on; logits of some rows, or of all."""
 
     def plain(self, encoded: Encoded) -> Plain:
         """Target log-probabilities of the unperturbed model."""
@@ -86,7 +96,7 @@ class ModelAdapter(Protocol):
     def probe(self) -> ProbeReport:
         """Check that edits work in this model; raises ModelError."""
 
-    def complete(self, prompt: str, max_new_tokens: int) -> str:
+    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
         """The model's greedy completion."""
 
     def encode(self, sample: Sample) -> Encoded:
@@ -101,7 +111,14 @@ class ModelAdapter(Protocol):
     ) -> Encoded:
         """Encode token ids."""
 
-    def encode_text(self, prompt: str, target: str, units: Sequence[Sequence[int]] | None = None) -> Encoded:
+    def encode_text(
+        self,
+        prompt: str,
+        target: str,
+        units: Sequence[Sequence[int]] | None = None,
+        picture: Picture | None = None,
+        explained: Explained = Explained.TEXT,
+    ) -> Encoded:
         """Encode a prompt and a target."""
 
     def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:

@@ -24,8 +24,9 @@ from atman_bench.attention.host import AttentionHost, Editor
 from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ConfigError, ModelError, SampleError
 from atman_bench.models._base import LoadOptions, Plain, ProbeReport
+from atman_bench.models._parts import Block, Part, TextPart, encoded_of, first_line, plain_of, text_part, units_of
 from atman_bench.models._silence import silent_transformers
-from atman_bench.records import Sample, TextUnits
+from atman_bench.records import Explained, Picture, Sample, Word
 from atman_bench.tensors import Encoded
 
 PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}
@@ -80,59 +81,93 @@ class CausalLM:
         return self.vocab_size * (self.model.dtype.itemsize + 8)
 
     def embed(self, input_ids: Int[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
-        """Input embeddings, without positions."""
+        """Input embeddings of tokens, without positions."""
         return self.model.get_input_embeddings()(input_ids.to(self.device))
 
+    def embeddings(self, encoded: Encoded) -> Float[Tensor, "1 S D"]:
+        """Input embeddings of a sample, pictures included, without positions."""
+        if "inputs_embeds" in encoded.inputs:
+            return encoded.inputs["inputs_embeds"].to(self.device)
+        return self.embed(encoded.inputs["input_ids"])
+
+    def mean_embedding(self) -> Float[Tensor, " D"]:
+        """Mean over the vocabulary."""
+        return self.model.get_input_embeddings().weight.detach().float().mean(0)
+
+    def run(
+        self,
+        encoded: Encoded,
+        *,
+        start: int = 0,
+        batch: int = 1,
+        rows: list[int] | None = None,
+        store: PrefixStore | None = None,
+        embeddings: Float[Tensor, "B N D"] | None = None,
+    ) -> Float[Tensor, "B R V"]:
+        """One forward pass over a sample from a position on.
+
+        Args:
+            encoded: The sample.
+            start: The first position that runs; those before it are in the store.
+            batch: How many copies run.
+            rows: Rows whose logits are returned, counted from the sample's first; None returns all.
+            store: Keys and values of the positions before; None starts from nothing.
+            embeddings: What to run instead of the sample's own embeddings from ``start`` on; may end earlier.
+        """
+        if embeddings is not None:
+            inputs = {"inputs_embeds": embeddings}
+        else:
+            ((name, whole),) = encoded.inputs.items()
+            inputs = {name: whole[:, start:].expand(batch, *whole[:, start:].shape[1:])}
+        return self.logits(inputs, None if rows is None else [row - start for row in rows], store)
+
     def logits(
-        self, inputs: dict[str, Tensor], rows: list[int] | None, store: PrefixStore | None
+        self, inputs: Mapping[str, Tensor], rows: list[int] | None, store: PrefixStore | None
     ) -> Float[Tensor, "B R V"]:
         """Logits of some rows, or of all (None); keys and values are read from and written to the store."""
         keep = 0 if rows is None else torch.tensor(rows, device=self.device)
-        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        moved = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         if store is None:
-            return self.model(**inputs, use_cache=False, logits_to_keep=keep).logits
-        return self.model(**inputs, use_cache=True, past_key_values=store, logits_to_keep=keep).logits
+            return self.model(**moved, use_cache=False, logits_to_keep=keep).logits
+        return self.model(**moved, use_cache=True, past_key_values=store, logits_to_keep=keep).logits
 
     @torch.inference_mode()
     def plain(self, encoded: Encoded) -> Plain:
         """Target log-probabilities of the unperturbed model, by its own attention."""
-        logits = self.logits(dict(encoded.inputs), encoded.target_rows.tolist(), None)[0].float()
-        targets = encoded.target_ids.to(logits.device)
-        logprobs = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
-        return Plain(tuple(logprobs.tolist()), bool((logits.argmax(-1) == targets).all()))
+        return plain_of(encoded, lambda rows: self.run(encoded, rows=rows)[0])
 
     @torch.inference_mode()
-    def complete(self, prompt: str, max_new_tokens: int) -> str:
-        """The model's greedy completion of a prompt, up to its end-of-sequence token or the first line break."""
-        tokenizer = self._require_tokenizer()
-        ids = tokenizer(prompt, return_tensors="pt")["input_ids"].to(self.device)
-        grown = self.model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False
-        )
-        text = tokenizer.decode(grown[0, ids.shape[1] :], skip_special_tokens=True)
-        completion = text.lstrip("\n").split("\n")[0].rstrip()
-        if not completion.strip():
-            raise SampleError(
-                f"the model's greedy completion of the prompt is empty (received {text!r}); give a target explicitly"
-            )
-        return completion
-
-    def encode(self, sample: Sample) -> Encoded:
-        """Tokenise a sample; its units are the tokens that overlap the explained range.
+    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
+        """The model's greedy completion of a prompt, up to its end-of-sequence token or the first line break.
 
         Raises:
-            SampleError: The target is empty, the sample exceeds the context window, or no token is explained.
+            SampleError: It is empty.
         """
-        tokenizer = self._require_tokenizer()
-        prompt = tokenizer(sample.prompt, return_offsets_mapping=True)
-        offsets: list[tuple[int, int]] = [tuple(o) for o in prompt["offset_mapping"]]
-        target_ids = tokenizer(sample.target, add_special_tokens=False)["input_ids"]
-        first, last = sample.explain
-        explained = [i for i, (a, b) in enumerate(offsets) if a < last and b > first and sample.prompt[a:b].strip()]
-        if not explained:
-            raise SampleError(f"sample {sample.uid}: no token overlaps the explained range {sample.explain}")
-        return self._encode(
-            sample.uid, prompt["input_ids"], target_ids, [[i] for i in explained], sample.prompt, offsets
+        parts = self._parts(prompt, picture)
+        embeddings = torch.cat([self._part_embeddings(part) for part in parts], dim=1)
+        grown = self.model.generate(
+            inputs_embeds=embeddings,
+            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=self.device),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+        )
+        text = self._require_tokenizer().decode(grown[0], skip_special_tokens=True)
+        return first_line(text)
+
+    def encode(self, sample: Sample) -> Encoded:
+        """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its picture.
+
+        Raises:
+            SampleError: The target is empty, the sample exceeds the context window, nothing is explained, or its
+                picture cannot be read.
+        """
+        parts = self._parts(sample.prompt, sample.picture)
+        return self._assemble(
+            sample.uid,
+            parts,
+            self._target(sample.target),
+            units_of(parts, sample.explain, sample.picture is not None and sample.explain is None),
+            sample.words,
         )
 
     def encode_ids(
@@ -153,17 +188,41 @@ class CausalLM:
         Raises:
             SampleError: As ``encode``; also for ids outside the vocabulary and units outside the prompt.
         """
+        part = TextPart(tuple(prompt_ids), texts=self.token_texts(prompt_ids))
+        target = TextPart(tuple(target_ids), texts=self.token_texts(target_ids))
         groups = [[i] for i in range(len(prompt_ids))] if units is None else [list(u) for u in units]
-        return self._encode(uid, list(prompt_ids), list(target_ids), groups, None, None)
+        return self._assemble(uid, [part], target, [part.block(groups)])
 
-    def encode_text(self, prompt: str, target: str, units: Sequence[Sequence[int]] | None = None) -> Encoded:
-        """Encode a prompt and a target; every prompt token is a unit unless ``units`` lists groups of positions."""
-        tokenizer = self._require_tokenizer()
-        encoding = tokenizer(prompt, return_offsets_mapping=True)
-        offsets: list[tuple[int, int]] = [tuple(o) for o in encoding["offset_mapping"]]
-        target_ids = tokenizer(target, add_special_tokens=False)["input_ids"]
-        groups = [[i] for i in range(len(offsets))] if units is None else [list(u) for u in units]
-        return self._encode("prompt", encoding["input_ids"], target_ids, groups, prompt, offsets)
+    def encode_text(
+        self,
+        prompt: str,
+        target: str,
+        units: Sequence[Sequence[int]] | None = None,
+        picture: Picture | None = None,
+        explained: Explained = Explained.TEXT,
+    ) -> Encoded:
+        """Encode a prompt and a target.
+
+        Args:
+            prompt: The text; a picture comes before it.
+            target: What is explained, with its leading space.
+            units: Groups of positions of the prompt's tokens; None makes every token a unit.
+            picture: What the model sees.
+            explained: Which part of the prompt is: text, image or both.
+
+        Raises:
+            SampleError: As ``encode``.
+        """
+        if not prompt:
+            raise SampleError("the prompt is empty; at least one token is needed to predict from")
+        parts = self._parts(prompt, picture)
+        if units is not None:
+            prompt_part = next(part for part in parts if isinstance(part, TextPart))
+            blocks = [prompt_part.block([list(u) for u in units])]
+        else:
+            text = None if explained is Explained.IMAGE else (0, len(prompt))
+            blocks = units_of(parts, text, explained is not Explained.TEXT)
+        return self._assemble("prompt", parts, self._target(target), blocks)
 
     def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
         """What tokens read, each on its own; without a tokenizer their ids."""
@@ -249,59 +308,48 @@ class CausalLM:
             )
         return self.tokenizer
 
-    def _encode(
-        self,
-        uid: str,
-        prompt_ids: list[int],
-        target_ids: list[int],
-        groups: list[list[int]],
-        text: str | None,
-        offsets: list[tuple[int, int]] | None,
+    def _target(self, text: str) -> TextPart:
+        return text_part(self._require_tokenizer(), text, special=False)
+
+    def _parts(self, prompt: str, picture: Picture | None) -> list[Part]:
+        """What the model reads before the target, in order."""
+        if picture is not None:
+            raise SampleError(f"model {self.name!r} reads no pictures: choose one of a vision-language family")
+        return [text_part(self._require_tokenizer(), prompt)]
+
+    def _part_embeddings(self, part: Part) -> Float[Tensor, "1 N D"]:
+        if isinstance(part, TextPart):
+            return self.embed(torch.tensor([part.ids]))
+        return part.embeddings.to(self.device)
+
+    def _assemble(
+        self, uid: str, parts: list[Part], target: TextPart, blocks: list[Block], words: Sequence[Word] = ()
     ) -> Encoded:
-        if not prompt_ids:
+        """Put a prompt's parts and its target together."""
+        target_ids = list(target.ids)
+        ids = [i for part in (*parts, target) if isinstance(part, TextPart) for i in part.ids]
+        prompt_length = sum(map(len, parts))
+        if not prompt_length:
             raise SampleError(f"sample {uid}: the prompt is empty; at least one token is needed to predict from")
         if not target_ids:
             raise SampleError(f"sample {uid}: the target is empty; give at least one token to explain")
-        bad = [i for i in (*prompt_ids, *target_ids) if not 0 <= i < self.vocab_size]
+        bad = [i for i in ids if not 0 <= i < self.vocab_size]
         if bad:
             raise SampleError(f"sample {uid}: token id {bad[0]} is outside the vocabulary of {self.vocab_size}")
-        ids = [*prompt_ids, *target_ids[:-1]]
-        if self.max_positions is not None and len(ids) > self.max_positions:
+        length = prompt_length + len(target_ids) - 1
+        if self.max_positions is not None and length > self.max_positions:
             raise SampleError(
-                f"sample {uid}: {len(ids)} tokens exceed the model's context window of {self.max_positions}; "
+                f"sample {uid}: {length} tokens exceed the model's context window of {self.max_positions}; "
                 "shorten the prompt or use a model with a longer window"
             )
-        unit_of_position = [-1] * len(ids)
-        for unit, positions in enumerate(groups):
-            for position in positions:
-                if not 0 <= position < len(prompt_ids) or unit_of_position[position] >= 0:
-                    raise SampleError(
-                        f"sample {uid}: unit {unit} holds position {position}; units must be disjoint groups of "
-                        f"positions in 0..{len(prompt_ids) - 1}"
-                    )
-                unit_of_position[position] = unit
-        pieces = self.token_texts(prompt_ids)
-        if text is None or offsets is None:
-            units = TextUnits(tuple("".join(pieces[p] for p in g) for g in groups))
-            spans = None
+        if all(isinstance(part, TextPart) for part in parts):
+            inputs = {"input_ids": torch.tensor([ids[:length]])}
         else:
-            spans = tuple(
-                (min(offsets[p][0] for p in g), max(offsets[p][1] for p in g)) if g else (0, 0) for g in groups
-            )
-            units = TextUnits(
-                tuple(text[a:b] or "".join(pieces[p] for p in g) for (a, b), g in zip(spans, groups, strict=True)),
-                spans,
-            )
-        return Encoded(
-            uid=uid,
-            inputs={"input_ids": torch.tensor([ids])},
-            target_ids=torch.tensor(target_ids),
-            target_rows=torch.arange(len(prompt_ids) - 1, len(ids)),
-            unit_of_position=torch.tensor(unit_of_position),
-            units=units,
-            text=text,
-            offsets=None if offsets is None else tuple(offsets),
-        )
+            with torch.no_grad():
+                before = TextPart(target.ids[:-1])
+                embeddings = [self._part_embeddings(part) for part in (*parts, before) if len(part)]
+            inputs = {"inputs_embeds": torch.cat(embeddings, dim=1)}
+        return encoded_of(uid, inputs, parts, target, blocks, words)
 
 
 def load_causal_lm(source: str | Path, name: str, options: LoadOptions) -> CausalLM:

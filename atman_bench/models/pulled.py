@@ -1,9 +1,8 @@
 """Models that ``atman-bench models pull`` fetched through the package index."""
 
-from atman_bench.errors import ModelError
 from atman_bench.models._base import LoadOptions, ModelSpec
 from atman_bench.models._causal_lm import CausalLM, load_causal_lm
-from atman_bench.pull import cache_folder, find_pullable
+from atman_bench.pull import PulledKind, pulled_folder
 
 
 def load(argument: str, options: LoadOptions) -> CausalLM:
@@ -11,13 +10,9 @@ def load(argument: str, options: LoadOptions) -> CausalLM:
 
     Raises:
         UnknownNameError: No such model can be pulled.
-        ModelError: It was not pulled yet.
+        ModelError: It is no language model, or was not pulled yet.
     """
-    name = find_pullable(argument).name
-    folder = cache_folder() / name
-    if not folder.is_dir():
-        raise ModelError(f"model {name!r} is not in {cache_folder()}: run 'atman-bench models pull {name}' first")
-    return load_causal_lm(folder, name, options)
+    return load_causal_lm(pulled_folder(argument, PulledKind.LANGUAGE_MODEL), argument, options)
 
 
 SPEC = ModelSpec(summary="A model fetched by 'atman-bench models pull'", argument="NAME", load=load)

@@ -1,0 +1,77 @@
+"""``atman-bench data``: choose a part of Open Images, and check pictures before a long run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.table import Table
+
+    from atman_bench.datasets.openimages import OpenImagesConfig
+
+Data = Annotated[Path, typer.Option("--data", help="A folder in the layout of Open Images V5 to V7.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="As in eval: datasets.openimages.per_class=50; may be repeated."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group to the application."""
+    data = typer.Typer(help="Choose and check a part of Open Images.", no_args_is_help=True)
+    data.command()(select)
+    data.command()(check)
+    app.add_typer(data, name="data")
+
+
+def select(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies; both on one disk.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Copy the images and masks that eval would choose, in the same layout."""
+    from atman_bench.cli._console import console
+    from atman_bench.datasets import _openimages_subset as subset
+
+    selection = subset.select(_options(data, overrides), out, link=link)
+    screen = console()
+    screen.print(_table("class", selection.classes))
+    if selection.skipped:
+        screen.print(_table("skipped because", selection.skipped))
+    screen.print(f"{sum(selection.classes.values())} samples of {len(selection.classes)} classes are in {out}")
+
+
+def check(data: Data, overrides: Overrides = None) -> None:
+    """Decode every image and mask that eval would use, and count what is wrong with them."""
+    from atman_bench.cli._console import console
+    from atman_bench.datasets import _openimages_subset as subset
+    from atman_bench.errors import DataError
+
+    checked = subset.check(_options(data, overrides))
+    screen = console()
+    if checked.problems:
+        screen.print(_table("problem", checked.problems))
+    screen.print(f"{checked.usable} samples are usable")
+    if not checked.usable:
+        raise DataError(f"no sample of {data} is usable; see the problems above")
+
+
+def _options(data: Path, overrides: list[str] | None) -> "OpenImagesConfig":
+    from atman_bench.config import load_config
+
+    return load_config(None, {"dataset": "openimages", "data": str(data)}, overrides or []).dataset_options
+
+
+def _table(heading: str, counts: "Mapping[str, int]") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(heading, "samples")
+    table.columns[1].justify = "right"
+    for name, count in counts.items():
+        table.add_row(Text(name), str(count))
+    return table

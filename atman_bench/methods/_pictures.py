@@ -1,0 +1,133 @@
+"""What the methods for pictures share: where the patches are, and gradients with respect to pixels."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from atman_bench.errors import ConfigError
+from atman_bench.methods._base import changed_options
+from atman_bench.methods._gradients import Reduction, attribute_embeddings, parameters_require_grad
+from atman_bench.models._base import ModelAdapter
+from atman_bench.records import JointUnits, PatchUnits
+from atman_bench.tensors import Attribution, Encoded
+
+
+class Granularity(StrEnum):
+    """What gradients are taken with respect to, and what is scored."""
+
+    TOKENS = "tokens"
+    """Input embeddings, scored per unit."""
+    PIXELS = "pixels"
+    """Pixels that the image encoder reads, scored per pixel (Table 2)."""
+    POOLED = "pooled"
+    """The same, summed over each patch and scored per patch like every other method."""
+
+
+@runtime_checkable
+class PixelModel(ModelAdapter, Protocol):
+    """A model whose image encoder can be differentiated."""
+
+    encoder: nn.Module
+
+    def embeddings_from_pixels(self, encoded: Encoded, pixels: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B S D"]:
+        """Input embeddings of a sample whose picture is replaced."""
+
+
+PIXEL_VARIANTS = {
+    "pixels": {"granularity": "pixels", "reduction": "signed"},
+    "pixels-pooled": {"granularity": "pooled", "reduction": "signed"},
+}
+"""Variants of the gradient methods; channels are summed with their signs, as released (there as a mean)."""
+
+
+def variant_name(config: Any) -> str:
+    """Name of a variant of a gradient method: one of the above, or its changed options."""
+    match config.granularity, config.reduction:
+        case Granularity.PIXELS, Reduction.SIGNED:
+            name, default = "pixels", {"granularity", "reduction"}
+        case Granularity.POOLED, Reduction.SIGNED:
+            name, default = "pixels-pooled", {"granularity", "reduction"}
+        case _:
+            return changed_options(config)
+    others = changed_options(config, ignored=default)
+    return name if others == "default" else f"{name},{others}"
+
+
+def patch_blocks(encoded: Encoded, method: str) -> list[PatchUnits]:
+    """The grids of a sample whose units are all patches.
+
+    Raises:
+        ConfigError: It has other units.
+    """
+    blocks = encoded.units.blocks if isinstance(encoded.units, JointUnits) else (encoded.units,)
+    patches = [block for block in blocks if isinstance(block, PatchUnits)]
+    if len(patches) < len(blocks):
+        raise ConfigError(f"{method} needs an image: leave it out of --methods for text")
+    return patches
+
+
+def pixel_model(model: ModelAdapter, encoded: Encoded, method: str) -> tuple[PixelModel, Tensor, PatchUnits]:
+    """A model with a differentiable encoder, the pixels it reads, and the grid of its one picture.
+
+    Raises:
+        ConfigError: The model has none, or the sample is not one picture.
+    """
+    blocks = patch_blocks(encoded, method)
+    if not isinstance(model, PixelModel) or encoded.pixels is None or len(blocks) != 1:
+        raise ConfigError(
+            f"{method} at pixel granularity needs one picture and a model whose image encoder can be differentiated "
+            f"(magma, tiny-magma, photo-magma, blip); received {model.name}"
+        )
+    return model, encoded.pixels.to(model.device), blocks[0]
+
+
+def attribute(
+    model: ModelAdapter,
+    encoded: Encoded,
+    granularity: Granularity,
+    reduction: Reduction,
+    method: str,
+    attribution: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
+) -> Attribution:
+    """Attribute each target token's logit to input embeddings or pixels.
+
+    Args:
+        model: The adapter.
+        encoded: One sample.
+        granularity: See above.
+        reduction: Over the hidden size, or over the colour channels.
+        method: Name for messages.
+        attribution: As in ``attribute_embeddings``.
+    """
+    if granularity is Granularity.TOKENS:
+        return attribute_embeddings(model, encoded, reduction, attribution)
+    differentiable, pixels, units = pixel_model(model, encoded, method)
+    maps = []
+    with parameters_require_grad(model.model, False):
+        for row, target in zip(encoded.target_rows.tolist(), encoded.target_ids.tolist(), strict=True):
+
+            def logit(inputs: Tensor, row: int = row, target: int = target) -> Tensor:
+                embeddings = differentiable.embeddings_from_pixels(encoded, inputs)
+                logits = model.run(encoded, batch=inputs.shape[0], rows=[row], embeddings=embeddings)
+                return logits[:, 0, target].float()
+
+            found = attribution(logit, pixels.clone().requires_grad_())[0].detach().float()
+            maps.append(reduction(found.permute(1, 2, 0).flatten(0, 1)).view(found.shape[1:]).cpu())
+    return pixel_attribution(torch.stack(maps), units, pooled=granularity is Granularity.POOLED)
+
+
+def pixel_attribution(maps: Float[Tensor, "T h w"], units: PatchUnits, pooled: bool) -> Attribution:
+    """Pixel maps of T target tokens: their mean, pixel by pixel, or their sums over the patches."""
+    if not pooled:
+        # Only the mean: pixel maps of every target token would fill a disk.
+        return Attribution(maps.mean(0).flatten(), None, replace(units, grid=(maps.shape[1], maps.shape[2])))
+    rows, columns = units.grid
+    if maps.shape[1] % rows or maps.shape[2] % columns:
+        raise ConfigError(f"{maps.shape[1]} x {maps.shape[2]} pixels do not divide into {rows} x {columns} patches")
+    sums = maps.view(len(maps), rows, maps.shape[1] // rows, columns, maps.shape[2] // columns).sum((2, 4))
+    return Attribution.mean_of(sums.flatten(1))

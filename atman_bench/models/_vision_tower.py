@@ -1,0 +1,336 @@
+"""Models whose pictures an encoder of their own reads: attention is edited in there and nowhere else (paper A.10)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from atman_bench.attention.edit import AttentionEdit, Form
+from atman_bench.attention.host import AttentionHost, Editor
+from atman_bench.attention.store import PrefixStore
+from atman_bench.errors import ModelError, SampleError
+from atman_bench.models._base import Plain, ProbeReport
+from atman_bench.models._causal_lm import PROBE_TOLERANCE
+from atman_bench.models._image_prefix import CLIP_MEAN, CLIP_STD
+from atman_bench.models._parts import plain_of
+from atman_bench.pictures import open_picture, rgb_array
+from atman_bench.records import Explained, PatchUnits, Picture, Sample
+from atman_bench.tensors import Encoded
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a model reads beside the picture.
+
+    Attributes:
+        inputs: Token ids under the names that the model's ``forward`` gives them, each (1, N).
+        target_ids: The T tokens whose loss is explained.
+        first_row: The row of the logits that predicts the first of them; the others follow.
+    """
+
+    inputs: Mapping[str, Tensor]
+    target_ids: tuple[int, ...]
+    first_row: int
+
+
+class VisionTowerAdapter(ABC):
+    """A model of which the vision tower is explained: its S positions are a class token and, row by row, the patches.
+
+    Every position sees every other one, so that an edit runs the whole tower again; the texts are short and run along.
+
+    Args:
+        name: What tables call it.
+        model: In evaluation mode, on its device. ``model(inputs_embeds=(B, S, D), **texts)`` gives logits (B, R, V);
+            ``inputs_embeds`` are what ``tower.embeddings`` makes of pixels, positions included.
+        tower: Its vision encoder.
+        tokenizer: Of its texts.
+        content_hash: SHA-256 of local weights or a hub revision; part of the fingerprint of stored maps.
+
+    Raises:
+        ModelError: Attention edits cannot be installed in the tower, or it does not read squares.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: PreTrainedModel,
+        tower: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        content_hash: str,
+    ):
+        self.name = name
+        self.model = model
+        self.tower = tower
+        self.tokenizer = tokenizer
+        self.content_hash = content_hash
+        self.resolution, patch = tower.config.image_size, tower.config.patch_size
+        if not isinstance(self.resolution, int) or not isinstance(patch, int) or self.resolution % patch:
+            raise ModelError(
+                f"model {name!r}: expected square pictures of whole square patches, received pictures of "
+                f"{self.resolution} pixels and patches of {patch}"
+            )
+        self.grid = (self.resolution // patch,) * 2
+        self.host = AttentionHost(tower, lambda: tower(pixel_values=self._no_pixels()))
+
+    @abstractmethod
+    def texts(self, uid: str, prompt: str, target: str) -> Texts:
+        """Tokenise what the model reads beside the picture.
+
+        Raises:
+            SampleError: The texts do not fit the model.
+        """
+
+    @abstractmethod
+    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
+        """The model's greedy answer.
+
+        Raises:
+            SampleError: It is empty, or there is no readable picture.
+        """
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What turns pixels into the tower's embeddings (methods at pixel granularity)."""
+        return self.tower.embeddings
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return self.tower.device
+
+    @property
+    def dtype_name(self) -> str:
+        """Name of the weights' type (``float32``)."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return self.model.config.get_text_config().vocab_size
+
+    @property
+    def max_positions(self) -> int | None:
+        """None: every sample is as long as the tower's grid is large."""
+        return None
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes that one position occupies at a time: the feed-forward layer before and after its activation function.
+
+        As for decoders, the residual stream and a layer's other projections are taken to double that.
+        """
+        return 3 * 2 * self.tower.config.intermediate_size * self.model.dtype.itemsize
+
+    @property
+    def logit_bytes(self) -> int:
+        """Bytes of one row of logits, in the model's type and as float32, with its softmax."""
+        return self.vocab_size * (self.model.dtype.itemsize + 8)
+
+    def embeddings(self, encoded: Encoded) -> Float[Tensor, "1 S D"]:
+        """What the tower's layers read: class token and patches, positions included."""
+        return self.embeddings_from_pixels(encoded, encoded.inputs["pixel_values"])
+
+    def embeddings_from_pixels(self, encoded: Encoded, pixels: Float[Tensor, "B 3 n n"]) -> Float[Tensor, "B S D"]:
+        """The same for other pixels in the picture's place; differentiable with respect to them."""
+        return self.tower.embeddings(pixels.to(self.device, self.model.dtype))
+
+    @torch.no_grad()
+    def mean_embedding(self) -> Float[Tensor, " D"]:
+        """Mean over the patches of a picture without content, all of it in the mean colour."""
+        return self.tower.embeddings(self._no_pixels())[0, 1:].float().mean(0)
+
+    def run(
+        self,
+        encoded: Encoded,
+        *,
+        start: int = 0,
+        batch: int = 1,
+        rows: list[int] | None = None,
+        store: PrefixStore | None = None,
+        embeddings: Float[Tensor, "B S D"] | None = None,
+    ) -> Float[Tensor, "B R V"]:
+        """One forward pass over a sample, always over all of it.
+
+        Args:
+            encoded: The sample.
+            start: Without effect: no position is independent of a later one.
+            batch: How many copies run.
+            rows: Rows whose logits are returned; None returns all.
+            store: Without effect, likewise.
+            embeddings: What the tower reads instead of the sample's own embeddings; all S of them.
+
+        Raises:
+            ValueError: There are fewer, from which an encoder would compute something else.
+        """
+        if embeddings is None:
+            embeddings = self.embeddings(encoded).expand(batch, -1, -1)
+        if embeddings.shape[1] != encoded.length:
+            raise ValueError(f"an encoder reads all {encoded.length} positions, received {embeddings.shape[1]}")
+        texts = {k: v.to(self.device).expand(batch, -1) for k, v in encoded.inputs.items() if k != "pixel_values"}
+        logits: Tensor = self.model(inputs_embeds=embeddings, **texts)
+        return logits if rows is None else logits[:, rows]
+
+    @torch.inference_mode()
+    def plain(self, encoded: Encoded) -> Plain:
+        """Target log-probabilities of the unperturbed model, by its own attention."""
+        return plain_of(encoded, lambda rows: self.run(encoded, rows=rows)[0])
+
+    def encode(self, sample: Sample) -> Encoded:
+        """Tokenise a sample; its units are the patches of its picture.
+
+        Raises:
+            SampleError: It has no picture, explains text, or its texts do not fit the model.
+        """
+        if sample.explain is not None or sample.words:
+            raise SampleError(f"model {self.name!r} explains the answer by the picture alone: no part of its prompt")
+        return self._encode(sample.uid, sample.prompt, sample.target, sample.picture)
+
+    def encode_text(
+        self,
+        prompt: str,
+        target: str,
+        units: Sequence[Sequence[int]] | None = None,
+        picture: Picture | None = None,
+        explained: Explained = Explained.TEXT,
+    ) -> Encoded:
+        """Encode a prompt and a target; only ``explained="image"`` is possible.
+
+        Raises:
+            SampleError: As ``encode``.
+        """
+        if units is not None or explained is not Explained.IMAGE:
+            raise SampleError(
+                f"model {self.name!r} is explained by its picture only: set explained to 'image' and leave units out, "
+                f"received explained={explained.value!r}"
+            )
+        return self._encode("prompt", prompt, target, picture)
+
+    def encode_ids(
+        self,
+        prompt_ids: Sequence[int],
+        target_ids: Sequence[int],
+        units: Sequence[Sequence[int]] | None = None,
+        uid: str = "ids",
+    ) -> Encoded:
+        """Refused: token ids alone are no input of these models.
+
+        Raises:
+            SampleError: Always.
+        """
+        raise SampleError(
+            f"model {self.name!r} answers questions about a picture: give a picture, a prompt and a target"
+        )
+
+    def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """What tokens read, each on its own."""
+        return tuple(self.tokenizer.decode([i]) for i in ids)
+
+    @torch.inference_mode()
+    def probe(self) -> ProbeReport:
+        """Check that edits reach every layer of the tower and the answer, and that the hosted model is the same model.
+
+        Raises:
+            ModelError: An edit is not called in every layer, factors of 1 change the logits, or hiding all patches
+                changes nothing.
+        """
+        pixels = torch.randn(self._no_pixels().shape, generator=torch.Generator().manual_seed(0))
+        encoded = self._encoded("probe", pixels, self.texts("probe", "What is this?", "a picture"), ())
+        tolerance = PROBE_TOLERANCE[self.model.dtype]
+        ones = torch.ones(1, encoded.length, device=self.device)
+        hidden = torch.where(encoded.unit_of_position.to(self.device) >= 0, 0, ones)
+        own = self.run(encoded).float()
+        with self.host.applied(Editor(AttentionEdit(ones))) as session:
+            hosted = self.run(encoded).float()
+        with self.host.applied(Editor(AttentionEdit(hidden, Form.MASK))):
+            blind = self.run(encoded).float()
+        name, scale = type(self.tower).__name__, own.abs().max().clamp(min=1).item()
+        if session.calls != list(range(self.host.n_layers)):
+            raise ModelError(
+                f"{name}: the edit was called for layers {session.calls}, expected each of {self.host.n_layers} once"
+            )
+        noop = (own - hosted).abs().max().item() / scale
+        if not noop <= tolerance:
+            raise ModelError(
+                f"{name}: factors of 1 change the logits by {noop:.2g} of their largest value, expected at most "
+                f"{tolerance:g}; the encoder's attention does something that our edit does not reproduce"
+            )
+        moved = (own - blind).abs().max().item() / scale
+        if moved <= noop:
+            raise ModelError(f"{name}: hiding all patches changes no logit; the answer does not depend on the picture")
+        details = (
+            f"edit called once in each of {self.host.n_layers} layers of the vision encoder",
+            f"factors of 1 change logits by {noop:.1e} (relative; limit {tolerance:g})",
+            f"hiding all patches changes logits by {moved:.1e}",
+            f"LayerNorm of the vision encoder: eps {self.tower.config.layer_norm_eps:g}",
+        )
+        return ProbeReport(self.host.path, self.host.n_layers, details)
+
+    def predict_bytes(self, encoded: Encoded) -> int:
+        """Estimated peak memory of one plain forward pass, weights included."""
+        weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        return weights + encoded.length * self.activation_bytes + len(encoded.target_ids) * self.logit_bytes
+
+    def read_picture(self, picture: Picture | None) -> tuple[Image.Image, Float[Tensor, "1 3 n n"]]:
+        """Decode a picture, and squash it into the square that the tower reads.
+
+        Raises:
+            SampleError: There is none, or its file cannot be read.
+        """
+        if picture is None:
+            raise SampleError(f"model {self.name!r} answers questions about a picture: give one")
+        image = open_picture(picture)
+        return image, squash(image, self.resolution)
+
+    def encode_picture(self, uid: str, picture: Picture | None, texts: Texts) -> Encoded:
+        """The encoded sample of a picture and what is read beside it.
+
+        Raises:
+            SampleError: There is no picture, its file cannot be read, the target is empty, or an id is no token.
+        """
+        if not texts.target_ids:
+            raise SampleError(f"sample {uid}: the target is empty; give at least one token to explain")
+        ids = [*texts.target_ids, *(i for given in texts.inputs.values() for i in given.flatten().tolist())]
+        if bad := [i for i in ids if not 0 <= i < self.vocab_size]:
+            raise SampleError(f"sample {uid}: token id {bad[0]} is outside the vocabulary of {self.vocab_size}")
+        image, pixels = self.read_picture(picture)
+        return self._encoded(uid, pixels, texts, (rgb_array(image),))
+
+    def _encode(self, uid: str, prompt: str, target: str, picture: Picture | None) -> Encoded:
+        return self.encode_picture(uid, picture, self.texts(uid, prompt, target))
+
+    def _encoded(self, uid: str, pixels: Tensor, texts: Texts, pictures: tuple[np.ndarray, ...]) -> Encoded:
+        height, width = pictures[0].shape[:2] if pictures else pixels.shape[2:]
+        units = PatchUnits(self.grid, (0.0, 0.0, float(width), float(height)), (width, height))
+        length, n_targets = 1 + len(units), len(texts.target_ids)
+        return Encoded(
+            uid=uid,
+            inputs={"pixel_values": pixels, **texts.inputs},
+            target_ids=torch.tensor(texts.target_ids),
+            target_rows=texts.first_row + torch.arange(n_targets),
+            unit_of_position=torch.arange(-1, len(units)),  # the class token is never suppressed
+            units=units,
+            pictures=pictures,
+            pixels=pixels,
+            picture_start=1,
+            reading_rows=torch.zeros(n_targets, dtype=torch.long),
+            restarts=(0,) * length,
+        )
+
+    def _no_pixels(self) -> Float[Tensor, "1 3 n n"]:
+        """A picture of the mean colour."""
+        side = self.resolution
+        return torch.zeros(1, 3, side, side, device=self.device, dtype=self.model.dtype)
+
+
+def squash(image: Image.Image, side: int) -> Float[Tensor, "1 3 n n"]:
+    """A picture as a square of normalised pixels, whatever its proportions (BLIP's evaluation transform)."""
+    square = np.array(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
+    pixels = torch.from_numpy(square).permute(2, 0, 1).float() / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    return ((pixels - mean) / std)[None]

@@ -1,0 +1,573 @@
+"""Vision-language models of transformers whose image tokens stand in the language model's sequence.
+
+The whole model runs once per sample, up to the point where its text decoder would start: what the decoder is called
+with (embeddings, positions, masks) is kept. Every perturbation replays the decoder alone, from any position on, so the
+image encoder runs once per picture.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor, nn
+from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+
+from atman_bench.attention.edit import AttentionEdit
+from atman_bench.attention.host import Editor
+from atman_bench.attention.store import PrefixStore
+from atman_bench.errors import ModelError, SampleError
+from atman_bench.models._base import LoadOptions, ProbeReport
+from atman_bench.models._causal_lm import PROBE_TOLERANCE, CausalLM, _content_hash
+from atman_bench.models._loading import hub_options, load_weights
+from atman_bench.models._parts import Block, Part, PicturePart, TextPart, encoded_of, first_line, text_part, units_of
+from atman_bench.models._patch_grids import ProcessedPictures, patch_grids
+from atman_bench.models._silence import silent_transformers
+from atman_bench.pictures import open_picture, rgb_array
+from atman_bench.records import Explained, PatchUnits, Picture, Sample, Word
+from atman_bench.tensors import Encoded
+
+REMEMBERED_SAMPLES = 4
+"""All methods explain a sample before the next one comes."""
+
+MARK = "\ue000"
+"""Stands for the prompt while a chat template is filled, so that the prompt's characters can be found in the result."""
+
+UNUSED_FEATURES = frozenset({"attention_mask", "labels"})
+"""Outputs of processors that only serve padding and training."""
+
+DECODER_TENSORS = frozenset(
+    {"attention_mask", "deepstack_visual_embeds", "inputs_embeds", "position_ids", "visual_pos_masks"}
+)
+"""Tensors that a decoder may be called with, and that can be cut at a position."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Tokens of a chat template, or between tiles: never explained."""
+
+    ids: tuple[int, ...]
+    text: None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A prompt and its picture as the processor prepared them.
+
+    Attributes:
+        features: The model's inputs.
+        prompt: The user's text alone, with offsets in it.
+        start: Position of its first token.
+        grids: What the image tokens are, in order.
+        array: The picture's pixels (H, W, 3).
+        spaced: Whether the templated text ends in white space, so that the answer starts without a space.
+    """
+
+    features: Mapping[str, Tensor]
+    prompt: TextPart
+    start: int
+    grids: list[PatchUnits]
+    array: np.ndarray
+    spaced: bool
+
+    @property
+    def ids(self) -> list[int]:
+        """Tokens of the templated prompt."""
+        ids: list[int] = self.features["input_ids"][0].tolist()
+        return ids
+
+
+class _DecoderCalled(Exception):
+    """Stops a forward pass where the decoder would start; carries its arguments."""
+
+    def __init__(self, arguments: Mapping[str, object]):
+        super().__init__()
+        self.arguments = arguments
+
+
+class VisionLM(CausalLM):
+    """A vision-language model with its processor; texts without a picture are read as by any decoder.
+
+    Args:
+        name: What tables call it.
+        model: In evaluation mode, on its device; a dispatched model is never moved.
+        processor: With a fast tokenizer; None where a folder has none: token ids only.
+        content_hash: SHA-256 of local weights or a hub revision.
+
+    Raises:
+        ModelError: Attention edits cannot be installed in the decoder.
+    """
+
+    def __init__(self, name: str, model: PreTrainedModel, processor: ProcessorMixin | None, content_hash: str):
+        super().__init__(name, model, None if processor is None else processor.tokenizer, content_hash)
+        self.processor = processor
+        self.decoder: PreTrainedModel = model.get_decoder()
+        self._prepared = lru_cache(REMEMBERED_SAMPLES)(self._prepare)
+
+    def run(
+        self,
+        encoded: Encoded,
+        *,
+        start: int = 0,
+        batch: int = 1,
+        rows: list[int] | None = None,
+        store: PrefixStore | None = None,
+        embeddings: Float[Tensor, "B N D"] | None = None,
+    ) -> Float[Tensor, "B R V"]:
+        """One pass of the decoder over a sample from a position on; see ``CausalLM.run``.
+
+        Replaced embeddings of image tokens leave what later layers add to them alone (Qwen3-VL's deepstack features).
+        """
+        if "inputs_embeds" not in encoded.inputs:
+            return super().run(encoded, start=start, batch=batch, rows=rows, store=store, embeddings=embeddings)
+        if embeddings is None:
+            embeddings = encoded.inputs["inputs_embeds"][:, start:].expand(batch, -1, -1)
+        arguments = self._arguments(encoded.inputs, start, start + embeddings.shape[1], len(embeddings))
+
+        def hand_over(module: nn.Module, args: tuple[object, ...], own: dict[str, Any]) -> Any:
+            return args, own | arguments
+
+        # The model's own forward runs around the decoder, since what comes after it differs (softcaps, scales).
+        with _hooked(self.decoder, hand_over):
+            return self.logits(
+                {"inputs_embeds": embeddings}, None if rows is None else [row - start for row in rows], store
+            )
+
+    @torch.inference_mode()
+    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
+        """The model's greedy completion of a prompt, up to its end-of-sequence token or the first line break.
+
+        Raises:
+            SampleError: It is empty.
+        """
+        if picture is None:
+            self._require_text_alone()
+            ids = text_part(self._require_tokenizer(), prompt).ids
+            features = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+            spaced = False
+        else:
+            reading = self._read(prompt, picture)
+            features = {n: t for n, t in reading.features.items() if n != "labels"}
+            spaced = reading.spaced
+        moved = {name: tensor.to(self.device) for name, tensor in features.items()}
+        with self._forgetting():
+            grown = self.model.generate(**moved, max_new_tokens=max_new_tokens, do_sample=False)
+        text = self._require_tokenizer().decode(grown[0, features["input_ids"].shape[1] :], skip_special_tokens=True)
+        # A target starts with a space, which the template may have written already.
+        return f" {first_line(text).lstrip()}" if spaced else first_line(text)
+
+    def encode(self, sample: Sample) -> Encoded:
+        """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its picture.
+
+        Raises:
+            SampleError: As ``CausalLM.encode``; also for a word that is explained where the model reads ahead.
+            ModelError: The patch grid of this model is not known.
+        """
+        if sample.picture is None:
+            return super().encode(sample)
+        parts, target, inputs = self._prepared(sample.prompt, sample.target, sample.picture)
+        blocks = units_of(parts, sample.explain, sample.explain is None)
+        return self._encoded(sample.uid, inputs, parts, target, blocks, sample.words)
+
+    def encode_text(
+        self,
+        prompt: str,
+        target: str,
+        units: Sequence[Sequence[int]] | None = None,
+        picture: Picture | None = None,
+        explained: Explained = Explained.TEXT,
+    ) -> Encoded:
+        """Encode a prompt and a target; see ``CausalLM.encode_text``.
+
+        With a picture the prompt goes through the model's chat template, whose own words are never explained.
+
+        Raises:
+            SampleError: As ``encode``.
+            ModelError: As ``encode``.
+        """
+        if picture is None:
+            return super().encode_text(prompt, target, units)
+        parts, part, inputs = self._prepared(prompt, target, picture)
+        if units is not None:
+            text = next(p for p in parts if isinstance(p, TextPart))
+            blocks = [text.block([list(unit) for unit in units])]
+        else:
+            blocks = units_of(
+                parts, None if explained is Explained.IMAGE else (0, len(prompt)), explained is not Explained.TEXT
+            )
+        return self._encoded("prompt", inputs, parts, part, blocks)
+
+    def probe(self) -> ProbeReport:
+        """As ``CausalLM.probe``, on a text and on a picture, as far as the model reads them.
+
+        Raises:
+            ModelError: As ``CausalLM.probe``, or the replayed decoder is not the whole model.
+        """
+        if self.processor is None:
+            return super().probe()
+        details = self._probe_picture()
+        if not self.reads_text_alone:
+            return ProbeReport(self.host.path, self.host.n_layers, details)
+        report = super().probe()
+        return replace(report, details=(*report.details, *details))
+
+    def _probe_picture(self) -> tuple[str, ...]:
+        reading = self._read_image("What is this?", Image.linear_gradient("L").resize((64, 48)).convert("RGB"))
+        ids = reading.ids
+        inputs = self._capture(reading.features, [])
+        encoded = encoded_of("probe", inputs, [TextPart(tuple(ids))], TextPart((0,)), [])
+        with torch.inference_mode():
+            with self._forgetting():
+                own = self.model(**self._extended(reading.features, []), use_cache=False).logits.float()
+            with self.host.applied(Editor(AttentionEdit(torch.ones(1, len(ids))))) as session:
+                hosted = self.run(encoded).float()
+                calls = list(session.calls)
+                changed = inputs["inputs_embeds"].clone()
+                changed[:, -1] = 0
+                later = self.run(encoded, embeddings=changed).float()
+        name = type(self.model).__name__
+        tolerance = PROBE_TOLERANCE.get(self.model.dtype, 1e-3)
+        scale = own.abs().max().clamp(min=1).item()
+        if sorted(calls) != list(range(self.host.n_layers)):
+            raise ModelError(
+                f"{name}: with a picture the edit was called for layers {calls}, expected each of "
+                f"{self.host.n_layers} once"
+            )
+        noop = (own - hosted).abs().max().item() / scale
+        if not noop <= tolerance:
+            raise ModelError(
+                f"{name}: replaying the decoder on a picture changes the logits by {noop:.2g} of their largest value, "
+                f"expected at most {tolerance:g}; the decoder depends on something that is not handed to it"
+            )
+        visible = _visible(inputs)
+        causal = len(ids) - 1 if visible is None else _restarts(visible)[-1]
+        leak = (hosted - later)[:, :causal].abs().max().item() / scale if causal else 0.0
+        if not leak <= tolerance:
+            raise ModelError(f"{name}: a later token moves earlier logits by {leak:.2g} although its mask hides it")
+        return (f"replaying a picture changes logits by {noop:.1e}, a later token changes earlier ones by {leak:.1e}",)
+
+    @property
+    def reads_text_alone(self) -> bool:
+        """Whether a text without a picture is read from left to right (PaliGemma has no such prompts)."""
+        return not getattr(self.model.config.get_text_config(), "use_bidirectional_attention", None)
+
+    def _require_text_alone(self) -> None:
+        if not self.reads_text_alone:
+            raise SampleError(f"model {self.name!r} reads no prompt without a picture: give it one")
+
+    def _assemble(
+        self, uid: str, parts: list[Part], target: TextPart, blocks: list[Block], words: Sequence[Word] = ()
+    ) -> Encoded:
+        self._require_text_alone()
+        return super()._assemble(uid, parts, target, blocks, words)
+
+    def _require_processor(self) -> ProcessorMixin:
+        self._require_tokenizer()
+        if self.processor is None:
+            raise ModelError(f"model {self.name!r} has no processor in its folder, and cannot be given pictures")
+        return self.processor
+
+    def _read(self, prompt: str, picture: Picture) -> Reading:
+        return self._read_image(prompt, open_picture(picture).convert("RGB"))
+
+    def _read_image(self, prompt: str, image: Image.Image) -> Reading:
+        """Fill the chat template, and let the processor expand the picture's placeholder."""
+        processor = self._require_processor()
+        template = self._template()
+        # Some processors add text of their own around the prompt (PaliGemma).
+        layout = processor.prepare_inputs_layout(images=[image], text=template)[1][0]
+        bos = processor.tokenizer.bos_token
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # PaliGemma's makes arrays the way of numpy 1
+                features = dict(
+                    processor(
+                        images=[image],
+                        text=template.replace(MARK, prompt),
+                        add_special_tokens=not (bos and template.startswith(bos)),
+                        return_tensors="pt",
+                        return_offsets_mapping=True,
+                        return_text_replacement_offsets=True,
+                    )
+                )
+        except ValueError as error:
+            raise SampleError(f"the model's processor refuses the prompt or its picture: {error}") from error
+        (replacements,) = features.pop("text_replacement_offsets")
+        first = layout.index(MARK)
+        first += sum(len(r["replacement"]) - len(r["text"]) for r in replacements if r["span"][0] < first)
+        last = first + len(prompt)
+        offsets = features.pop("offset_mapping")[0].tolist()
+        covered = [i for i, (a, b) in enumerate(offsets) if a < min(b, last) and b > first]
+        ids = features["input_ids"][0].tolist()
+        processed = ProcessedPictures(
+            self.model.config,
+            processor.image_processor,
+            [image.size],
+            [r["replacement"] for r in replacements],
+            ids.count(self.model.config.image_token_id),
+            features,
+        )
+        return Reading(
+            features,
+            TextPart(
+                tuple(ids[i] for i in covered),
+                prompt,
+                tuple((max(a, first) - first, min(b, last) - first) for a, b in (offsets[i] for i in covered)),
+            ),
+            covered[0] if covered else len(ids),
+            patch_grids(processed),
+            rgb_array(image),
+            layout[-1].isspace(),
+        )
+
+    def _template(self) -> str:
+        """The chat template with a picture and a mark for the prompt; without a template one stands after the other."""
+        processor = self._require_processor()
+        if processor.chat_template is None:
+            return f"{processor.image_token}{MARK}"
+        content = [{"type": "image"}, {"type": "text", "text": MARK}]
+        filled: str = processor.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        return filled
+
+    def _prepare(self, prompt: str, target: str, picture: Picture) -> tuple[list[Any], TextPart, dict[str, Tensor]]:
+        """Parts of the templated prompt, the target, and what the decoder is called with for both."""
+        reading = self._read(prompt, picture)
+        skipped = len(target) - len(target.lstrip(" ")) if reading.spaced else 0
+        answer = text_part(self._require_tokenizer(), target[skipped:], special=False)
+        answer = replace(answer, text=target, offsets=tuple((a + skipped, b + skipped) for a, b in answer.offsets))
+        if not len(answer):
+            raise SampleError("the target is empty; give at least one token to explain")
+        length = len(reading.ids) + len(answer) - 1
+        if self.max_positions is not None and length > self.max_positions:
+            raise SampleError(
+                f"{length} tokens exceed the model's context window of {self.max_positions}; shorten the prompt, use a "
+                "smaller picture, or a model with a longer window"
+            )
+        inputs = self._capture(reading.features, [*answer.ids[:-1]])
+        return self._placed(reading, inputs["inputs_embeds"]), answer, inputs
+
+    def _placed(self, reading: Reading, embeddings: Float[Tensor, "1 S D"]) -> list[Any]:
+        """The parts of a prompt in order: its pictures' patches, the user's text, and frames between them."""
+        ids, token = reading.ids, self.model.config.image_token_id
+        image_positions = [i for i, token_id in enumerate(ids) if token_id == token]
+        parts: dict[int, PicturePart | TextPart] = {}
+        for grid in reading.grids:
+            run, image_positions = image_positions[: len(grid)], image_positions[len(grid) :]
+            if run != list(range(run[0], run[0] + len(grid))):
+                raise ModelError(
+                    f"model type {self.model.config.model_type!r} puts other tokens between a picture's patches: where "
+                    "they lie is not known"
+                )
+            parts[run[0]] = PicturePart(embeddings[:, run[0] : run[0] + len(grid)], grid, reading.array)
+        parts[reading.start] = reading.prompt
+        placed: list[Any] = []
+        position = 0
+        for start, part in sorted(parts.items()):
+            placed += [Frame(tuple(ids[position:start])), part]
+            position = start + len(part)
+        return [*placed, Frame(tuple(ids[position:]))]
+
+    def _encoded(
+        self,
+        uid: str,
+        inputs: dict[str, Tensor],
+        parts: list[Any],
+        target: TextPart,
+        blocks: list[Block],
+        words: Sequence[Word] = (),
+    ) -> Encoded:
+        encoded = encoded_of(uid, inputs, parts, target, blocks, words)
+        visible = _visible(inputs)
+        ahead = visible is not None and any(
+            bool(visible[: row + 1, row + 1 :].any()) for row in encoded.target_rows.tolist()
+        )
+        if ahead:
+            raise SampleError(
+                f"sample {uid}: the model reads the prompt in both directions there, so that a word is not predicted "
+                "from what stands before it; explain the target instead"
+            )
+        array = next(part.array for part in parts if isinstance(part, PicturePart))
+        return replace(encoded, pictures=(array,), restarts=None if visible is None else _restarts(visible))
+
+    @torch.inference_mode(False)  # what is remembered must serve gradient methods too, whoever asked for it first
+    @torch.no_grad()
+    def _capture(self, features: Mapping[str, Tensor], target_ids: Sequence[int]) -> dict[str, Tensor]:
+        """What the decoder is called with for a prompt and the tokens that follow it."""
+
+        def stop(module: nn.Module, args: tuple[object, ...], arguments: dict[str, object]) -> None:
+            raise _DecoderCalled(arguments)
+
+        extended = self._extended(features, target_ids)
+        try:
+            # Hosted, because only then are masks always made, as booleans.
+            with _hooked(self.decoder, stop), self.host.applied(Editor(None)), self._forgetting():
+                self.model(**extended, use_cache=False)
+        except _DecoderCalled as call:
+            return self._flat(call.arguments)
+        raise ModelError(f"{type(self.model).__name__} never called its decoder {type(self.decoder).__name__}")
+
+    def _extended(self, features: Mapping[str, Tensor], ids: Sequence[int]) -> dict[str, Tensor]:
+        """A prompt's features with further tokens behind it."""
+        per_token = {
+            "input_ids": torch.tensor([ids], dtype=torch.long),
+            # 0 is text everywhere but in PaliGemma, where it is what reads in both directions.
+            "token_type_ids": torch.full((1, len(ids)), int(self.model.config.model_type == "paligemma")),
+            "mm_token_type_ids": torch.zeros(1, len(ids), dtype=torch.long),
+        }
+        return {
+            name: (torch.cat([tensor, per_token[name]], dim=1) if name in per_token else tensor).to(self.device)
+            for name, tensor in features.items()
+            if name not in UNUSED_FEATURES
+        }
+
+    def _flat(self, arguments: Mapping[str, object]) -> dict[str, Tensor]:
+        """Tensors among a decoder's arguments, each under one name."""
+        flat: dict[str, Tensor] = {}
+        for name, value in arguments.items():
+            match value:
+                case Tensor():
+                    flat[name] = value
+                case Mapping():
+                    flat |= {f"{name}.{key}": item for key, item in value.items() if isinstance(item, Tensor)}
+                case list() | tuple():
+                    flat |= {f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, Tensor)}
+        unknown = sorted({name.partition(".")[0] for name in flat} - DECODER_TENSORS)
+        if unknown or "inputs_embeds" not in flat:
+            raise ModelError(
+                f"{type(self.model).__name__} calls its decoder with {', '.join(unknown) or 'no inputs_embeds'}, which "
+                "cannot be replayed from a position on; this model is refused"
+            )
+        return flat
+
+    def _arguments(self, inputs: Mapping[str, Tensor], start: int, end: int, batch: int) -> dict[str, Any]:
+        """The captured arguments of the decoder for some positions, beside the embeddings."""
+        arguments: dict[str, Any] = {}
+        for name, tensor in inputs.items():
+            argument, _, key = name.partition(".")
+            cut: Any
+            match argument:
+                case "inputs_embeds":
+                    continue
+                case "position_ids":  # (1, S), or one row per axis of the picture (3, 1, S)
+                    cut = tensor[..., start:end]
+                    cut = cut.expand(*cut.shape[:-2], batch, -1)
+                case "attention_mask":
+                    cut = self._own_mask(tensor[:, :, start:end, :end])
+                case "visual_pos_masks":
+                    cut = tensor[:, start:end].expand(batch, -1)
+                case _:  # deepstack_visual_embeds: one row per image token
+                    image = inputs["visual_pos_masks"][0]
+                    cut = tensor[int(image[:start].sum()) : int(image[:end].sum())].repeat(batch, 1)
+            if not key:
+                arguments[argument] = cut
+            elif key.isdigit():
+                arguments.setdefault(argument, []).append(cut)
+            else:
+                arguments.setdefault(argument, {})[key] = cut
+        return arguments
+
+    def _own_mask(self, mask: Bool[Tensor, "1 1 Lq Lk"]) -> Tensor:
+        """A mask as the decoder's current attention takes it: eager attention adds it to the scores."""
+        if self.decoder.config._attn_implementation_internal != "eager":
+            return mask
+        return torch.zeros_like(mask, dtype=self.model.dtype).masked_fill(~mask, torch.finfo(self.model.dtype).min)
+
+    @contextmanager
+    def _forgetting(self) -> Iterator[None]:
+        """Let the model forget the position offset of the last picture, which Qwen-VL adds to texts that follow."""
+        try:
+            yield
+        finally:
+            for module in self.model.modules():
+                if getattr(module, "rope_deltas", None) is not None:
+                    module.rope_deltas = None
+
+
+@contextmanager
+def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _visible(inputs: Mapping[str, Tensor]) -> Bool[Tensor, "S S"] | None:
+    """Which columns a row may attend to in any layer; None where the decoder makes its own, causal, mask."""
+    masks = [tensor[0, 0] for name, tensor in inputs.items() if name.partition(".")[0] == "attention_mask"]
+    return torch.stack(masks).any(0) if masks else None
+
+
+def _restarts(visible: Bool[Tensor, "S S"]) -> tuple[int, ...]:
+    """For each position the first row that changes once it, or anything after it, is edited.
+
+    That is the first row which sees one of these columns; but rows change their own columns too, so the same holds for
+    that row, until nothing earlier sees what changes.
+    """
+    first_seen = visible.int().argmax(0).tolist()
+    restarts: list[int] = []
+    for position in reversed(range(len(first_seen))):
+        first = min(first_seen[position], position, restarts[-1] if restarts else position)
+        restarts.append(first)
+    restarts.reverse()
+    for position, first in enumerate(restarts):  # earlier positions are final already
+        if first < position:
+            restarts[position] = restarts[first]
+    return tuple(restarts)
+
+
+def load_vision_lm(source: str | Path, model_type: str, name: str, options: LoadOptions) -> VisionLM:
+    """Load a vision-language model from a local folder or the Hugging Face hub.
+
+    Args:
+        source: Folder made by ``save_pretrained``, or a hub id.
+        model_type: Of its configuration.
+        name: What tables call it.
+        options: Device, type and trust.
+
+    Raises:
+        ModelError: It does not exist, lacks weights, holds pickled ones without ``trust_checkpoint``, or its processor
+            cannot be loaded.
+        ConfigError: No such type or device.
+    """
+    model = load_weights(AutoModelForImageTextToText, source, options, "a vision-language model")
+    processor = None
+    try:
+        with silent_transformers():
+            processor = processor_class(model_type).from_pretrained(source, **hub_options(options))
+    except OSError:
+        pass  # no processor in the folder: token ids only
+    except (ImportError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"cannot load the processor of {str(source)!r}: {str(error).splitlines()[0]}") from error
+    with silent_transformers():  # the first forward pass may have something to say too
+        return VisionLM(name, model, processor, _content_hash(Path(source), model, options.revision))
+
+
+def processor_class(model_type: str) -> type[ProcessorMixin]:
+    """The processor of a family, without its half for videos, which would need torchvision.
+
+    Raises:
+        ModelError: Transformers has none.
+    """
+    name = PROCESSOR_MAPPING_NAMES.get(model_type)
+    if name is None:
+        raise ModelError(f"transformers has no processor for model type {model_type!r}")
+    # SmolVLM's differs in videos only, and wants a package for these before it reads a picture.
+    whole: Any = getattr(transformers, "Idefics3Processor" if name == "SmolVLMProcessor" else name)
+    attributes = [attribute for attribute in whole.get_attributes() if attribute != "video_processor"]
+    # transformers loads and checks what this class method lists.
+    return type(whole.__name__, (whole,), {"get_attributes": classmethod(lambda cls: attributes)})
