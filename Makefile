@@ -4,7 +4,7 @@ BIN := .venv/bin
 # No target needs a model hub: one that reaches for it by mistake should fail at once.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup eval test lint fmt check bench clean
+.PHONY: setup eval reproduce test lint fmt check bench clean
 
 setup: .venv/ready
 
@@ -15,6 +15,10 @@ setup: .venv/ready
 
 eval: setup
 	$(BIN)/atman-bench eval --limit 40 --results $(RESULTS)
+
+# Every table and figure of the paper on the embedded models; goes on where it was stopped.
+reproduce: setup
+	$(BIN)/atman-bench reproduce all --preset tiny --results results/reproduce-tiny
 
 test: setup
 	$(BIN)/pytest

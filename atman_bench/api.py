@@ -85,7 +85,7 @@ def explain(
     """
     config = build(METHODS.get(method).config, options, f"methods.{method}")
     if explained not in list(Explained):
-        raise UnknownNameError("value of explained", explained, Explained)
+        raise UnknownNameError("value of explained", explained, [e.value for e in Explained])
     part = Explained(explained)
     if prompt is not None and target is not None and prompt_ids is None and target_ids is None:
         picture = None if image is None else Picture(Path(image))

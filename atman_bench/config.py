@@ -81,6 +81,8 @@ class RunConfig:
         sign: How signed scores become a map, the same for every method.
         seed: Seed of the choice of samples and of stochastic methods.
         limit: How many usable samples, or None for all.
+        named: Only samples whose target is among this many names that the model finds likeliest, of all that the
+            dataset has; the others are skipped and counted. None takes all.
         max_tokens: Longer samples (prompt + target) are skipped and counted; None means the model's own window.
         dtype: Type of the weights.
         device: A torch device, or None for CUDA where there is one.
@@ -100,6 +102,7 @@ class RunConfig:
     sign: Sign = Sign.POSITIVE
     seed: int = 0
     limit: int | None = None
+    named: int | None = None
     max_tokens: int | None = None
     dtype: Dtype = Dtype.FLOAT32
     device: str | None = None
@@ -115,7 +118,7 @@ class RunConfig:
         Raises:
             ConfigError: See above.
         """
-        for name in ("limit", "max_tokens"):
+        for name in ("limit", "named", "max_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, received {value}; leave it out for no limit")
@@ -140,7 +143,7 @@ class RunConfig:
         """
         distinct: dict[tuple[str, Any], MethodCell] = {}
         for key, overrides in (self.methods or {name: {} for name in default_methods(self.modality)}).items():
-            method, _, variant = _canonical(key).partition(":")
+            method, _, variant = canonical(key).partition(":")
             spec = METHODS.get(method)
             if variant and variant not in spec.variants:
                 raise UnknownNameError(f"variant of {method}", variant, spec.variants)
@@ -172,7 +175,7 @@ class RunConfig:
         """
         for name in self.metrics:
             METRICS.get(name)
-        return tuple(_canonical(name) for name in self.metrics) or METRICS.names
+        return tuple(canonical(name) for name in self.metrics) or METRICS.names
 
 
 def load_config(preset: str | None, flags: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
@@ -187,20 +190,30 @@ def load_config(preset: str | None, flags: Mapping[str, Any], overrides: Sequenc
         UnknownNameError: A key at any level does not exist; the message names near misses.
         ConfigError: The file is missing or malformed, or a value has the wrong type.
     """
-    tree = _read_yaml(preset) if preset else {}
+    return resolve(read_yaml(preset) if preset else {}, flags, overrides)
+
+
+def resolve(file: Mapping[str, Any], flags: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
+    """``load_config`` after the file is read.
+
+    Raises:
+        UnknownNameError: See ``load_config``.
+        ConfigError: See ``load_config``.
+    """
+    tree = dict(file)
     listed = _options_by_name(tree.get("methods"), "methods")
     if flags.get("methods") is not None:
         # Options from the file stay with the methods that the flag keeps.
         chosen = _options_by_name(flags["methods"], "--methods")
         listed = {name: {**listed.get(name, {}), **options} for name, options in chosen.items()}
     tree |= {key: value for key, value in flags.items() if value is not None}
-    dataset = _canonical(str(tree.get("dataset", RunConfig.dataset)))
+    dataset = canonical(str(tree.get("dataset", RunConfig.dataset)))
     tree["methods"] = listed or {name: {} for name in default_methods(DATASETS.get(dataset).modality)}
     tree["datasets"] = _options_by_name(tree.get("datasets"), "datasets")
     for override in overrides:
         _apply(tree, override)
     if isinstance(tree.get("dataset"), str):
-        tree["dataset"] = _canonical(tree["dataset"])
+        tree["dataset"] = canonical(tree["dataset"])
     config = build(RunConfig, tree)
     # Resolving now makes a misspelt option fail before a model is loaded.
     _ = config.cells, config.dataset_options, config.metric_names
@@ -371,14 +384,24 @@ def _attribute_docs(docstring: str) -> dict[str, str]:
     return docs
 
 
-def _read_yaml(preset: str) -> dict[str, Any]:
+def read_yaml(preset: str, presets: Path = PRESETS) -> dict[str, Any]:
+    """What a configuration file says, unchecked.
+
+    Args:
+        preset: Path of a YAML file, or name of a preset.
+        presets: Folder of the presets.
+
+    Raises:
+        UnknownNameError: No preset of that name.
+        ConfigError: The file is missing or malformed.
+    """
     path = Path(preset)
     if not path.is_file():
-        path = PRESETS / f"{preset}.yaml"
+        path = presets / f"{preset}.yaml"
     if not path.is_file():
         if Path(preset).suffix:
             raise ConfigError(f"no configuration file {preset}")
-        raise UnknownNameError("preset", preset, (p.stem for p in PRESETS.glob("*.yaml")))
+        raise UnknownNameError("preset", preset, (p.stem for p in presets.glob("*.yaml")))
     try:
         tree = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
@@ -402,11 +425,11 @@ def _options_by_name(listed: Any, where: str) -> dict[str, dict[str, Any]]:
     for name, options in listed.items():
         if not isinstance(name, str) or not isinstance(options, Mapping | NoneType):
             raise ConfigError(f"{where}.{name} must hold options as 'name: value', received {options!r}")
-        named[_canonical(name)] = dict(options or {})
+        named[canonical(name)] = dict(options or {})
     return named
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
     """``integrated-gradients:abs-mean`` -> ``integrated_gradients:abs-mean``: a variant's name is left alone."""
     name, colon, variant = name.partition(":")
     return name.replace("-", "_") + colon + variant
@@ -431,7 +454,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     name, dot, option = rest.rpartition(".")
     if not dot:
         raise ConfigError(f"--set {path} must name an option: {root}.{rest}.OPTION=VALUE")
-    name = _canonical(name)
+    name = canonical(name)
     if root == "methods" and name not in tree["methods"]:
         METHODS.get(name.partition(":")[0])
         raise UnknownNameError("method among those that run", name, tree["methods"])

@@ -42,15 +42,20 @@ class EngineOptions:
         mode: See ``EngineMode``.
         batch: Perturbations per forward pass at the most; None lets the memory budget decide.
         memory_bytes: Budget for the store and the activations of one batch; None takes a quarter of what is free.
+        slack: Share of a batch's positions that may run for nothing: a batch starts where its earliest perturbation
+            does, so those that start far apart cost more together than one by one. 1 sets no bound.
     """
 
     mode: EngineMode = EngineMode.FAST
     batch: int | None = None
     memory_bytes: int | None = None
+    slack: float = 1.0
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:
             raise ConfigError(f"batch must be at least 1, received {self.batch}")
+        if not 0 <= self.slack <= 1:
+            raise ConfigError(f"slack is a share of a batch's positions: expected 0 to 1, received {self.slack}")
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,19 @@ class Batch:
 
     perturbations: list[int]
     start: int
+
+
+@dataclass(frozen=True)
+class PlainPass:
+    """The unperturbed model on one sample, kept where several sweeps over the same sample follow each other.
+
+    Attributes:
+        losses: Cross-entropy of each target token (natural logarithm), float32 on the CPU.
+        store: Its keys and values, never written to by a sweep.
+    """
+
+    losses: Float[Tensor, " T"]
+    store: PrefixStore
 
 
 @dataclass(frozen=True)
@@ -125,19 +143,22 @@ def first_changed(perturbations: Perturbations, restarts: Sequence[int] | None =
     return [restarts[i] if i < len(restarts) else i for i in first.tolist()]
 
 
-def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int]) -> list[Batch]:
+def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int], slack: float = 1.0) -> list[Batch]:
     """Group perturbations into batches of descending start.
 
     Args:
         starts: First changed position of each perturbation.
         end: One past the last row that is read; perturbations from there on change nothing and are not run.
         rows_at: How many perturbations a batch that starts at a position may hold.
+        slack: See ``EngineOptions``.
     """
     order = sorted((i for i, start in enumerate(starts) if start < end), key=lambda i: -starts[i])
     batches: list[Batch] = []
     current: list[int] = []
     for i in order:
-        if current and len(current) + 1 > rows_at(starts[i]):
+        joined = len(current) + 1
+        idle = sum(starts[j] - starts[i] for j in current)
+        if current and (joined > rows_at(starts[i]) or idle > slack * joined * (end - starts[i])):
             batches.append(Batch(current, starts[current[-1]]))
             current = []
         current.append(i)
@@ -146,7 +167,20 @@ def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int]) -> list
     return batches
 
 
-def sweep(model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, options: EngineOptions) -> Sweep:
+def plain_pass(model: ModelAdapter, encoded: Encoded) -> PlainPass:
+    """Run the unperturbed model for the sweeps that follow."""
+    store = PrefixStore(model.host.n_layers, encoded.length)
+    with torch.inference_mode():
+        return PlainPass(_run(model, encoded, None, 0, 1, encoded.target_rows.tolist(), store)[0], store)
+
+
+def sweep(
+    model: ModelAdapter,
+    encoded: Encoded,
+    perturbations: Perturbations,
+    options: EngineOptions,
+    kept: PlainPass | None = None,
+) -> Sweep:
     """Losses of all T target tokens under all P perturbations.
 
     Args:
@@ -154,19 +188,25 @@ def sweep(model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, o
         encoded: One sample.
         perturbations: What is changed; P may be 0.
         options: Batching and mode.
+        kept: The plain pass of an earlier sweep over the same sample; None runs one. The naive mode has no use for it.
 
     Raises:
         torch.OutOfMemoryError: Not even one perturbation fits.
     """
-    run = _sweep_fast if options.mode is EngineMode.FAST else _sweep_naive
     with torch.inference_mode():
-        return run(model, encoded, perturbations, options)
+        if options.mode is EngineMode.NAIVE:
+            return _sweep_naive(model, encoded, perturbations, options)
+        if kept is not None:
+            return _sweep_fast(model, encoded, perturbations, options, replace(kept, store=kept.store.copy()))
+        return _sweep_fast(model, encoded, perturbations, options, plain_pass(model, encoded))
 
 
-def _sweep_fast(model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, options: EngineOptions) -> Sweep:
+def _sweep_fast(
+    model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, options: EngineOptions, unperturbed: PlainPass
+) -> Sweep:
+    """Run a sweep after a plain pass, whose store it overwrites."""
     length, rows = encoded.length, encoded.target_rows.tolist()
-    store = PrefixStore(model.host.n_layers, length)
-    plain = _run(model, encoded, None, 0, 1, rows, store)[0]
+    plain, store = unperturbed.losses, unperturbed.store
     losses = plain.repeat(len(first := first_changed(perturbations, encoded.restarts)), 1)
 
     budget = options.memory_bytes or free_bytes(model.device) // 4
@@ -177,7 +217,7 @@ def _sweep_fast(model: ModelAdapter, encoded: Encoded, perturbations: Perturbati
         by_memory = budget // 2 // (suffix * model.activation_bytes + len(rows) * model.logit_bytes)
         return max(1, min(most, by_memory, options.batch or -(-FULL_SPEED_TOKENS // suffix)))
 
-    batches = plan(first, min(max(rows) + 1, length), rows_at)
+    batches = plan(first, min(max(rows) + 1, length), rows_at, options.slack)
     store.expand(max((len(b.perturbations) for b in batches), default=1))
     while batches:
         batch = batches.pop(0)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,13 @@ from atman_bench.config import MethodCell, RunConfig, build
 from atman_bench.datasets import DATASETS
 from atman_bench.datasets._base import Dataset
 from atman_bench.engine import is_out_of_memory
-from atman_bench.errors import AtmanBenchError, DataError, SampleError
+from atman_bench.errors import AtmanBenchError, ConfigError, DataError, SampleError
 from atman_bench.metrics import METRICS
 from atman_bench.metrics._align import unit_labels
 from atman_bench.metrics._signs import Sign, apply_sign
 from atman_bench.models._base import ModelAdapter
-from atman_bench.records import Row, Sample, Skipped, Status, Units
+from atman_bench.naming import Name, likeliest_names
+from atman_bench.records import PatchUnits, Picture, Row, Sample, Skipped, Status, Units
 from atman_bench.store import Cell, Identity, StoredMap, float32_list, identity_options
 from atman_bench.tensors import Encoded
 
@@ -287,17 +289,21 @@ def rows_of(cell: Cell, stored: StoredMap, metrics: Iterable[str], sign: Sign) -
     )
     if stored.status is not Status.OK:
         return [replace(row, metric=metric) for metric in metrics]
+    maps = maps_of(stored, sign)
+    return [replace(row, metric=metric, value=_mean_over_words(metric, maps)) for metric in metrics]
+
+
+def maps_of(stored: StoredMap, sign: Sign) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The map x (U,) of each explained word, or of the target, with its label y (U,)."""
     per_target = None if stored.per_target is None else np.asarray(stored.per_target, np.float32)
     scores = np.asarray(stored.scores, np.float32)
     if stored.word_labels is None or stored.word_of_target is None:
-        maps = [(apply_sign(sign, scores, per_target), np.asarray(stored.label, np.float64))]
-    else:
-        tokens = np.asarray(stored.word_of_target)
-        maps = [
-            (_word_map(sign, scores, per_target, tokens == word), np.asarray(label, np.float64))
-            for word, label in enumerate(stored.word_labels)
-        ]
-    return [replace(row, metric=metric, value=_mean_over_words(metric, maps)) for metric in metrics]
+        return [(apply_sign(sign, scores, per_target), np.asarray(stored.label, np.float64))]
+    tokens = np.asarray(stored.word_of_target)
+    return [
+        (_word_map(sign, scores, per_target, tokens == word), np.asarray(label, np.float64))
+        for word, label in enumerate(stored.word_labels)
+    ]
 
 
 def _word_map(sign: Sign, scores: np.ndarray, per_target: np.ndarray | None, tokens: np.ndarray) -> np.ndarray:
@@ -312,6 +318,23 @@ def _mean_over_words(metric: str, maps: Sequence[tuple[np.ndarray, np.ndarray]])
     values = [METRICS.get(metric).function(x, y) for x, y in maps]
     defined = [value for value in values if value is not None]
     return math.fsum(defined) / len(defined) if defined else None
+
+
+def grid_facts(units: Units) -> dict[str, str]:
+    """Where the patches of a picture are, as a stored map says it: "12x12", and "left,top,right,bottom" in pixels."""
+    if not isinstance(units, PatchUnits):
+        return {}
+    return {"grid": "x".join(map(str, units.grid)), "area": ",".join(f"{edge:.10g}" for edge in units.area)}
+
+
+def grid_of(stored: StoredMap, size: tuple[int, int]) -> PatchUnits | None:
+    """The patches of a stored map on a picture of a size (width, height); None if it does not say where they are."""
+    grid, area = str(stored.facts.get("grid", "")), str(stored.facts.get("area", ""))
+    if not (grid and area):
+        return None
+    rows, columns = map(int, grid.split("x"))
+    left, top, right, bottom = map(float, area.split(","))
+    return PatchUnits((rows, columns), (left, top, right, bottom), size)
 
 
 def labels_of(sample: Sample, units: Units) -> tuple[float, ...]:
@@ -358,7 +381,9 @@ def _prepare(config: RunConfig) -> _Prepared:
         trust_remote_code=config.trust_remote_code,
         trust_checkpoint=config.trust_checkpoint,
     )
-    usable, unusable = _select(adapter, dataset.samples, config)
+    if config.named is not None and not dataset.names:
+        raise ConfigError(f"{config.dataset} does not ask for names: leave named out")
+    usable, unusable = _select(adapter, dataset.samples, dataset.names, config)
     skipped = _count_reasons((*dataset.skipped, *unusable))
     if not usable:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items())
@@ -371,7 +396,7 @@ def _prepare(config: RunConfig) -> _Prepared:
 
 
 def _select(
-    adapter: ModelAdapter, samples: Sequence[Sample], config: RunConfig
+    adapter: ModelAdapter, samples: Sequence[Sample], names: Sequence[Name], config: RunConfig
 ) -> tuple[tuple[Usable, ...], tuple[Skipped, ...]]:
     """The first ``limit`` usable samples in seeded order, and the unusable ones met on the way.
 
@@ -381,6 +406,11 @@ def _select(
     random.Random(config.seed).shuffle(ordered)
     usable: list[Usable] = []
     unusable: list[Skipped] = []
+
+    @cache
+    def likeliest(picture: Picture | None) -> list[Name]:
+        return likeliest_names(adapter, picture, names, config.named or 0)
+
     for sample in ordered:
         if len(usable) == config.limit:
             break
@@ -388,6 +418,8 @@ def _select(
             encoded = adapter.encode(sample)
             if config.max_tokens is not None and encoded.length > config.max_tokens:
                 raise SampleError("longer than max_tokens")
+            if config.named is not None and (sample.prompt, sample.target) not in likeliest(sample.picture):
+                raise SampleError(f"the model finds {config.named} or more other names likelier")
             label = labels_of(sample, encoded.units)
             words = words_of(sample, encoded.units)
         except SampleError as error:
@@ -457,6 +489,7 @@ def _explain(run: _Prepared, item: Usable, encoded: Encoded, method: MethodCell)
             )
         return replace(
             ended,
+            facts={**ended.facts, **grid_facts(explanation.units)},
             scores=float32_list(explanation.scores.tolist()),
             per_target=None if per_target is None else tuple(map(float32_list, per_target.tolist())),
             target_logprobs=explanation.target_logprobs,

@@ -36,7 +36,7 @@ from atman_bench.records import SCHEMA, Row, Status
 _PACKAGES = ("atman-bench", "torch", "transformers", "captum", "numpy")
 _MANIFEST = "manifest.json"
 
-Record = TypeVar("Record", "StoredMap", Row)
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Cell:
         leaf = f"{_safe(variant)}-{identity.fingerprint}"
         self.folder = results.joinpath(*map(_safe, parts), leaf)
         self.created = ""
-        self._writer: _Writer | None = None
+        self._writer: PartWriter | None = None
 
     @classmethod
     def at(cls, folder: Path) -> "Cell":
@@ -207,7 +207,7 @@ class Cell:
             StoreError: A line is corrupted or of another schema version.
         """
         best: dict[str, StoredMap] = {}
-        for stored in _read_parts(self.folder, "maps", _map_from_json):
+        for stored in read_parts(self.folder, "maps", _map_from_json):
             if stored.uid not in best or _rank(stored.status) >= _rank(best[stored.uid].status):
                 best[stored.uid] = stored
         return best
@@ -218,7 +218,7 @@ class Cell:
         Raises:
             StoreError: A line is corrupted or of another schema version.
         """
-        return _distinct(_read_parts(self.folder, "rows", _row_from_json))
+        return _distinct(read_parts(self.folder, "rows", _row_from_json))
 
     def clear(self) -> None:
         """Remove the cell's files (``--overwrite``).
@@ -261,7 +261,7 @@ class Cell:
 
     def __enter__(self) -> Self:
         """Begin to write; the part files appear with their first line."""
-        self._writer = _Writer(self.folder)
+        self._writer = PartWriter(self.folder)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -351,8 +351,12 @@ def environment(*, device: str, threads: int) -> dict[str, Any]:
     }
 
 
-class _Writer:
-    """The part files of one process in one cell, opened at the first line."""
+class PartWriter:
+    """The part files of one process in one folder, opened at their first line.
+
+    Args:
+        folder: Where they are; it exists.
+    """
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -362,6 +366,11 @@ class _Writer:
         self._files: dict[str, int] = {}
 
     def write(self, kind: str, data: bytes) -> None:
+        """Append whole lines to the part file of a kind; they are in it when this returns.
+
+        Raises:
+            StoreError: The disk is full or the folder not writable.
+        """
         try:
             if kind not in self._files:
                 path = self._folder / f"{kind}-{self._name}.jsonl"
@@ -373,12 +382,18 @@ class _Writer:
             raise _unwritable(self._folder, error) from error
 
     def close(self) -> None:
+        """Close the part files."""
         for descriptor in self._files.values():
             os.close(descriptor)
         self._files.clear()
 
 
-def _read_parts(folder: Path, kind: str, parse: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
+def read_parts(folder: Path, kind: str, parse: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
+    """Records of all part files of a kind, oldest file first; a torn last line is dropped.
+
+    Raises:
+        StoreError: A line is corrupted or of another schema version.
+    """
     for path in sorted(folder.glob(f"{kind}-*.jsonl")):
         try:
             *lines, _torn = path.read_bytes().split(b"\n")

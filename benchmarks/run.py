@@ -9,7 +9,6 @@ appends a dated row to ``benchmarks/history.jsonl`` and is compared with the las
 """
 
 import argparse
-import ctypes
 import json
 import multiprocessing
 import statistics
@@ -32,6 +31,7 @@ from atman_bench.datasets.facts import FactsConfig, load
 from atman_bench.engine import EngineMode, EngineOptions, sweep
 from atman_bench.models._base import ModelAdapter
 from atman_bench.profiling.measure import count_tokens
+from atman_bench.profiling.memory import watch_resident
 from atman_bench.store import environment
 from atman_bench.tensors import Encoded
 
@@ -140,16 +140,11 @@ def _peak_in_child(cell: str, arguments: tuple[str, int, int], threads: int) -> 
     case = make_case(*arguments)
     with torch.inference_mode():
         case.model.logits({"input_ids": case.encoded.inputs["input_ids"][:, :1]}, [0], None)
-    ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory that loading has freed would hide what the cell allocates
-    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to the current resident set
-    before = _resident("VmRSS")
-    CELLS[cell](case)
-    return _resident("VmHWM") - before
-
-
-def _resident(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(field)))
+    with watch_resident() as peak:
+        CELLS[cell](case)
+    if peak.bytes is None:
+        raise SystemExit("this system does not tell peak memory: /proc/self/clear_refs is missing")
+    return peak.bytes
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, object]:

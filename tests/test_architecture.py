@@ -11,11 +11,28 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "atman_bench"
 
 LEVELS = [
-    {"records", "errors", "registry", "tensors", "pictures"},
-    {"attention", "datasets", "metrics", "profiling", "store", "pull"},
+    {"records", "errors", "registry", "tensors", "pictures", "chunks"},
+    {"attention", "datasets", "metrics", "profiling", "store", "pull", "scorers"},
     {"models", "engine"},
     {"methods"},
-    {"config", "runner", "api", "report"},
+    {
+        "accuracy",
+        "answers",
+        "config",
+        "prediction",
+        "runner",
+        "api",
+        "docqa",
+        "steering",
+        "report",
+        "scale",
+        "naming",
+        "overlays",
+        "experiments",
+        "outcomes",
+        "reproduce",
+        "sweep",
+    },
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
@@ -91,7 +108,7 @@ def test_help_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "code",
-    ["import atman_bench.store", "from atman_bench.report import heatmap, render, tables"],
+    ["import atman_bench.store", "from atman_bench.report import evaluations, heatmap, page, render, tables"],
 )
 def test_reports_and_the_store_do_without_torch(code):
     assert "torch" not in modules_after(code)

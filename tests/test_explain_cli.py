@@ -1,19 +1,21 @@
 """``explain``, ``doctor`` and ``models`` on the command line, with a stand-in for the model."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import tiny_pictures
 import torch
 
 import atman_bench
 from atman_bench import pull
 from atman_bench.cli.app import main
 from atman_bench.errors import ModelError
-from atman_bench.records import Cost, TextUnits
+from atman_bench.records import Cost, Picture, TextUnits
 from atman_bench.tensors import Explanation
 
 PROMPT = "Ada lives in Bern. Q: Where? A:"
@@ -32,7 +34,7 @@ class StandIn:
 
     name = "stand-in"
 
-    def complete(self, prompt: str, max_new_tokens: int) -> str:
+    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
         return " Bern"
 
     def probe(self) -> Report:
@@ -109,6 +111,8 @@ def test_options_of_the_method_are_read_as_yaml(run, monkeypatch):
     assert received == {
         "prompt": PROMPT,
         "target": " Bern",
+        "image": None,
+        "explained": "text",
         "method": "atman",
         "seed": 3,
         "f": 0.5,
@@ -172,6 +176,81 @@ def test_explain_of_the_embedded_model_points_at_the_answer(monkeypatch, capsys)
     data = json.loads(capsys.readouterr().out)
     best = max(data["units"], key=lambda unit: unit["score"])
     assert best["text"].strip() in "".join(data["target_texts"])
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory) -> tuple[str, str]:
+    """A model that reads pictures, and a picture."""
+    folder = tmp_path_factory.mktemp("pictured")
+    tiny_pictures.save(folder / "model")
+    return f"magma:{folder / 'model'}", str(tiny_pictures.save_noise(folder / "noise.png").path)
+
+
+def explain_picture(monkeypatch, capsys, pictured: tuple[str, str], *arguments: str) -> tuple[int, str, str]:
+    model, image = pictured
+    monkeypatch.setattr(sys, "argv", ["atman-bench", "explain", "--model", model, "--image", image, *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    captured = capsys.readouterr()
+    return int(exit_.value.code or 0), captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("explained", "patches", "words"), [((), 16, 0), (("image",), 16, 0), (("text",), 0, 5), (("both",), 16, 5)]
+)
+def test_picture_text_or_both_are_explained(monkeypatch, capsys, pictured, explained, patches, words):
+    options = ("--explained", *explained) if explained else ()
+    code, out, _ = explain_picture(monkeypatch, capsys, pictured, "--json", "-", *options)
+    data = json.loads(out)
+    assert code == 0
+    assert data["prompt"] == "This is a picture of"
+    assert [unit["span"] is None for unit in data["units"]] == [True] * patches + [False] * words
+    assert [grid["grid"] for grid in data["grids"]] == [[4, 4]] * bool(patches)
+
+
+def test_the_models_own_words_about_a_picture_are_what_is_explained(monkeypatch, capsys, pictured):
+    _, out, _ = explain_picture(monkeypatch, capsys, pictured, "--max-new-tokens", "2", "--json", "-")
+    own = tiny_pictures.adapter().complete("This is a picture of", 2, Picture(Path(pictured[1])))
+    assert " ".join(json.loads(out)["target_texts"]) == own.strip()
+
+
+def test_single_pixels_of_a_picture_are_explained(monkeypatch, capsys, pictured, tmp_path):
+    options = ("--method", "input_x_gradient", "--set", "granularity=pixels", "--png", str(tmp_path / "map.png"))
+    code, out, _ = explain_picture(monkeypatch, capsys, pictured, "--json", "-", *options)
+    assert code == 0
+    assert json.loads(out)["grids"][0]["grid"] == [16, 16]
+
+
+def test_every_generated_word_and_phrase_gets_a_map_of_picture_and_text(monkeypatch, capsys, pictured, tmp_path):
+    page = tmp_path / "map.html"
+    options = ("--target", " a tall cat", "--phrases", "tall cat; a", "--explained", "both", "--html", str(page))
+    code, out, _ = explain_picture(monkeypatch, capsys, pictured, *options, "--json", "-")
+    data = json.loads(out)
+    maps = torch.tensor(data["per_target"])
+    assert (code, maps.shape) == (0, (3, 16 + 5))
+    assert [(phrase["text"], phrase["tokens"]) for phrase in data["phrases"]] == [("tall cat", [1, 3]), ("a", [0, 1])]
+    for phrase in data["phrases"]:
+        torch.testing.assert_close(torch.tensor(phrase["scores"]), maps[slice(*phrase["tokens"])].mean(0))
+    titles = re.findall("<h2>(.*?)</h2>", page.read_text())
+    kinds = ["target", "phrase", "phrase", "target token 1", "target token 2", "target token 3"]
+    assert [title.partition(" “")[0] for title in titles] == kinds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--target", " a cat", "--phrases", "dog"), "phrase 'dog' is no part of the target"),
+        (("--target", " a cat", "--phrases", "a; "), "phrase '' is no part of the target"),
+        (("--target", " a cat", "--phrases", "a", "--method", "uniform"), "--phrases: uniform explains the mean"),
+        (("--explained", "pixels"), "unknown value of explained 'pixels'"),
+        (("--image", "nowhere.png"), "picture file is missing"),
+    ],
+)
+def test_a_picture_that_cannot_be_explained_is_one_line(monkeypatch, capsys, pictured, arguments, said):
+    code, _, err = explain_picture(monkeypatch, capsys, pictured, *arguments)
+    assert code == 2
+    assert said in err
+    assert err.count("\n") == 1
 
 
 def test_doctor_names_versions_and_devices(run):

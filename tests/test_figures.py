@@ -1,11 +1,13 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 from atman_bench.errors import DataError, StoreError
 from atman_bench.records import Row, Status
 from atman_bench.report.figures import FIGURES
-from atman_bench.report.figures._base import main_cells
-from atman_bench.report.tables import frame_of
+from atman_bench.report.figures._base import FLOOR_LINES, main_cells
+from atman_bench.report.tables import FLOORS, frame_of
 
 
 def rows(method: str, n: int, variant: str = "default", dataset: str = "squad") -> list[Row]:
@@ -23,11 +25,20 @@ def rows(method: str, n: int, variant: str = "default", dataset: str = "squad") 
             value=rng.random(),
             status=Status.OK,
             group=f"p{i // 2}",
+            n_units=8,
             n_positive=1 + i % 4,
         )
         for i in range(n)
         for metric in ("average_precision", "average_recall")
     ]
+
+
+DRAWN = [
+    name
+    for name in FIGURES.names
+    if {f.name for f in fields(Row)}.issuperset(FIGURES.get(name).columns) and not FIGURES.get(name).methods
+]
+"""Figures of rows alone; those that need more have tests of their own."""
 
 
 @pytest.fixture
@@ -36,7 +47,7 @@ def frame():
     return frame.assign(n_questions=frame["group"].str[1:].astype(int) + 1)
 
 
-@pytest.mark.parametrize("name", FIGURES.names)
+@pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_written_as_svg_and_png_and_name_their_data(name, frame, tmp_path):
     FIGURES.get(name).draw(frame, tmp_path / "new" / "run.v1")
     svg = (tmp_path / "new" / "run.v1.svg").read_text()
@@ -44,14 +55,14 @@ def test_figures_are_written_as_svg_and_png_and_name_their_data(name, frame, tmp
     assert (tmp_path / "new" / "run.v1.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", FIGURES.names)
+@pytest.mark.parametrize("name", DRAWN)
 def test_same_rows_give_the_same_file(name, frame, tmp_path):
     FIGURES.get(name).draw(frame, tmp_path / "a")
     FIGURES.get(name).draw(frame, tmp_path / "b")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
-@pytest.mark.parametrize("name", FIGURES.names)
+@pytest.mark.parametrize("name", DRAWN)
 def test_one_method_with_one_sample_can_be_drawn(name, tmp_path):
     FIGURES.get(name).draw(frame_of(rows("atman", 1)).assign(n_questions=1), tmp_path / "one")
 
@@ -77,3 +88,17 @@ def test_unwritable_folder_is_one_clear_line(frame, tmp_path):
 
 def test_main_variant_is_the_one_with_most_samples(frame):
     assert set(main_cells(frame, "average_precision")) == {("atman", "default"), ("lime", "n=9"), ("random", "default")}
+
+
+def test_coverage_is_the_share_of_a_samples_units_that_is_evidence(frame):
+    axis = FIGURES.get("coverage").plot(frame).axes[0]
+    assert sum(bar.get_height() for bar in axis.patches) == 12
+    # A quarter of the samples each has 1, 2, 3 and 4 of 8 units.
+    filled = {round(bar.get_x() + bar.get_width() / 2, 1) for bar in axis.patches if bar.get_height()}
+    assert filled == {12.5, 27.5, 37.5, 52.5}
+    assert "mean 31.2" in axis.get_xlabel()
+
+
+def test_every_floor_has_a_line_of_its_own():
+    assert set(FLOOR_LINES) == FLOORS
+    assert len(set(FLOOR_LINES.values())) == len(FLOORS)

@@ -7,7 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from atman_bench.report.heatmap import HeatMap, as_dict, colour, ink, scale_of, to_html, to_png, to_terminal
+from atman_bench.errors import ConfigError
+from atman_bench.records import PatchUnits
+from atman_bench.report.heatmap import (
+    Grid,
+    HeatMap,
+    as_dict,
+    colour,
+    find_phrase,
+    ink,
+    scale_of,
+    to_html,
+    to_png,
+    to_terminal,
+)
 
 PROMPT = "The <b>cat</b> & dog.\nQ: who?"
 HEAT = HeatMap(
@@ -122,3 +135,113 @@ def test_png_grows_with_the_number_of_maps(tmp_path):
 def test_png_draws_a_word_wider_than_the_page_and_dollar_signs(tmp_path):
     to_png(replace(HEAT, prompt=None, spans=None, texts=("x" * 500, "$5", "$", "\n")), tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+# Pictures
+
+PICTURE = np.full((40, 80, 3), 120, np.uint8)
+PATCHES = PatchUnits((2, 3), (10.0, 0.0, 70.0, 40.0), (80, 40))
+JOINT = HeatMap(
+    caption="tiny-magma · atman",
+    texts=(*PATCHES.texts, "A", " cat"),
+    scores=np.array([0.0, 4.0, 0.0, 0.0, 0.0, -4.0, 2.0, 1.0], np.float32),
+    target_texts=(" yes",),
+    prompt="A cat",
+    spans=(None,) * 6 + ((0, 1), (1, 5)),
+    grids=(Grid(0, PATCHES),),
+    picture=PICTURE,
+)
+
+
+def styles_of(heat: HeatMap) -> list[str]:
+    """Background of each block that stands for a patch."""
+    text = to_terminal(heat)
+    blocks = [span for span in text.spans if text.plain[span.start : span.end] == "  "]
+    return [str(span.style).removeprefix("on ") for span in blocks]
+
+
+def test_the_terminal_shows_a_grid_of_patches_and_the_prompt_on_one_scale():
+    assert styles_of(JOINT) == [colour(score, 4) for score in JOINT.scores[:6]]
+    text = to_terminal(JOINT)
+    assert {str(s.style) for s in text.spans if text.plain[s.start : s.end] == "A"} == {f"#000000 on {colour(2, 4)}"}
+    assert "highest: “(0, 1)” 4, “A” 2" in text.plain
+
+
+def test_the_terminal_shows_a_map_of_many_pixels_in_few_blocks():
+    units = PatchUnits((96, 96), (0.0, 0.0, 96.0, 96.0), (96, 96))
+    heat = replace(JOINT, texts=units.texts, scores=np.ones(96 * 96), spans=(None,) * 96 * 96, grids=(Grid(0, units),))
+    assert len(styles_of(heat)) == 32 * 32
+
+
+def test_where_only_the_picture_is_explained_the_prompt_is_shown_unscored():
+    heat = replace(JOINT, texts=PATCHES.texts, scores=JOINT.scores[:6], spans=(None,) * 6)
+    assert [(piece.text, piece.unit) for piece in heat.pieces] == [("A cat", None)]
+
+
+def test_patches_of_token_ids_are_no_text():
+    assert [piece.unit for piece in replace(JOINT, prompt=None, spans=None).pieces] == [6, 7]
+
+
+def test_the_map_lies_where_the_model_sees_the_picture():
+    _, shown = JOINT.pictures(JOINT.scores)
+    red, blue = (shown[..., channel].astype(int) for channel in (0, 2))
+    supports = np.zeros((40, 80), bool)
+    supports[:20, 30:50] = True  # patch (0, 1)
+    opposes = np.zeros((40, 80), bool)
+    opposes[20:, 50:70] = True  # patch (1, 2)
+    np.testing.assert_array_equal(red > blue, supports)
+    np.testing.assert_array_equal(red < blue, opposes)
+
+
+def test_relevance_of_overlapping_grids_adds_up():
+    """Tiles of a picture beside the whole of it."""
+    whole, tile = PatchUnits((1, 1), (0, 0, 80, 40), (80, 40)), PatchUnits((1, 1), (0, 0, 40, 40), (80, 40))
+    heat = replace(JOINT, texts=("w", "t"), scores=np.array([1.0, -1.0]), grids=(Grid(0, whole), Grid(1, tile)))
+    _, shown = heat.pictures(heat.scores)
+    assert np.ptp(shown[:, :40], axis=-1).max() == 0
+    assert (shown[:, 40:, 0] > shown[:, 40:, 2]).all()
+
+
+def test_a_large_picture_is_made_smaller_for_display():
+    heat = replace(JOINT, picture=np.zeros((1000, 2000, 3), np.uint8))
+    assert {pixels.shape for pixels in heat.pictures(heat.scores)} == {(240, 480, 3)}
+
+
+def test_dict_says_where_patches_are():
+    data = json.loads(json.dumps(as_dict(JOINT)))
+    assert data["grids"] == [{"first": 0, "grid": [2, 3], "area": [10, 0, 70, 40], "size": [80, 40]}]
+    assert [unit["span"] for unit in data["units"]] == [None] * 6 + [[0, 1], [1, 5]]
+
+
+def test_html_holds_the_picture_with_and_without_its_map_and_stands_alone():
+    page = to_html(JOINT)
+    assert page.count('src="data:image/png;base64,') == page.count("src=") == 2
+    assert "<img" not in to_html(replace(JOINT, picture=None))
+
+
+def test_png_has_room_for_the_picture(tmp_path):
+    def height(heat: HeatMap) -> int:
+        to_png(heat, tmp_path / "map.png")
+        return struct.unpack(">I", (tmp_path / "map.png").read_bytes()[20:24])[0]
+
+    assert height(JOINT) > height(replace(JOINT, picture=None)) + 100
+
+
+@pytest.mark.parametrize(
+    ("texts", "phrase", "tokens"),
+    [
+        ((" a", " lonely", " cab", "in", " with"), "lonely cabin", (1, 4)),
+        (("a", "lonely", "cab", "in", "with"), "lonely cabin", (1, 4)),  # a vocabulary whose tokens read without blanks
+        ((" a", " ", " lonely", " cabin"), "lonely", (2, 3)),
+        ((" lonely", " cabin"), "one", (0, 1)),
+        ((" a", " cat", " a", " cat"), "cat", (1, 2)),
+        ((" a",), "a", (0, 1)),
+    ],
+)
+def test_a_phrase_is_the_tokens_that_it_overlaps_where_it_first_occurs(texts, phrase, tokens):
+    assert find_phrase(texts, phrase).tokens == tokens
+
+
+def test_a_phrase_that_the_target_lacks_is_refused():
+    with pytest.raises(ConfigError, match="'dog' is no part of the target 'a cat'"):
+        find_phrase((" a", " cat"), "dog")

@@ -1,14 +1,18 @@
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from atman_bench.config import build
+from atman_bench.datasets import DATASETS
 from atman_bench.errors import StoreError
+from atman_bench.methods import METHODS
 from atman_bench.records import Row, Status
 from atman_bench.store import Cell, Identity, StoredMap, check_writable, float32_list, identity_options, read_rows
 
+RESULTS = Path(__file__).parents[1] / "results"
 IDENTITY = Identity(
     dataset="squad",
     dataset_options={"template": "{context}"},
@@ -138,15 +142,48 @@ def test_the_fingerprint_is_the_same_in_every_process():
     assert IDENTITY.fingerprint == "91e55f39fdbe"
 
 
+@dataclass(frozen=True)
+class Options:
+    layers: tuple[int, ...] = (1, 2)
+    batch: int = field(default=8, metadata={"identity": False})
+
+
+@dataclass(frozen=True)
+class LaterOptions(Options):
+    kind: Status = field(default=Status.OK, metadata={"identity": "changed"})
+    few: tuple[int, ...] | None = field(default=None, metadata={"identity": "changed"})
+
+
 def test_options_that_cannot_change_a_map_are_left_out_of_the_identity():
-    from dataclasses import dataclass, field
-
-    @dataclass(frozen=True)
-    class Options:
-        layers: tuple[int, ...] = (1, 2)
-        batch: int = field(default=8, metadata={"identity": False})
-
     assert identity_options(Options()) == {"layers": [1, 2]}
+
+
+def test_an_option_added_later_leaves_the_fingerprint_as_it_was_at_its_default():
+    old, new = (replace(IDENTITY, method_options=identity_options(o)) for o in (Options(), LaterOptions()))
+    assert new.fingerprint == old.fingerprint
+
+
+def test_an_option_added_later_counts_where_it_differs_from_its_default():
+    assert identity_options(LaterOptions(kind=Status.OOM)) == {"layers": [1, 2], "kind": "oom"}
+    assert identity_options(LaterOptions(few=())) == {"layers": [1, 2], "few": []}
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("manifest.json")), ids=lambda path: path.parent.name)
+def test_the_results_that_come_with_the_project_are_still_found(path):
+    """Options of today's methods and datasets give the fingerprints that were stored."""
+    cell = Cell.at(path.parent)
+    method, dataset = METHODS.get(cell.identity.method), DATASETS.get(cell.identity.dataset)
+    options = build(method.config, cell.identity.method_options)
+    dataset_options = identity_options(build(dataset.config, cell.identity.dataset_options))
+    dataset_options.pop("data", None)  # where the data lie is no part of an identity
+    resolved = replace(
+        cell.identity,
+        dataset_options=dataset_options,
+        method_version=method.version,
+        method_options=identity_options(options),
+    )
+    assert resolved.fingerprint == cell.identity.fingerprint
+    assert path.parent.name == f"{method.label(options)}-{resolved.fingerprint}"
 
 
 def test_the_manifest_is_the_first_writers(tmp_path):

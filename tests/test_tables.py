@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 
@@ -104,6 +105,42 @@ def test_paper_numbers_stand_beside_squad_only():
     assert np.isnan(paper["facts"])
 
 
+@pytest.mark.parametrize(
+    ("dataset", "model", "method", "variant", "expected"),
+    [
+        ("openimages (cropped)", "magma-6b", "atman", "shifted", 65.5),
+        ("openimages (cropped)", "magma-6b", "gradcam", "guided", 55.2),
+        ("openimages (cropped)", "magma-6b", "gradcam", "guided-pixels", 56.7),
+        ("openimages (cropped)", "magma-6b", "integrated_gradients", "pixels", 46.1),
+        ("openimages (cropped)", "magma-6b", "integrated_gradients", "pixels-pooled", None),
+        ("openimages (cropped)", "magma-6b", "rollout", "default", 43.6),
+        ("openimages (cropped)", "blip-vqa-capfilt-large", "atman", "literal", 64.6),
+        ("openimages (cropped)", "model_base_vqa_capfilt_large", "chefer", "default", 59.7),
+        ("openimages (cropped)", "blip-vqa-base", "rollout", "default", None),
+        ("openimages (cropped)", "blip2-opt-2.7b", "atman", "shifted", 65.5),
+        ("openimages (uncropped)", "magma-6b", "atman", "shifted", None),
+        ("gqa", "magma-6b", "integrated_gradients", "default", 33.3),
+        ("gqa", "magma-6b", "chefer", "default", None),
+    ],
+)
+def test_the_papers_number_is_that_of_the_same_experiment(dataset, model, method, variant, expected):
+    frame = frame_of(rows(method, [0.5], dataset=dataset, model=model, variant=variant))
+    paper = summarise(frame)["paper_mAP"].iloc[0]
+    assert np.isnan(paper) if expected is None else paper == expected
+
+
+def test_the_note_names_the_table_of_the_paper_for_each_dataset():
+    listed = [rows("atman", [0.5], dataset=name) for name in ("squad", "openimages (cropped)", "gqa", "facts")]
+    text = summary_markdown(summarise(frame_of(row for some in listed for row in some)))
+    notes = [line.partition("Paper ")[2] for line in text.splitlines() if line.startswith("Metrics")]
+    assert notes == [
+        "",
+        "(A.12, MAGMA 6B): mAP / mAP_IQ / mAR / mAR_IQ.",
+        "(Table 1b and A.9, pixels Table 2; MAGMA 6B): mAP / mAP_IQ / mAR / mAR_IQ.",
+        "(Table 1a and A.9, a 6B model): mAP / mAP_IQ / mAR / mAR_IQ.",
+    ]
+
+
 def test_two_fingerprints_of_one_cell_are_refused():
     frame = frame_of([row("atman", 0), row("atman", 0, fingerprint="older")])
     with pytest.raises(StoreError, match="atman-1, older"):
@@ -166,6 +203,38 @@ def test_terminal_tables_fit_120_characters(full_frame):
     comparison = compare_to(full_frame, "atman")
     for table in (*summary_rich(summarise(full_frame)), *comparison_rich(comparison, "atman")):
         assert console.measure(table).maximum <= 120
+
+
+def test_the_longest_names_and_reasons_fit_120_characters_unabridged():
+    cell = {"method": "integrated_gradients", "variant": "pixels-pooled", "dataset": "openimages (cropped)"}
+    failed = [
+        row(**cell, i=i, value=None, status=status, metric=metric)
+        for i, status in enumerate((Status.OOM, Status.ERROR, Status.SKIPPED), start=100)
+        for metric in METRICS
+    ]
+    full = [r for metric in METRICS for r in rows("integrated_gradients", [1.0] * 9, metric, **without(cell, "method"))]
+    chefer = [r for metric in METRICS for r in rows("chefer", [1.0] * 9, metric, dataset=cell["dataset"])]
+    (table,) = summary_rich(summarise(frame_of([*full, *failed, *chefer])))
+    console = Console(width=120, file=io.StringIO())
+    assert console.measure(table).maximum <= 120
+    console.print(table)
+    text = console.file.getvalue()
+    assert "…" not in text
+    for word in (
+        "integrated_gradients:",
+        "pixels-pooled",
+        "1 oom",
+        "error",
+        "skipped",
+        "Table 1b",
+        "58.3",
+        "100.0 [100.0, 100.0]",
+    ):
+        assert word in text
+
+
+def without(fields: dict[str, str], name: str) -> dict[str, str]:
+    return {key: value for key, value in fields.items() if key != name}
 
 
 def test_comparison_renders_every_other_cell(full_frame):

@@ -76,11 +76,12 @@ class Recorder:
     weights: list[Tensor] = field(default_factory=list)
 
     def __call__(self, layer: int, inputs: AttentionInputs) -> tuple[Tensor, Tensor]:
-        """Append this layer's weights; layers are called in order."""
+        """Append this layer's weights; layers are called in order, and again where the backward pass recomputes."""
         weights = attention_weights(inputs, None).to(inputs.value.dtype)
-        if self.first_is_leaf and not self.weights:
+        if self.first_is_leaf and layer == 0:
             weights = weights.detach().requires_grad_()
-        self.weights.append(weights)
+        if layer == len(self.weights):
+            self.weights.append(weights)
         return mix(weights, inputs.value), weights
 
 

@@ -64,6 +64,14 @@ class PrefixStore(Cache):
             for t in (layer.keys, layer.values)
         )
 
+    def copy(self) -> "PrefixStore":
+        """A store of its own with the same keys and values, to be overwritten."""
+        other = PrefixStore(len(self.layers), self.layers[0].capacity)
+        for mine, its in zip(self.layers, other.layers, strict=True):
+            if mine.is_initialized:
+                its.keys, its.values, its.is_initialized = mine.keys.clone(), mine.values.clone(), True
+        return other
+
     def expand(self, batch: int) -> None:
         """Copy the plain pass to ``batch`` rows; the plain row becomes the first of them."""
         for layer in self.layers:

@@ -1,9 +1,12 @@
 """Options that several commands share, each written once. None means not given: the configuration decides."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from atman_bench.metrics._signs import Sign
 
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="NAME or NAME:ARGUMENT, such as tiny-text or hf:FOLDER.")
@@ -22,3 +25,23 @@ TrustCheckpoint = Annotated[
 TrustRemoteCode = Annotated[
     bool | None, typer.Option("--trust-remote-code", help="Run code that comes with a checkpoint.")
 ]
+
+
+def names(listed: str | None) -> list[str] | None:
+    """``"a, b"`` -> ``["a", "b"]``."""
+    return None if listed is None else [name.strip() for name in listed.split(",") if name.strip()]
+
+
+def sign_rule(name: str) -> "Sign":
+    """The sign rule of a name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    from atman_bench.errors import UnknownNameError
+    from atman_bench.metrics._signs import Sign
+
+    try:
+        return Sign(name)
+    except ValueError:
+        raise UnknownNameError("sign rule", name, [sign.value for sign in Sign]) from None

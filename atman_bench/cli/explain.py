@@ -1,4 +1,4 @@
-"""``atman-bench explain``: which parts of one prompt made the model say this?"""
+"""``atman-bench explain``: which parts of one prompt, or of one picture, made the model say this?"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,8 @@ from atman_bench.cli import _options
 from atman_bench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from atman_bench.report.heatmap import HeatMap
+    from atman_bench.records import Picture
+    from atman_bench.report.heatmap import HeatMap, Phrase
     from atman_bench.tensors import Explanation
 
 _STDOUT = "-"
@@ -25,6 +26,12 @@ def explain(
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="What the model reads; default: a question of facts.")
     ] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", "-i", help="A picture that comes before the prompt; needs a model for it.")
+    ] = None,
+    explained: Annotated[
+        str | None, typer.Option("--explained", help="text, image or both; default: the image where there is one.")
+    ] = None,
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="What is explained; default: what the model says itself.")
     ] = None,
@@ -37,6 +44,12 @@ def explain(
     max_new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", min=1, help="Longest completion when no target is given.")
     ] = 16,
+    phrases: Annotated[
+        str | None,
+        typer.Option(
+            "--phrases", help="Parts of the target, by semicolons (a lonely cabin; with a truck): a map for each."
+        ),
+    ] = None,
     json_path: Annotated[
         str | None, typer.Option("--json", metavar="PATH|-", help="Write scores as JSON; - prints only that.")
     ] = None,
@@ -48,12 +61,16 @@ def explain(
     trust_checkpoint: _options.TrustCheckpoint = None,
     trust_remote_code: _options.TrustRemoteCode = None,
 ) -> None:
-    """Score every token of a prompt by how much it speaks for the target, and show the scores as a heat map."""
+    """Score every token of a prompt, or patch of a picture, by how much it speaks for the target: a heat map.
+
+    A target of several tokens, such as the model's own words, gets a map for each of them from the same sweep.
+    """
     import atman_bench
+    from atman_bench.records import Explained, Picture
 
     options = _method_options(overrides or (), method)
     loaded = atman_bench.load_model(
-        model or "tiny-text",
+        model or ("tiny-magma" if image else "tiny-text"),
         device=device,
         dtype=dtype or "float32",
         trust_checkpoint=bool(trust_checkpoint),
@@ -61,11 +78,22 @@ def explain(
     )
     loaded.probe()
     if prompt is None:
-        prompt = _example_prompt()
+        prompt = _example_prompt() if image is None else _example_caption()
+    picture = None if image is None else Picture(image)
     if target is None:
-        target = loaded.complete(prompt, max_new_tokens)
-    explanation = atman_bench.explain(loaded, prompt=prompt, target=target, method=method, seed=seed or 0, **options)
-    heat = _heat_map(explanation, prompt, f"{loaded.name} · {explanation.method} {explanation.variant}")
+        target = loaded.complete(prompt, max_new_tokens, picture)
+    explanation = atman_bench.explain(
+        loaded,
+        prompt=prompt,
+        target=target,
+        image=image,
+        explained=explained or (Explained.IMAGE if image else Explained.TEXT),
+        method=method,
+        seed=seed or 0,
+        **options,
+    )
+    caption = f"{loaded.name} · {explanation.method} {explanation.variant}"
+    heat = _heat_map(explanation, prompt, picture, caption, _phrases(explanation, phrases))
     _deliver(heat, json_path, html_path, png_path)
 
 
@@ -102,17 +130,61 @@ def _example_prompt() -> str:
     return spec.load(spec.config()).samples[0].prompt
 
 
-def _heat_map(explanation: "Explanation", prompt: str, caption: str) -> "HeatMap":
-    from atman_bench.report.heatmap import HeatMap
+def _example_caption() -> str:
+    """Take the prompt that the paper has before the name of what a picture shows."""
+    from atman_bench.datasets.openimages import PROMPT
 
+    return PROMPT
+
+
+def _phrases(explanation: "Explanation", listed: str | None) -> "tuple[Phrase, ...]":
+    """Find the parts of the target that a user names.
+
+    Raises:
+        ConfigError: The target has no such part, or the method explains no token on its own.
+    """
+    from atman_bench.report.heatmap import find_phrase
+
+    if listed is None:
+        return ()
+    if explanation.per_target is None:
+        raise ConfigError(
+            f"--phrases: {explanation.method} explains the mean over the target only; take another method"
+        )
+    return tuple(find_phrase(explanation.target_texts, phrase.strip()) for phrase in listed.split(";"))
+
+
+def _heat_map(
+    explanation: "Explanation",
+    prompt: str,
+    picture: "Picture | None",
+    caption: str,
+    phrases: "tuple[Phrase, ...]",
+) -> "HeatMap":
+    from atman_bench.pictures import open_picture, rgb_array
+    from atman_bench.records import JointUnits, PatchUnits
+    from atman_bench.report.heatmap import Grid, HeatMap
+
+    units = explanation.units
+    grids: list[Grid] = []
+    spans: list[tuple[int, int] | None] = []
+    for block in units.blocks if isinstance(units, JointUnits) else (units,):
+        if isinstance(block, PatchUnits):
+            grids.append(Grid(len(spans), block))
+            spans += [None] * len(block)
+        else:
+            spans += block.spans or [None] * len(block)
     return HeatMap(
         caption=caption,
-        texts=explanation.units.texts,
+        texts=units.texts,
         scores=explanation.scores.numpy(),
         target_texts=explanation.target_texts,
         per_target=None if explanation.per_target is None else explanation.per_target.numpy(),
-        prompt=prompt if explanation.units.spans else None,
-        spans=explanation.units.spans,
+        prompt=prompt,
+        spans=tuple(spans),
+        grids=tuple(grids),
+        picture=None if picture is None else rgb_array(open_picture(picture)),
+        phrases=phrases,
     )
 
 

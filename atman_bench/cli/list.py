@@ -18,6 +18,7 @@ class Kind(StrEnum):
     DATASETS = "datasets"
     MODELS = "models"
     METRICS = "metrics"
+    EXPERIMENTS = "experiments"
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +36,7 @@ def list_entries(kind: Annotated[Kind, typer.Argument(help="What to list.")]) ->
         Kind.DATASETS: _datasets,
         Kind.MODELS: _models,
         Kind.METRICS: _metrics,
+        Kind.EXPERIMENTS: _experiments,
     }[kind]
     for block in describe():
         console.print(block)
@@ -78,6 +80,17 @@ def _metrics() -> "Iterator[RenderableType]":
     for name in METRICS.names:
         spec = METRICS.get(name)
         yield _heading(name, f"{spec.summary}; {'higher' if spec.higher_is_better else 'lower'} is better")
+
+
+def _experiments() -> "Iterator[RenderableType]":
+    from atman_bench.experiments import EXPERIMENTS
+    from atman_bench.report.page import in_order
+
+    for name in in_order(EXPERIMENTS.names):
+        spec = EXPERIMENTS.get(name)
+        yield _heading(name, f"{spec.title} ({spec.paper})")
+        for preset, reason in spec.left_out.items():
+            yield _line(f"  not at preset {preset}", reason)
 
 
 def _options(config_type: type, prefix: str) -> "Iterator[RenderableType]":

@@ -1,12 +1,11 @@
 """``atman-bench table``: tables from stored results, under any sign rule, without a model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from atman_bench.metrics._signs import Sign
+from atman_bench.cli import _options
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +37,7 @@ def table(
     from atman_bench.report import render, tables
     from atman_bench.runner import rescore
 
-    chosen = [_sign(name.strip()) for name in signs.split(",")]
+    chosen = [_options.sign_rule(name.strip()) for name in signs.split(",")]
     frame = tables.frame_of(row for sign in chosen for row in rescore(results, METRICS.names, sign))
     if answered:
         frame = tables.answered_only(frame)
@@ -58,13 +57,3 @@ def table(
             out.write_text("\n".join(markdown))
         except OSError as error:
             raise StoreError(f"{out} cannot be written: {error.strerror}") from error
-
-
-def _sign(name: str) -> "Sign":
-    from atman_bench.errors import UnknownNameError
-    from atman_bench.metrics._signs import Sign
-
-    try:
-        return Sign(name)
-    except ValueError:
-        raise UnknownNameError("sign rule", name, [sign.value for sign in Sign]) from None

@@ -23,11 +23,13 @@ class Dataset:
         samples: In the order of the source; a seeded choice among them is the runner's.
         skipped: Entries that are no usable samples (unanswerable, offsets that do not match), with the reason.
         content_hash: SHA-256 of the data, or the revision it was loaded from; part of the fingerprint of stored maps.
+        names: (prompt, target) of every class, where samples ask for the name of one of them.
     """
 
     samples: tuple[Sample, ...]
     skipped: tuple[Skipped, ...]
     content_hash: str
+    names: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from atman_bench.datasets._facts_grammar import Split
 from atman_bench.datasets._scenes_world import (
     SIDE,
     Kind,
     Question,
     Scene,
     Shape,
+    Split,
     make_scene,
     questions,
     relations,

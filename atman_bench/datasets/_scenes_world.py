@@ -1,8 +1,8 @@
 """The generated world of ``scenes``: pictures of coloured shapes with exact masks, and questions about them.
 
 A scene holds three to five objects before a textured, cluttered background. No shape and no colour occurs twice in it,
-so that every question has one answer. One combination of shape and colour in eight is held out: training never shows
-it, though it shows that shape and that colour. A model that answers held-out questions has therefore looked.
+so that every question has one answer. One combination of shape and colour in eight is kept for the ``novel`` split: the
+others never show it, though they show that shape and that colour.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,11 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 
-from atman_bench.datasets._facts_grammar import Split
-
 SIDE = 192
 """Width and height of a picture, in pixels."""
 
-HELD_OUT_SHARE = 8
-"""One combination of shape and colour in this many is held out."""
+NOVEL_SHARE = 8
+"""One combination of shape and colour in this many is shown by the ``novel`` split alone."""
 
 MIN_SEPARATION = 30
 """Relations are asked only of objects whose centres are at least this many pixels apart along the axis in question."""
@@ -29,10 +27,20 @@ MIN_SEPARATION = 30
 _SUPERSAMPLING = 4
 _MARGIN = 4
 """Least distance between two boxes, and of a box from the border, in pixels."""
-_MAX_RELATIONS = 4
+_MAX_RELATIONS = 1
 _EXIST_PAIRS = 2
 _PERIOD = 8.0
 """Of the textures, in pixels."""
+
+
+class Split(StrEnum):
+    """Disjoint scenes."""
+
+    TRAIN = "train"
+    HELD_OUT = "held_out"
+    """Other scenes of the same kind."""
+    NOVEL = "novel"
+    """Scenes whose objects are all combinations of shape and colour that the other splits never show."""
 
 
 class Shape(StrEnum):
@@ -174,7 +182,7 @@ def make_scene(seed: int, split: Split, index: int) -> Scene:
 
 
 def questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """Questions about a scene: 10 to 18 of them, as many to be answered yes as no (up to one relation).
+    """Questions about a scene: 11 to 15 of them, as many to be answered yes as no (up to one relation).
 
     Every object is asked for by its shape and by its colour; ``rng`` chooses which existences and relations are asked.
     """
@@ -196,11 +204,10 @@ def relations(objects: tuple[Object, ...]) -> list[tuple[int, Relation, int]]:
     ]
 
 
-def split_of(shape: Shape, colour: Colour) -> Split:
-    """The split whose scenes show this combination."""
-    # The sum of the indices spreads the held-out combinations over all shapes and colours, as in a Latin square.
-    held_out = (list(Shape).index(shape) + list(Colour).index(colour)) % HELD_OUT_SHARE == 0
-    return Split.HELD_OUT if held_out else Split.TRAIN
+def is_novel(shape: Shape, colour: Colour) -> bool:
+    """Whether only the ``novel`` split shows this combination."""
+    # The sum of the indices spreads them over all shapes and colours, as in a Latin square.
+    return (list(Shape).index(shape) + list(Colour).index(colour)) % NOVEL_SHARE == 0
 
 
 def article(noun: str) -> str:
@@ -235,10 +242,10 @@ def _existences(objects: tuple[Object, ...], rng: np.random.Generator) -> Iterat
     """For some objects: the one that is there, and one that shares only its shape or only its colour and is not."""
     for i in rng.permutation(len(objects))[:_EXIST_PAIRS]:
         shape, colour = objects[i].shape, objects[i].colour
-        # A held-out combination is never asked about in vain: training would show that the answer is always no.
+        # A novel combination is never asked about in vain: training would show that the answer is always no.
         near_misses = (
-            [(shape, other) for other in Colour if other != colour and split_of(shape, other) is Split.TRAIN],
-            [(other, colour) for other in Shape if other != shape and split_of(other, colour) is Split.TRAIN],
+            [(shape, other) for other in Colour if other != colour and not is_novel(shape, other)],
+            [(other, colour) for other in Shape if other != shape and not is_novel(other, colour)],
         )[rng.integers(2)]
         wrong_shape, wrong_colour = near_misses[rng.integers(len(near_misses))]
         yield _ask(f"Is there {article(colour)} ", (f"{colour} {shape}", int(i)), "?", answer="yes", kind=Kind.EXIST)
@@ -246,7 +253,7 @@ def _existences(objects: tuple[Object, ...], rng: np.random.Generator) -> Iterat
 
 
 def _relations(objects: tuple[Object, ...], rng: np.random.Generator) -> Iterator[Question]:
-    """Up to four of the relations, asked as they are (yes) and turned round (no) by turns."""
+    """One of the relations, asked as it is (yes) or turned round (no)."""
     true = relations(objects)
     answers = cycle(("yes", "no") if rng.integers(2) else ("no", "yes"))
     for chosen, answer in zip(rng.permutation(len(true))[:_MAX_RELATIONS], answers, strict=False):
@@ -261,7 +268,8 @@ def _relations(objects: tuple[Object, ...], rng: np.random.Generator) -> Iterato
 
 def _choose_looks(rng: np.random.Generator, split: Split, count: int) -> list[tuple[Shape, Colour]]:
     """Combinations of the split, no shape and no colour twice."""
-    pool = [(shape, colour) for shape in Shape for colour in Colour if split_of(shape, colour) is split]
+    novel = split is Split.NOVEL
+    pool = [(shape, colour) for shape in Shape for colour in Colour if is_novel(shape, colour) is novel]
     chosen: list[tuple[Shape, Colour]] = []
     for i in rng.permutation(len(pool)):
         shape, colour = pool[i]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from atman_bench.datasets._base import Dataset
+from atman_bench.datasets._answers import AnsweredDataset
 from atman_bench.errors import ConfigError, DataError
 from atman_bench.records import CharSpans, Sample, Skipped
 
@@ -28,7 +28,7 @@ class AnswerChoice(StrEnum):
 
 def read_articles(
     document: object, source: str, content_hash: str, template: str = PAPER_TEMPLATE, choice: AnswerChoice | None = None
-) -> Dataset:
+) -> AnsweredDataset:
     """Turn a document in SQuAD's v1.1 or v2.0 format into samples.
 
     The target is a space and the answer; the label is the answer's span in the prompt; the part to explain is the
@@ -45,9 +45,10 @@ def read_articles(
         ConfigError: The template lacks a field, or has one twice.
         DataError: The structure is not SQuAD's.
     """
-    _check_template(template)
+    check_template(template)
     samples: list[Sample] = []
     skipped: list[Skipped] = []
+    right: dict[str, tuple[str, ...]] = {}
     seen: set[str] = set()
     for a, article in enumerate(_get(document, "data", list, source)):
         where = f"{source}: data[{a}]"
@@ -68,7 +69,8 @@ def read_articles(
                     skipped.append(Skipped(uid, span))
                     continue
                 start, end = span
-                prompt, offset = _render(template, context, _get(question, "question", str, where))
+                right[uid] = tuple(answer["text"] for answer in question["answers"])
+                prompt, offset = render(template, context, _get(question, "question", str, where))
                 samples.append(
                     Sample(
                         uid=uid,
@@ -83,16 +85,21 @@ def read_articles(
                 )
     if not samples and not skipped:
         raise DataError(f"{source} holds no question: check that the file is complete")
-    return Dataset(tuple(samples), tuple(skipped), content_hash)
+    return AnsweredDataset(tuple(samples), tuple(skipped), content_hash, answers=right)
 
 
-def _check_template(template: str) -> None:
+def check_template(template: str) -> None:
+    """Refuse a prompt that lacks the context or the question.
+
+    Raises:
+        ConfigError: The template does not hold ``{context}`` and ``{question}`` once each.
+    """
     for field in ("{context}", "{question}"):
         if (n := template.count(field)) != 1:
             raise ConfigError(f"template needs {field} exactly once, found {n} times in {template!r}")
 
 
-def _render(template: str, context: str, question: str) -> tuple[str, int]:
+def render(template: str, context: str, question: str) -> tuple[str, int]:
     """The prompt, and where the context starts in it."""
     before, after = (part.replace("{question}", question) for part in template.split("{context}"))
     return before + context + after, len(before)

@@ -83,7 +83,8 @@ def load(config: Caltech101Config) -> Dataset:
             )
     if not samples and not skipped:
         raise DataError(f"{index} lists no picture: check that the file is complete")
-    return Dataset(tuple(samples.values()), tuple(skipped), content_hash(folder, [index], files))
+    names = sorted({(sample.prompt, sample.target) for sample in samples.values()})
+    return Dataset(tuple(samples.values()), tuple(skipped), content_hash(folder, [index], files), tuple(names))
 
 
 SPEC = DatasetSpec(

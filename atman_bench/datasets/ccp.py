@@ -90,6 +90,7 @@ def load(config: CcpConfig) -> Dataset:
         samples,
         tuple(entry for entry in entries if isinstance(entry, Skipped)),
         content_hash(folder, annotations, (part[name] for part in (images, masks) for name in used)),
+        tuple((naming_prompt(label), f" {label}") for label in names if label != BACKGROUND),
     )
 
 

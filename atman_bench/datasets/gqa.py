@@ -35,6 +35,7 @@ class ExplainAt(StrEnum):
 
     WORDS = "words"
     ANSWER = "answer"
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class GqaConfig:
         balanced_only: Use only the questions that the authors kept when they balanced the answers.
         threshold: A unit is evidence if at least this share of its area is; null keeps the share as a soft label.
         explain_at: ``words`` explains every annotated word of question and answer against its own box, as the paper
-            does; ``answer`` explains the answer against all annotated boxes.
+            does; ``answer`` explains the answer against all annotated boxes; ``nothing`` takes every question with an
+            answer and reads no scene graph, to see how many the model answers (Table 4).
     """
 
     data: str | None = None
@@ -82,10 +84,11 @@ def load(config: GqaConfig) -> Dataset:
     """
     folder = data_folder(config.data, "gqa", LAYOUT)
     question_files = _json_files(folder / config.questions, "*question*.json")
-    graph_folders = [folder / name for name in ("scene_graphs", "sceneGraphs")]
-    graph_files = _json_files(next(filter(Path.exists, graph_folders), graph_folders[0]), "*sceneGraphs*.json")
+    explains = config.explain_at is not ExplainAt.NOTHING
+    graph_files = _graph_files(folder) if explains else ()
     graphs = {image: graph for file in graph_files for image, graph in read_json(file, dict, LAYOUT).items()}
-    scenes = _Scenes(graphs, pictures_below(folder / "images", LAYOUT))
+    pictures = pictures_below(folder / "images", LAYOUT)
+    scenes = _Scenes(graphs, pictures)
     samples: dict[str, Sample] = {}
     skipped: list[Skipped] = []
     used: list[Path] = []
@@ -93,7 +96,12 @@ def load(config: GqaConfig) -> Dataset:
         if uid in samples:
             skipped.append(Skipped(uid, "duplicate question id"))
             continue
-        for entry in _read_question(uid, record, where, scenes, config):
+        entries = (
+            _read_question(uid, record, where, scenes, config)
+            if explains
+            else [_read_unexplained(uid, record, where, pictures, config)]
+        )
+        for entry in entries:
             if isinstance(entry, Skipped):
                 skipped.append(entry)
                 continue
@@ -103,6 +111,11 @@ def load(config: GqaConfig) -> Dataset:
         hint = "set balanced_only to false for all questions" if config.balanced_only else "check that it is complete"
         raise DataError(f"{folder / config.questions} holds no question to use: {hint}")
     return Dataset(tuple(samples.values()), tuple(skipped), content_hash(folder, (*question_files, *graph_files), used))
+
+
+def _graph_files(folder: Path) -> Sequence[Path]:
+    graph_folders = [folder / name for name in ("scene_graphs", "sceneGraphs")]
+    return _json_files(next(filter(Path.exists, graph_folders), graph_folders[0]), "*sceneGraphs*.json")
 
 
 def _json_files(path: Path, pattern: str) -> Sequence[Path]:
@@ -288,10 +301,24 @@ def _read_question(
     )
 
 
+def _read_unexplained(
+    uid: str, record: Mapping[str, object], where: str, pictures: Mapping[str, Path], config: GqaConfig
+) -> Sample | Skipped:
+    """The sample of a question that is only to be answered; it has no evidence."""
+    question, image = field(record, "question", str, where), field(record, "imageId", str, where)
+    answer = expect(record.get("answer", ""), str, f"{where}: 'answer'")
+    if not answer.strip():
+        return Skipped(uid, "no answer")
+    if image not in pictures:
+        return Skipped(uid, "picture file is missing")
+    prompt = config.template.replace("{question}", question)
+    return Sample(uid, prompt, " " + answer, None, Boxes(()), group=image, picture=Picture(pictures[image]))
+
+
 SPEC = DatasetSpec(
     summary="Questions whose words point at boxes in the picture, GQA (A.12)",
     config=GqaConfig,
     load=load,
     modality=Modality.IMAGE,
-    label=lambda config: "" if config.explain_at is ExplainAt.WORDS else "at the answer",
+    label=lambda config: "at the answer" if config.explain_at is ExplainAt.ANSWER else "",
 )

@@ -1,7 +1,7 @@
 """``scenes``: generated pictures of several objects with exact masks, to be named or asked about.
 
 The scenes are written in the layout of Open Images or GQA and read as those are. ``tiny-magma`` is trained on the
-``train`` split, which shows no combination of shape and colour that ``held_out`` shows.
+``train`` split; ``novel`` shows combinations of shape and colour that no other split does.
 """
 
 import tempfile
@@ -12,12 +12,11 @@ from pathlib import Path
 
 from atman_bench.datasets import gqa, openimages
 from atman_bench.datasets._base import Dataset, DatasetSpec, Modality
-from atman_bench.datasets._facts_grammar import Split
 from atman_bench.datasets._scenes_disk import write_naming, write_once, write_questions
-from atman_bench.datasets._scenes_world import SIDE, Shape
+from atman_bench.datasets._scenes_world import SIDE, Shape, Split
 from atman_bench.errors import ConfigError, DataError
 
-VERSION = 1
+VERSION = 4
 """Raised with every change of what is generated: folders of another version are not reused."""
 
 
@@ -35,7 +34,7 @@ class ScenesConfig:
     Attributes:
         n: Number of samples: objects to name, or questions.
         seed: Seed of the generator.
-        split: ``held_out``, or ``train`` for what the embedded model is trained on.
+        split: ``held_out``, ``novel``, or ``train`` for what the embedded model is trained on.
         task: ``naming`` asks what is in the picture, once for every object; ``questions`` asks as GQA does.
         crop: Crop the picture to the object that is named.
         threshold: A unit is evidence if at least this share of its area is; null keeps the share as a soft label.

@@ -1,13 +1,19 @@
 """What the gradient methods share: frozen parameters, captum's forward function, reductions over the hidden size."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from atman_bench.errors import ConfigError
+from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter
 from atman_bench.tensors import Attribution, Encoded
 
@@ -47,6 +53,49 @@ def parameters_require_grad(model: nn.Module, required: bool) -> Iterator[None]:
         for parameter, requires_grad, grad in before:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientConfig:
+    """Options of every method that runs a backward pass.
+
+    Attributes:
+        checkpointing: Keep only the layers' inputs, and compute the rest again on the way back: less memory, more
+            time, same numbers.
+    """
+
+    checkpointing: bool = field(default=False, metadata=COSTS_ONLY)
+
+
+@contextmanager
+def checkpointing(model: nn.Module, enabled: bool) -> Iterator[None]:
+    """Checkpoint every layer's activations in this block, which must contain the backward pass too.
+
+    Transformers' own switch works in training mode only, which would bring dropout; this one wraps the same layers'
+    ``forward``, and puts back what was there.
+
+    Raises:
+        ConfigError: The model has no layers that transformers declares fit for it.
+    """
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if enabled and not layers:
+        raise ConfigError(f"checkpointing: {type(model).__name__} has no layers that can be checkpointed; leave it off")
+    with ExitStack() as restore:
+        if enabled:
+            # Layers run again in the thread of the backward pass, which has to be ours: the attention host is a
+            # context variable.
+            restore.enter_context(torch.autograd.set_multithreading_enabled(False))
+        for layer in layers if enabled else ():
+            before = layer.__dict__.get("forward")
+            restore.callback(_put_back_forward, layer, before)
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+        yield
+
+
+def _put_back_forward(layer: nn.Module, before: object | None) -> None:
+    del layer.forward
+    if before is not None:  # accelerate sets one on the instance
+        layer.forward = before  # type: ignore[assignment]
 
 
 def attribute_embeddings(

@@ -1,5 +1,6 @@
 """AtMan: suppress attention to one unit at a time and read how the target's loss changes (paper Eq. 4-7)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -91,21 +92,35 @@ def label(config: AtManConfig) -> str:
 
 def explain(model: ModelAdapter, encoded: Encoded, config: AtManConfig, seed: int) -> Attribution:
     """One perturbation per unit; relevance = suppressed loss - plain loss (Eq. 5)."""
+    edit = suppressor(model, encoded, config)(encoded.positions_of_units())
+    return Attribution.mean_of(sweep(model, encoded, edit, config.engine_options()).deltas)
+
+
+def suppressor(
+    model: ModelAdapter, encoded: Encoded, config: AtManConfig
+) -> Callable[[list[list[int]]], AttentionEdit]:
+    """Prepare a sample for the suppression of any groups of positions, neighbours included (Eq. 6).
+
+    Returns:
+        ``groups of positions -> one perturbation per group``.
+
+    Raises:
+        ConfigError: The model has no such layer, or the sample no text that an external embedder could read.
+    """
     layers = None if config.layers is None else frozenset(config.layers)
     outside = [] if layers is None else sorted(n for n in layers if not 0 <= n < model.host.n_layers)
     if outside:
         raise ConfigError(f"layer {outside[0]} does not exist: expected 0 to {model.host.n_layers - 1}")
-    factors = suppression_factors(
-        encoded.positions_of_units(),
-        encoded.length,
-        config.f,
-        _similarities(model, encoded, config),
-        config.kappa,
-        encoded.unit_of_position >= 0 if config.neighbours is Neighbours.UNITS else None,
-        config.graded,
-    )
-    edit = AttentionEdit(factors, config.form, config.row_min, layers)
-    return Attribution.mean_of(sweep(model, encoded, edit, config.engine_options()).deltas)
+    similarities = _similarities(model, encoded, config)
+    candidates = encoded.unit_of_position >= 0 if config.neighbours is Neighbours.UNITS else None
+
+    def suppress(groups: list[list[int]]) -> AttentionEdit:
+        factors = suppression_factors(
+            groups, encoded.length, config.f, similarities, config.kappa, candidates, config.graded
+        )
+        return AttentionEdit(factors, config.form, config.row_min, layers)
+
+    return suppress
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from atman_bench.attention.host import Recorder
 from atman_bench.methods._base import ADDED_LATER, MethodSpec
-from atman_bench.methods._gradients import parameters_require_grad
+from atman_bench.methods._gradients import GradientConfig, checkpointing, parameters_require_grad
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter
 from atman_bench.tensors import Attribution, Encoded
@@ -33,7 +33,7 @@ class Objective(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheferConfig:
+class CheferConfig(GradientConfig):
     """Options of Chefer's method.
 
     Attributes:
@@ -52,10 +52,13 @@ def explain(model: ModelAdapter, encoded: Encoded, config: CheferConfig, seed: i
     """
     full = config.backward is Backward.FULL
     rows, targets = encoded.target_rows.tolist(), encoded.target_ids.tolist()
-    with parameters_require_grad(model.model, full):
-        recorder = Recorder(first_is_leaf=not full)
-        with model.host.applied(recorder):
-            logits = model.run(encoded, rows=rows)[0].float()
+    recorder = Recorder(first_is_leaf=not full)
+    with (
+        parameters_require_grad(model.model, full),
+        checkpointing(model.model, config.checkpointing),
+        model.host.applied(recorder),
+    ):
+        logits = model.run(encoded, rows=rows)[0].float()
         if config.objective is Objective.LOSS:
             loss = torch.nn.functional.cross_entropy(logits, encoded.target_ids.to(logits.device), reduction="sum")
             relevance = propagate(recorder.weights, _gradients(loss, recorder.weights, full, retain=False))
@@ -93,5 +96,10 @@ SPEC = MethodSpec(
     config=CheferConfig,
     explain=explain,
     forwards=lambda n_units, n_targets, config: 1 + 2 * (n_targets if config.objective is Objective.LOGIT else 1),
-    variants={"loss": {"objective": "loss"}},
+    variants={
+        "loss": {"objective": "loss"},
+        "full": {"backward": "full"},
+        "checkpointed": {"checkpointing": True},
+        "full-checkpointed": {"backward": "full", "checkpointing": True},
+    },
 )

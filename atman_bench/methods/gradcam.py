@@ -72,7 +72,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: GradCAMConfig, seed: 
     """
     patch_blocks(encoded, "gradcam")
     with parameters_require_grad(model.model, False), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Setting forward, backward hooks")  # captum says so each time
+        warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")  # captum says so each time
         if config.layer is Layer.CONVOLUTION:
             return _guided_pixels(model, encoded, config.pooled)
         return _tokens(model, encoded, config)

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from captum.attr import InputXGradient
 
 from atman_bench.methods._base import ADDED_LATER, MethodSpec
-from atman_bench.methods._gradients import Reduction
+from atman_bench.methods._gradients import GradientConfig, Reduction, checkpointing
 from atman_bench.methods._pictures import PIXEL_VARIANTS, Granularity, attribute, variant_name
 from atman_bench.models._base import ModelAdapter
 from atman_bench.tensors import Attribution, Encoded
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputXGradientConfig:
+class InputXGradientConfig(GradientConfig):
     """Options of input x gradient.
 
     Attributes:
@@ -26,14 +26,15 @@ class InputXGradientConfig:
 
 def explain(model: ModelAdapter, encoded: Encoded, config: InputXGradientConfig, seed: int) -> Attribution:
     """Gradient of each target logit times the embedding."""
-    return attribute(
-        model,
-        encoded,
-        config.granularity,
-        config.reduction,
-        "input_x_gradient",
-        lambda logit, inputs: InputXGradient(logit).attribute(inputs),
-    )
+    with checkpointing(model.model, config.checkpointing):
+        return attribute(
+            model,
+            encoded,
+            config.granularity,
+            config.reduction,
+            "input_x_gradient",
+            lambda logit, inputs: InputXGradient(logit).attribute(inputs),
+        )
 
 
 SPEC = MethodSpec(
@@ -43,6 +44,6 @@ SPEC = MethodSpec(
     explain=explain,
     forwards=lambda n_units, n_targets, config: 3 * n_targets,  # a backward pass costs about two forward passes
     label=variant_name,
-    variants=PIXEL_VARIANTS,
+    variants={**PIXEL_VARIANTS, "checkpointed": {"checkpointing": True}},
     image_variants=tuple(PIXEL_VARIANTS),
 )

@@ -6,7 +6,7 @@ from captum.attr import IntegratedGradients
 
 from atman_bench.errors import ConfigError
 from atman_bench.methods._base import ADDED_LATER, MethodSpec
-from atman_bench.methods._gradients import Reduction
+from atman_bench.methods._gradients import GradientConfig, Reduction, checkpointing
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.methods._pictures import PIXEL_VARIANTS, Granularity, attribute, variant_name
 from atman_bench.models._base import ModelAdapter
@@ -14,7 +14,7 @@ from atman_bench.tensors import Attribution, Encoded
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntegratedGradientsConfig:
+class IntegratedGradientsConfig(GradientConfig):
     """Options of integrated gradients.
 
     Attributes:
@@ -36,20 +36,21 @@ class IntegratedGradientsConfig:
 
 def explain(model: ModelAdapter, encoded: Encoded, config: IntegratedGradientsConfig, seed: int) -> Attribution:
     """Gradient of each target logit, integrated from zero (pixels: the mean colour) to the input."""
-    return attribute(
-        model,
-        encoded,
-        config.granularity,
-        config.reduction,
-        "integrated_gradients",
-        lambda logit, inputs: IntegratedGradients(logit).attribute(
-            inputs,
-            baselines=0.0,
-            n_steps=config.n_steps,
-            method="gausslegendre",
-            internal_batch_size=config.internal_batch_size,
-        ),
-    )
+    with checkpointing(model.model, config.checkpointing):
+        return attribute(
+            model,
+            encoded,
+            config.granularity,
+            config.reduction,
+            "integrated_gradients",
+            lambda logit, inputs: IntegratedGradients(logit).attribute(
+                inputs,
+                baselines=0.0,
+                n_steps=config.n_steps,
+                method="gausslegendre",
+                internal_batch_size=config.internal_batch_size,
+            ),
+        )
 
 
 SPEC = MethodSpec(
@@ -59,6 +60,6 @@ SPEC = MethodSpec(
     explain=explain,
     forwards=lambda n_units, n_targets, config: 3 * n_targets * config.n_steps,
     label=variant_name,
-    variants=PIXEL_VARIANTS,
+    variants={**PIXEL_VARIANTS, "checkpointed": {"checkpointing": True}},
     image_variants=tuple(PIXEL_VARIANTS),
 )

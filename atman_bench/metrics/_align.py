@@ -1,7 +1,9 @@
 """The only place where labels become unit labels."""
 
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from atman_bench.errors import SampleError
 from atman_bench.pictures import mask_array, picture_size
@@ -15,9 +17,9 @@ def unit_labels(label: Label, units: Units, picture: Picture | None = None) -> F
     are those of the prompt. Tokens of byte-level vocabularies carry the white space before a word; it does no harm,
     since evidence starts and ends with a character of its own. A unit of no characters is never evidence.
 
-    Pictures: the share of a patch's area that the evidence covers, exact also where a patch's border cuts a pixel; with
-    a threshold 1 where the share reaches it, else 0. The same for every method. Pixels are squares, so the patch map
-    and the same map stretched to pixels have equal average precision and recall.
+    Pictures: the share of a patch's area that the evidence covers, exact also where borders of patches or boxes cut a
+    pixel; with a threshold 1 where the share reaches it, else 0. The same for every method. Pixels are squares, so the
+    patch map and the same map stretched to pixels have equal average precision and recall.
 
     Args:
         label: Where the evidence is.
@@ -32,7 +34,7 @@ def unit_labels(label: Label, units: Units, picture: Picture | None = None) -> F
         case CharSpans(), TextUnits():
             return _covered_text(label, units)
         case RegionMask() | Boxes(), PatchUnits() if picture is not None:
-            shares = _shares(_integral(_evidence(label, picture)), units)
+            shares = _shares(_evidence(label, picture), units)
             if label.threshold is not None:
                 shares = (shares >= label.threshold).astype(np.float64)
             if not shares.any():
@@ -55,47 +57,55 @@ def _covered_text(label: CharSpans, units: TextUnits) -> Float[np.ndarray, " U"]
     return covered.astype(np.float64)
 
 
-def _evidence(label: RegionMask | Boxes, picture: Picture) -> Float[np.ndarray, "H W"]:
-    """How much of each pixel of a picture (after its crop) is evidence."""
-    width, height = picture_size(picture.path)
-    left, top, right, bottom = picture.crop or (0, 0, width, height)
+@dataclass(frozen=True)
+class _Evidence:
+    """Where evidence is, as cells of a grid that covers a picture (after its crop).
+
+    Attributes:
+        inside: Whether each cell is evidence.
+        y: Borders of the rows, ascending, in pixels.
+        x: Borders of the columns.
+    """
+
+    inside: Bool[np.ndarray, "h w"]
+    y: Float[np.ndarray, " h+1"]
+    x: Float[np.ndarray, " w+1"]
+
+
+def _evidence(label: RegionMask | Boxes, picture: Picture) -> _Evidence:
+    """The pixels of a mask, or the rectangles that the edges of boxes cut a picture into."""
+    size = picture_size(picture.path)
+    left, top, right, bottom = picture.crop or (0, 0, *size)
     if isinstance(label, RegionMask):
-        masks = [mask_array(Picture(file, picture.crop), label.value, (width, height)) for file in label.files]
-        return np.logical_or.reduce(masks).astype(np.float64)
-    covered = np.zeros((bottom - top, right - left))
-    for x0, y0, x1, y1 in label.boxes:
-        rows = _overlap(np.arange(top, bottom), y0, y1)
-        columns = _overlap(np.arange(left, right), x0, x1)
-        # Where boxes overlap, a pixel is as much evidence as in the box that covers more of it.
-        covered = np.maximum(covered, rows[:, None] * columns[None])
-    return covered
+        masks = [mask_array(Picture(file, picture.crop), label.value, size) for file in label.files]
+        y, x = np.arange(bottom - top + 1.0), np.arange(right - left + 1.0)
+        return _Evidence(np.logical_or.reduce(masks), y, x)
+    boxes = np.array(label.boxes, np.float64).reshape(-1, 2, 2) - (left, top)
+    x0, y0, x1, y1 = np.clip(boxes, 0, (right - left, bottom - top)).reshape(-1, 4).T
+    x, y = np.unique([0, *x0, *x1, right - left]), np.unique([0, *y0, *y1, bottom - top])
+    rows = (y0[:, None] <= y[:-1]) & (y[1:] <= y1[:, None])
+    columns = (x0[:, None] <= x[:-1]) & (x[1:] <= x1[:, None])
+    return _Evidence(np.logical_or.reduce(rows[:, :, None] & columns[:, None]), y, x)
 
 
-def _overlap(starts: np.ndarray, low: float, high: float) -> Float[np.ndarray, " N"]:
-    """The length of each unit interval from ``starts`` that lies in [low, high]."""
-    return np.clip(np.minimum(starts + 1, high) - np.maximum(starts, low), 0, 1)
-
-
-def _integral(evidence: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H+1 W+1"]:
-    """Sums over all pixels above and left of each corner."""
-    return np.pad(evidence, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-
-
-def _shares(integral: Float[np.ndarray, "H+1 W+1"], units: PatchUnits) -> Float[np.ndarray, " U"]:
-    """Evidence per area of each patch: second differences of the integral, which is linear between corners."""
+def _shares(evidence: _Evidence, units: PatchUnits) -> Float[np.ndarray, " U"]:
+    """Evidence per area of each patch: second differences of its integral, which is linear between borders."""
     left, top, right, bottom = units.area
     rows, columns = units.grid
-    height, width = integral.shape[0] - 1, integral.shape[1] - 1
-    # A model may pad: what lies outside of the picture holds no evidence.
-    at_rows = _interpolate(integral, np.clip(np.linspace(top, bottom, rows + 1), 0, height))
-    corners = _interpolate(at_rows.T, np.clip(np.linspace(left, right, columns + 1), 0, width)).T
+    areas = evidence.inside * np.diff(evidence.y)[:, None] * np.diff(evidence.x)
+    integral = np.pad(areas, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    at_rows = _interpolate(integral, evidence.y, np.linspace(top, bottom, rows + 1))
+    corners = _interpolate(at_rows.T, evidence.x, np.linspace(left, right, columns + 1)).T
     area = (bottom - top) / rows * (right - left) / columns
     shares = np.diff(np.diff(corners, axis=0), axis=1).ravel() / area
-    return np.clip(np.where(shares < 1e-9, 0, shares), 0, 1)  # rounding of the differences
+    return np.clip(shares.round(9), 0, 1)  # differences leave a covered patch a little below 1, an empty one above 0
 
 
-def _interpolate(table: Float[np.ndarray, "N M"], at: Float[np.ndarray, " K"]) -> Float[np.ndarray, "K M"]:
-    """Rows of a table at fractional indices."""
-    low = np.minimum(at.astype(int), table.shape[0] - 2)
-    weight = (at - low)[:, None]
+def _interpolate(
+    table: Float[np.ndarray, "N M"], borders: Float[np.ndarray, " N"], at: Float[np.ndarray, " K"]
+) -> Float[np.ndarray, "K M"]:
+    """Rows of a table between its borders; outside of them, where a model may pad, the first and the last."""
+    index = np.interp(at, borders, np.arange(len(borders)))
+    low = np.minimum(index.astype(int), len(borders) - 2)
+    weight = (index - low)[:, None]
     return (1 - weight) * table[low] + weight * table[low + 1]

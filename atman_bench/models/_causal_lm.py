@@ -136,19 +136,31 @@ class CausalLM:
         """Target log-probabilities of the unperturbed model, by its own attention."""
         return plain_of(encoded, lambda rows: self.run(encoded, rows=rows)[0])
 
-    @torch.inference_mode()
     def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
         """The model's greedy completion of a prompt, up to its end-of-sequence token or the first line break.
 
+        It ends where the context window does.
+
         Raises:
-            SampleError: It is empty.
+            EmptyCompletionError: It is empty.
+            SampleError: The prompt exceeds the context window, or its picture cannot be read.
         """
-        parts = self._parts(prompt, picture)
+        return self._continue(self._parts(prompt, picture), max_new_tokens)
+
+    @torch.inference_mode()
+    def _continue(self, parts: Sequence[Part], max_new_tokens: int) -> str:
+        length = sum(map(len, parts))
+        room = max_new_tokens if self.max_positions is None else self.max_positions + 1 - length
+        if room < 1:
+            raise SampleError(
+                f"{length} tokens exceed the model's context window of {self.max_positions}; shorten the prompt or use "
+                "a model with a longer window"
+            )
         embeddings = torch.cat([self._part_embeddings(part) for part in parts], dim=1)
         grown = self.model.generate(
             inputs_embeds=embeddings,
             attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=self.device),
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=min(max_new_tokens, room),
             do_sample=False,
         )
         text = self._require_tokenizer().decode(grown[0], skip_special_tokens=True)

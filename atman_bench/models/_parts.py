@@ -215,15 +215,19 @@ def plain_of(encoded: Encoded, logits_of: Callable[[list[int]], Float[Tensor, "R
     return Plain(tuple(logprobs.tolist()), bool(greedy.all()))
 
 
+class EmptyCompletionError(SampleError):
+    """A model has nothing to say: nothing can be explained then, and the answer to a question is wrong."""
+
+
 def first_line(text: str) -> str:
     """A completion up to its first line break.
 
     Raises:
-        SampleError: Nothing is left.
+        EmptyCompletionError: Nothing is left.
     """
     completion = text.lstrip("\n").split("\n")[0].rstrip()
     if not completion.strip():
-        raise SampleError(
+        raise EmptyCompletionError(
             f"the model's greedy completion of the prompt is empty (received {text!r}); give a target explicitly"
         )
     return completion

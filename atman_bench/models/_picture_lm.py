@@ -12,13 +12,18 @@ from transformers import GPTJConfig, GPTJForCausalLM, PreTrainedModel, PreTraine
 from atman_bench.errors import SampleError
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._image_prefix import ImagePrefix
-from atman_bench.models._parts import Block, Part, PicturePart, TextPart
+from atman_bench.models._parts import Block, Part, PicturePart, TextPart, text_part
 from atman_bench.pictures import open_picture, rgb_array
 from atman_bench.records import PatchUnits, Picture
 from atman_bench.tensors import Encoded
 
-REMEMBERED_PICTURES = 4
-"""All methods explain a sample before the next one comes, and neighbouring samples often share a picture."""
+REMEMBERED_BYTES = 1 << 28
+"""Memory for encoded pictures. A run first looks which samples it can use, and later explains them: as long as they fit
+here, a picture is decoded and encoded once."""
+
+
+TYPICAL_PICTURE = 1 << 20
+"""Bytes of a decoded picture of about 600 x 600 pixels."""
 
 
 class Adapter(nn.Module):
@@ -85,7 +90,10 @@ class PictureLM(CausalLM):
         super().__init__(name, model, tokenizer, content_hash)
         self.prefix = prefix.eval().requires_grad_(False)
         self.encoder: nn.Module = prefix.enc
-        self._remembered_part = lru_cache(REMEMBERED_PICTURES)(lambda picture: self._part_of(open_picture(picture)))
+        rows, columns = prefix.grid
+        floats = rows * columns * model.config.n_embd + 3 * prefix.resolution**2
+        remembered = max(4, REMEMBERED_BYTES // (4 * floats + TYPICAL_PICTURE))
+        self._remembered_part = lru_cache(remembered)(lambda picture: self._part_of(open_picture(picture)))
 
     def encode_parts(
         self, parts: Sequence[Sequence[int] | Image.Image], target_ids: Sequence[int], uid: str = "parts"
@@ -112,6 +120,22 @@ class PictureLM(CausalLM):
                 blocks.append(text.block([[i] for i in range(len(text))]))
         target = TextPart(tuple(target_ids), texts=self.token_texts(target_ids))
         return self._assemble(uid, [block.part for block in blocks], target, blocks)
+
+    def complete_parts(self, parts: Sequence[str | Picture], max_new_tokens: int) -> str:
+        """The greedy completion of texts and pictures in any order; see ``complete``.
+
+        Raises:
+            EmptyCompletionError: It is empty.
+            SampleError: The prompt exceeds the context window, or a picture cannot be read.
+        """
+        tokenizer = self._require_tokenizer()
+        read: list[Part] = [
+            self._remembered_part(part)
+            if isinstance(part, Picture)
+            else text_part(tokenizer, part, special=not any(isinstance(before, str) for before in parts[:i]))
+            for i, part in enumerate(parts)
+        ]
+        return self._continue(read, max_new_tokens)
 
     def embeddings_from_pixels(self, encoded: Encoded, pixels: Float[Tensor, "B 3 n n"]) -> Float[Tensor, "B S D"]:
         """Input embeddings of a sample with other pixels in its picture's place; differentiable with respect to them.

@@ -1,10 +1,12 @@
-"""One explanation as a heat map: in the terminal, as a web page, as a picture, and as plain data.
+"""One explanation as a heat map over text, a picture or both: in the terminal, as a web page, as a PNG, as plain data.
 
 White is no relevance, red speaks for the target, blue against it. Each map has its own linear scale: full colour is its
 largest positive score, or its largest magnitude where no score is positive; stronger negative scores are clipped.
 """
 
+import base64
 import html
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,15 +15,25 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from PIL import Image
 from rich.cells import cell_len
 from rich.text import Text
 
-_RED = (0xD6, 0x2F, 0x27)
-_BLUE = (0x2C, 0x5A, 0xB4)
+from atman_bench.errors import ConfigError
+from atman_bench.records import PatchUnits
+from atman_bench.report._overlay import BLUE, RED, overlay, pooled, scale_of, shrink, spread
+
+_TERMINAL_PATCHES = 36
+"""Rows and columns of a map in the terminal; larger ones are averaged."""
+_PICTURE_PIXELS = 480
+_PNG_PICTURE_LINES = 15
 _PNG_COLUMNS = 96
 _PNG_LINE_INCHES = 0.24
 _PNG_FONT_SIZE = 10.0
+_COLUMN_INCHES = 0.602 * _PNG_FONT_SIZE / 72
+"""A cell of DejaVu Sans Mono is 0.602 em wide."""
+_LINE_COLUMNS = _PNG_LINE_INCHES / _COLUMN_INCHES
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,37 @@ class Piece:
 
     text: str
     unit: int | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Units that are patches of the picture.
+
+    Attributes:
+        first: Index of the first of them; the others follow, row by row.
+        units: Where they are.
+    """
+
+    first: int
+    units: PatchUnits
+
+    @property
+    def members(self) -> slice:
+        """Which units they are."""
+        return slice(self.first, self.first + len(self.units))
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A part of the target.
+
+    Attributes:
+        text: What it reads.
+        tokens: Its target tokens, as a half-open range.
+    """
+
+    text: str
+    tokens: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -43,7 +86,12 @@ class HeatMap:
         target_texts: What each of the T target tokens reads.
         per_target: Relevance for each target token, or None where only the mean is explained.
         prompt: The whole prompt, or None where it was given as token ids.
-        spans: Half-open character range of each unit in the prompt, ascending; None exactly if ``prompt`` is.
+        spans: Half-open character range of each unit in the prompt, ascending, None for a patch; None exactly if
+            ``prompt`` is.
+        grids: Which units are patches; where they overlap, relevance adds up.
+        picture: What the patches lie on.
+        phrases: Parts of the target that get a map of their own, the mean over their tokens (Fig. 1a); none where
+            ``per_target`` is None.
     """
 
     caption: str
@@ -52,16 +100,23 @@ class HeatMap:
     target_texts: tuple[str, ...]
     per_target: Float[np.ndarray, "T U"] | None = None
     prompt: str | None = None
-    spans: tuple[tuple[int, int], ...] | None = None
+    spans: tuple[tuple[int, int] | None, ...] | None = None
+    grids: tuple[Grid, ...] = ()
+    picture: UInt8[np.ndarray, "H W 3"] | None = None
+    phrases: tuple[Phrase, ...] = ()
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
-        """The prompt from its first to its last character, cut at the units' borders."""
+        """The prompt from its first to its last character, cut at the units' borders; patches are no part of it."""
         if self.prompt is None or self.spans is None:
-            return tuple(Piece(text, unit) for unit, text in enumerate(self.texts))
+            patches = {unit for grid in self.grids for unit in range(len(self.texts))[grid.members]}
+            return tuple(Piece(text, unit) for unit, text in enumerate(self.texts) if unit not in patches)
         pieces: list[Piece] = []
         done = 0
-        for unit, (start, end) in enumerate(self.spans):
+        for unit, span in enumerate(self.spans):
+            if span is None:
+                continue
+            start, end = span
             if start > done:
                 pieces.append(Piece(self.prompt[done:start], None))
             # A special token is in no character of the prompt, and byte-level tokens can share one: the first of them
@@ -72,13 +127,51 @@ class HeatMap:
             pieces.append(Piece(self.prompt[done:], None))
         return tuple(pieces)
 
+    def pictures(self, scores: Float[np.ndarray, " U"]) -> tuple[UInt8[np.ndarray, "h w 3"], ...]:
+        """The picture, and the picture under a map, at most 480 pixels wide and high; nothing without a picture."""
+        if self.picture is None or not self.grids:
+            return ()
+        pixels = shrink(self.picture, _PICTURE_PIXELS)
+        spreads = np.stack([spread(grid.units, scores[grid.members], pixels.shape[:2]) for grid in self.grids])
+        relevance = np.where(np.isnan(spreads).all(0), np.nan, np.nansum(spreads, axis=0))
+        return pixels, overlay(pixels, relevance, scale_of(scores))
+
     def blocks(self) -> Iterator[tuple[str, Float[np.ndarray, " U"]]]:
-        """Title and scores of each map: the mean first, then one for each target token where there are several."""
+        """Title and scores of each map: the mean, the phrases, and each target token where there are several."""
         target = "".join(self.target_texts).strip()
         yield f"target “{target}”" + (" (mean over its tokens)" if len(self.target_texts) > 1 else ""), self.scores
+        for phrase, scores in self.phrase_maps():
+            yield f"phrase “{phrase.text}” (mean over its tokens)", scores
         if self.per_target is not None and len(self.target_texts) > 1:
             for index, (text, scores) in enumerate(zip(self.target_texts, self.per_target, strict=True), start=1):
                 yield f"target token {index} “{text.strip()}”", scores
+
+    def phrase_maps(self) -> Iterator[tuple[Phrase, Float[np.ndarray, " U"]]]:
+        """Each phrase and its scores."""
+        if self.per_target is not None:
+            for phrase in self.phrases:
+                yield phrase, self.per_target[slice(*phrase.tokens)].mean(0)
+
+
+def find_phrase(target_texts: tuple[str, ...], phrase: str) -> Phrase:
+    """Find the target tokens that a phrase overlaps where it first occurs.
+
+    White space does not count: single tokens of some vocabularies read without it.
+
+    Args:
+        target_texts: What each of the T target tokens reads.
+        phrase: A part of the target.
+
+    Raises:
+        ConfigError: The target has no such part.
+    """
+    texts = ["".join(text.split()) for text in target_texts]
+    wanted = "".join(phrase.split())
+    first = "".join(texts).find(wanted)
+    if not wanted or first < 0:
+        raise ConfigError(f"phrase {phrase!r} is no part of the target {''.join(target_texts).strip()!r}")
+    ends = np.cumsum([len(text) for text in texts])
+    return Phrase(phrase, (int((ends <= first).sum()), int((ends < first + len(wanted)).sum()) + 1))
 
 
 class UnitRecord(TypedDict):
@@ -89,14 +182,33 @@ class UnitRecord(TypedDict):
     score: float
 
 
+class GridRecord(TypedDict):
+    """A grid of patches in ``as_dict``: see ``PatchUnits``."""
+
+    first: int
+    grid: tuple[int, int]
+    area: tuple[float, float, float, float]
+    size: tuple[int, int]
+
+
+class PhraseRecord(TypedDict):
+    """A part of the target in ``as_dict``: its tokens as a half-open range, and a score for each unit."""
+
+    text: str
+    tokens: tuple[int, int]
+    scores: list[float]
+
+
 class HeatMapRecord(TypedDict):
     """What ``as_dict`` gives: a heat map as JSON writes it."""
 
     caption: str
     prompt: str | None
     units: list[UnitRecord]
+    grids: list[GridRecord]
     target_texts: list[str]
     per_target: list[list[float]] | None
+    phrases: list[PhraseRecord]
 
 
 def as_dict(heat: HeatMap) -> HeatMapRecord:
@@ -109,22 +221,23 @@ def as_dict(heat: HeatMap) -> HeatMapRecord:
             {"text": text, "span": span, "score": score}
             for text, span, score in zip(heat.texts, spans, heat.scores.tolist(), strict=True)
         ],
+        "grids": [
+            {"first": grid.first, "grid": grid.units.grid, "area": grid.units.area, "size": grid.units.size}
+            for grid in heat.grids
+        ],
         "target_texts": list(heat.target_texts),
         "per_target": None if heat.per_target is None else heat.per_target.tolist(),
+        "phrases": [
+            {"text": phrase.text, "tokens": phrase.tokens, "scores": scores.tolist()}
+            for phrase, scores in heat.phrase_maps()
+        ],
     }
-
-
-def scale_of(scores: Float[np.ndarray, " U"]) -> float:
-    """Score that gets full colour: the largest positive one, else the largest magnitude, else 0 for a map of zeros."""
-    if not scores.size:
-        return 0.0
-    return float(scores.max() if scores.max() > 0 else -scores.min())
 
 
 def colour(score: float, scale: float) -> str:
     """Background of a unit as ``#rrggbb``, between white and red (positive) or blue (negative)."""
     strength = min(abs(score) / scale, 1.0) if scale > 0 else 0.0
-    end = _RED if score > 0 else _BLUE
+    end = RED if score > 0 else BLUE
     return "#" + "".join(f"{round(255 + (channel - 255) * strength):02x}" for channel in end)
 
 
@@ -140,8 +253,16 @@ def to_terminal(heat: HeatMap) -> Text:
     The lists carry the result where a terminal shows no colour, and keep long targets short.
     """
     (title, mean), *others = heat.blocks()
-    scale = scale_of(mean)
+    maps = [pooled(mean[grid.members].reshape(grid.units.grid), _TERMINAL_PATCHES) for grid in heat.grids]
+    words = mean[[piece.unit for piece in heat.pieces if piece.unit is not None]]
+    scale = scale_of(np.concatenate([words, *map(np.ravel, maps)]))
     text = Text.assemble((heat.caption, "bold"), f"\n{title}\n\n")
+    for shown in maps:
+        for row in shown:
+            for score in row:
+                text.append("  ", style=f"on {colour(score, scale)}")
+            text.append("\n")
+        text.append("\n")
     for piece in heat.pieces:
         if piece.unit is None:
             text.append(piece.text, style="dim")
@@ -180,14 +301,16 @@ _PAGE = """<!doctype html>
   h2 {{ font-size: 1rem; margin: 2rem 0 .3rem; }}
   .map {{ white-space: pre-wrap; overflow-wrap: anywhere; color: #777; }}
   .map span {{ padding: .1em 0; border-radius: .15em; }}
+  .pictures {{ display: flex; flex-wrap: wrap; gap: .5rem; margin-bottom: .5rem; }}
+  .pictures img {{ flex: 1 1 12rem; min-width: 0; max-width: 30rem; object-fit: contain; image-rendering: pixelated; }}
   .legend {{ display: flex; gap: .5rem; align-items: center; font-size: .8rem; color: #555; }}
   .legend i {{ width: 10rem; height: .8em; border: 1px solid #ccc; }}
 </style>
 </head>
 <body>
 <h1>{caption}</h1>
-<p>Relevance of each unit of the prompt for the target. Red speaks for the target, blue against it;
-grey text is not explained. Point at a unit to read its score.</p>
+<p>Relevance of each unit for the target. Red speaks for the target, blue against it; grey text and pale borders of a
+picture are not explained. Point at a word to read its score.</p>
 {blocks}
 </body>
 </html>
@@ -195,7 +318,7 @@ grey text is not explained. Point at a unit to read its score.</p>
 
 _BLOCK = """<section>
 <h2>{title}</h2>
-<div class="map">{units}</div>
+{pictures}<div class="map">{units}</div>
 <div class="legend">−{scale:.3g}<i style="background: linear-gradient(to right, {low}, #fff, {high})"></i>+{scale:.3g}
 </div>
 </section>"""
@@ -206,6 +329,7 @@ def to_html(heat: HeatMap) -> str:
     blocks = [
         _BLOCK.format(
             title=html.escape(title),
+            pictures=_html_pictures(heat.pictures(scores)),
             units="".join(_html_piece(piece, scores, scale_of(scores)) for piece in heat.pieces),
             scale=scale_of(scores),
             low=colour(-1, 1),
@@ -214,6 +338,18 @@ def to_html(heat: HeatMap) -> str:
         for title, scores in heat.blocks()
     ]
     return _PAGE.format(caption=html.escape(heat.caption), blocks="\n".join(blocks))
+
+
+def _html_pictures(pictures: tuple[UInt8[np.ndarray, "h w 3"], ...]) -> str:
+    """Write the picture without and with its map, inside the page."""
+    if not pictures:
+        return ""
+    tags = []
+    for pixels, name in zip(pictures, ("picture", "relevance of its patches"), strict=True):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "png")
+        tags.append(f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">')
+    return f'<div class="pictures">{"".join(tags)}</div>\n'
 
 
 def _html_piece(piece: Piece, scores: Float[np.ndarray, " U"], scale: float) -> str:
@@ -262,11 +398,11 @@ def to_png(heat: HeatMap, path: Path) -> None:
 
     placed = _lay_out(heat.pieces)
     blocks = list(heat.blocks())
-    block_lines = placed[-1].line + 3 if placed else 2
+    picture_lines = _PNG_PICTURE_LINES + 1 if heat.pictures(heat.scores) else 0
+    block_lines = (placed[-1].line + 3 if placed else 2) + picture_lines
     lines = 2 + block_lines * len(blocks)
-    # A cell of DejaVu Sans Mono is 0.602 em wide; one column of margin on either side.
-    width = (_PNG_COLUMNS + 2) * 0.602 * _PNG_FONT_SIZE / 72
-    figure = Figure(figsize=(width, lines * _PNG_LINE_INCHES), dpi=150)
+    # One column of margin on either side.
+    figure = Figure(figsize=((_PNG_COLUMNS + 2) * _COLUMN_INCHES, lines * _PNG_LINE_INCHES), dpi=150)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-1, _PNG_COLUMNS + 1), ylim=(lines, 0))
     axes.axis("off")
 
@@ -288,8 +424,16 @@ def to_png(heat: HeatMap, path: Path) -> None:
         scale = scale_of(scores)
         top = 2 + index * block_lines
         write(0, top, f"{title}   (full colour = {scale:.3g})", ink="#555555")
+        left = 0.0
+        for pixels in heat.pictures(scores):
+            # Side by side, each in half of the page at most, undistorted: a line is so many columns high.
+            height, width = pixels.shape[:2]
+            columns = min(_PNG_COLUMNS / 2 - 1, _PNG_PICTURE_LINES * _LINE_COLUMNS * width / height)
+            bottom = top + 1.2 + columns * height / width / _LINE_COLUMNS
+            axes.imshow(pixels, extent=(left, left + columns, bottom, top + 1.2), aspect="auto", interpolation="none")
+            left += columns + 1
         for item in placed:
-            line = top + 1 + item.line
+            line = top + 1 + picture_lines + item.line
             if item.unit is None:
                 write(item.column, line, item.text, ink="#777777")
             else:

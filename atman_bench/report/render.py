@@ -11,9 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from atman_bench.records import Status
-from atman_bench.report.tables import EXPERIMENT, cell_name
+from atman_bench.report._paper import reported
+from atman_bench.report.tables import EXPERIMENT, cell_name, folded
 
 NOTHING = "–"
+
+_WIDEST_NAME = 26
+"""Characters in the terminal; a long variant gets a second line."""
+
+_MISSING_COLUMN = "missing"
+"""Words, which may be wrapped where a line is too narrow; numbers are not."""
 
 _Columns = Mapping[str, Callable[[pd.Series], str]]
 _MISSING = (*(s.value for s in Status if s is not Status.OK), "undefined")
@@ -54,16 +61,26 @@ class TextTable:
         )
         table.add_column(self.columns[0], no_wrap=True)
         for column in self.columns[1:]:
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", no_wrap=column != _MISSING_COLUMN)
         for i, (line, floor) in enumerate(zip(self.lines, self.floors, strict=True)):
             last_method = not floor and self.floors[i + 1 : i + 2] == (True,)
-            table.add_row(*map(Text, line), style="dim" if floor else None, end_section=last_method)
+            table.add_row(
+                Text("\n  ".join(folded(line[0], _WIDEST_NAME))),
+                *map(Text, line[1:]),
+                style="dim" if floor else None,
+                end_section=last_method,
+            )
         return table
 
 
 def summary_markdown(summary: pd.DataFrame) -> str:
     """Every column of ``tables.summarise`` that has numbers, one table for each experiment."""
     return "\n".join(table.markdown() for table in _summary_tables(summary, _FULL))
+
+
+def summary_tables(summary: pd.DataFrame) -> list[TextTable]:
+    """The tables of ``summary_markdown`` themselves."""
+    return list(_summary_tables(summary, _FULL))
 
 
 def summary_rich(summary: pd.DataFrame) -> list[Table]:
@@ -86,8 +103,9 @@ def _summary_tables(summary: pd.DataFrame, columns: _Columns) -> Iterator[TextTa
         texts = {column: [write(line) for _, line in part.iterrows()] for column, write in columns.items()}
         shown = {column: text for column, text in texts.items() if any(cell != NOTHING for cell in text)}
         note = "Metrics × 100; [95 % bootstrap interval over groups]; IQ = interquartile mean; floors see no model."
-        if "paper" in shown:
-            note += " Paper (Table 1a and A.9, a 6B model): mAP / mAP_IQ / mAR / mAR_IQ."
+        paper = reported(part["dataset"].iloc[0], part["model"].iloc[0])
+        printed = {"paper": "mAP / mAP_IQ / mAR / mAR_IQ", "paper mAP": "mAP"}
+        note += "".join(f" Paper ({paper.source}): {printed[name]}." for name in printed if paper and name in shown)
         yield _text_table(title, note, part, shown)
 
 
@@ -161,7 +179,7 @@ _FULL: _Columns = {
     "seconds": partial(_number, column="seconds", form=".3g"),
     "tokens": partial(_number, column="forward_tokens", form=",.0f"),
     "degenerate": _degenerate,
-    "missing": _missing,
+    _MISSING_COLUMN: _missing,
     "paper": _paper,
 }
 """How each column of the tables is written; those without anything to show are left out."""
@@ -173,7 +191,7 @@ _SHORT: _Columns = {
     "mAR": _FULL["mAR"],
     "point": _FULL["point"],
     "seconds": _FULL["seconds"],
-    "missing": _FULL["missing"],
+    _MISSING_COLUMN: _FULL[_MISSING_COLUMN],
     "paper mAP": partial(_number, column="paper_mAP"),
 }
 """The same for the terminal: what fits 120 characters."""

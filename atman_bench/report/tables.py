@@ -4,6 +4,7 @@ A *cell* is a method with a variant; an *experiment* is a dataset, a model and a
 can be compared, and they are never mixed. All metrics are x 100, as the paper prints them.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 
@@ -13,12 +14,12 @@ import pandas as pd
 from atman_bench.errors import DataError, StoreError, UnknownNameError
 from atman_bench.metrics._statistics import IQ_25_72, IQ_MEAN, MEAN, Interval, average, bootstrap_interval, compare
 from atman_bench.records import SCHEMA, Row, Status
-from atman_bench.report._paper import PAPER
+from atman_bench.report._paper import paper_scores
 
 EXPERIMENT = ["dataset", "model", "sign"]
 CELL = ["method", "variant"]
 
-FLOORS = frozenset({"random", "uniform", "position"})
+FLOORS = frozenset({"random", "uniform", "position", "centre", "local_contrast"})
 """Methods that see neither model nor target: what a number has to beat."""
 
 WITH_INTERVAL = {"mAP": "average_precision", "mAR": "average_recall"}
@@ -55,6 +56,16 @@ def answered_only(frame: pd.DataFrame) -> pd.DataFrame:
 def cell_name(method: str, variant: str) -> str:
     """Name a cell as users write it: ``atman:literal``, or the method alone for its default."""
     return method if variant == "default" else f"{method}:{variant}"
+
+
+def folded(name: str, most: int) -> list[str]:
+    """Break a long name after its punctuation into lines of at most ``most`` characters, where that is possible."""
+    lines = [""]
+    for part in re.findall(r"[^ _:,-]*[ _:,-]*", name):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > most:
+            lines.append("")
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
@@ -167,7 +178,8 @@ def _averages(name: str, values: pd.Series, groups: pd.Series) -> dict[str, floa
 
 def _add_paper(summary: pd.DataFrame) -> None:
     """Add the paper's columns in place."""
-    printed = [PAPER.get(key, {}) for key in zip(summary["dataset"], summary["method"], strict=True)]
+    cells = summary[["dataset", "model", *CELL]].itertuples(index=False, name=None)
+    printed = [paper_scores(*cell) for cell in cells]
     for column in ("mAP", "mAP_IQ", "mAR", "mAR_IQ"):
         summary[f"paper_{column}"] = [scores.get(column, np.nan) for scores in printed]
 

@@ -27,7 +27,13 @@ STYLE = {
 WIDTH = 7.0
 """Inches; a page of text."""
 
-FLOOR_LINES = {"random": "--", "uniform": ":", "position": "-."}
+FLOOR_LINES: dict[str, str | tuple[int, tuple[int, ...]]] = {
+    "random": "--",
+    "uniform": ":",
+    "position": "-.",
+    "centre": (0, (6, 1, 1, 1, 1, 1)),
+    "local_contrast": (0, (1, 4)),
+}
 METHOD_GREY, FLOOR_GREY = "0.75", "0.95"
 OWN_HATCH = "///"
 """AtMan, the method of the paper, is hatched."""
@@ -41,6 +47,7 @@ class FigureSpec:
         summary: One line for ``atman-bench list``, with the figure of the paper that it corresponds to.
         metrics: Metrics that the rows must have.
         columns: Further columns that the rows must have, not all empty.
+        methods: Methods that the rows must have.
         plot: Draws the usable rows of one experiment (status ok, a value; see ``tables``).
     """
 
@@ -48,13 +55,15 @@ class FigureSpec:
     metrics: tuple[str, ...]
     plot: Callable[[pd.DataFrame], Figure]
     columns: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
 
     def lacks(self, frame: pd.DataFrame) -> tuple[str, ...]:
-        """Metrics and columns that the figure needs and the rows lack; empty if it can be drawn."""
+        """Metrics, columns and methods that the figure needs and the rows lack; empty if it can be drawn."""
         usable = _usable(frame)
         metrics = (metric for metric in self.metrics if not usable["metric"].eq(metric).any())
         columns = (c for c in self.columns if c not in usable or usable[c].isna().all())
-        return (*metrics, *columns)
+        methods = (method for method in self.methods if not usable["method"].eq(method).any())
+        return (*metrics, *columns, *methods)
 
     def draw(self, frame: pd.DataFrame, path: Path) -> None:
         """Write ``path`` + ``.svg`` and ``.png``.
@@ -68,24 +77,29 @@ class FigureSpec:
             StoreError: The files cannot be written.
         """
         if missing := self.lacks(frame):
-            raise DataError(
-                f"the figure needs {', '.join(missing)}, which no usable row has: evaluate with these metrics"
-            )
+            raise DataError(f"the figure needs {', '.join(missing)}, which no usable row has: evaluate with these")
         experiments = frame[EXPERIMENT].drop_duplicates()
         if len(experiments) > 1:
             names = "; ".join(", ".join(row) for row in experiments.itertuples(index=False, name=None))
             raise DataError(f"a figure shows one dataset, model and sign; received {names}: select one of them")
-        with matplotlib.rc_context(STYLE):
-            figure = self.plot(_usable(frame))
-            figure.suptitle(_caption(frame), fontsize=9)
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
-                figure.savefig(path.with_name(f"{path.name}.png"))
-            except OSError as error:
-                raise StoreError(
-                    f"cannot write the figure {path}: {error.strerror}; choose a writable folder"
-                ) from error
+        save(lambda: self.plot(_usable(frame)), _caption(frame), path)
+
+
+def save(plot: Callable[[], Figure], caption: str, path: Path) -> None:
+    """Draw a figure in the common style and write it as ``path`` + ``.svg`` and ``.png``.
+
+    Raises:
+        StoreError: The files cannot be written.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = plot()
+        figure.suptitle(caption, fontsize=9)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
+            figure.savefig(path.with_name(f"{path.name}.png"))
+        except OSError as error:
+            raise StoreError(f"cannot write the figure {path}: {error.strerror}; choose a writable folder") from error
 
 
 def of_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

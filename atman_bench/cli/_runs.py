@@ -1,0 +1,110 @@
+"""What the commands that run evaluations share: progress, what a table does not say, a dry run's answer, Ctrl-C."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from atman_bench.runner import Plan, RunSummary
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class ProgressBar:
+    """A progress bar that a runner can call; on a terminal only, and gone when it is done."""
+
+    def __init__(self, console: "Console"):
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("loading", total=None)
+
+    def __enter__(self) -> "ProgressBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int, doing: str) -> None:
+        self._bar.update(self._task, completed=done, total=total, description=doing)
+
+
+def notes(summary: "RunSummary") -> list[str]:
+    """What the table does not say: samples that no method saw, and why an explanation failed."""
+    lines = []
+    if summary.skipped:
+        lines.append("Skipped: " + "; ".join(f"{count} × {reason}" for reason, count in summary.skipped.items()) + ".")
+    if summary.first_error:
+        lines.append(f"First error: {summary.first_error}")
+    return lines
+
+
+def exit_if_interrupted(results: Path, summary: "RunSummary") -> None:
+    """Say what an interrupted run leaves for the next, and end with the code that shells expect.
+
+    Raises:
+        typer.Exit: The run was interrupted.
+    """
+    if summary.interrupted:
+        typer.echo(
+            f"stopped: {summary.n_computed + summary.reused} explanations are stored in {results}, "
+            f"{summary.remaining} remain; the same command goes on from here",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    from atman_bench.errors import StoreError
+
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def show_plan(console: "Console", plan: "Plan") -> None:
+    """Print what a dry run found."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table("method", "variant", title="What would run", box=box.SIMPLE_HEAD)
+    for column in ("stored", "to explain", "forward passes"):
+        table.add_column(column, justify="right")
+    for cell in plan.cells:
+        counts = (cell.stored, cell.missing, round(cell.forwards))
+        table.add_row(cell.method, cell.variant, *(f"{count:,}" for count in counts))
+    console.print(table)
+    minutes, seconds = divmod(round(plan.seconds), 60)
+    passes = sum(cell.forwards for cell in plan.cells)
+    typer.echo(f"{passes:,.0f} forward passes at most, about {minutes} min {seconds} s here")
+    typer.echo(f"peak memory about {plan.peak_bytes / 2**20:,.0f} MiB")
+    for reason, count in plan.skipped.items():
+        typer.echo(f"skipped: {count} × {reason}")

@@ -1,0 +1,77 @@
+"""``atman-bench accuracy``: how many questions of a dataset does a model answer?"""
+
+from typing import Annotated
+
+import typer
+
+from atman_bench.cli import _options, _runs
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("accuracy")(accuracy)
+
+
+def accuracy(
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", help="facts (default), squad, gqa, scenes, vqav2, okvqa or any other."),
+    ] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Path or hub id that the dataset reads.")] = None,
+    model: _options.Model = None,
+    shots: Annotated[int, typer.Option("--shots", help="Solved examples before each question.")] = 0,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", help="How many questions; default: all.")] = None,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Longest answer.")] = 16,
+    results: _options.Results = None,
+    seed: _options.Seed = None,
+    dtype: _options.Dtype = None,
+    device: _options.Device = None,
+    trust_checkpoint: _options.TrustCheckpoint = None,
+    trust_remote_code: _options.TrustRemoteCode = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="An option of the dataset: datasets.vqav2.template='{question}'."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove stored answers of this run first.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+) -> None:
+    """Let a model answer questions greedily, and score its answers beside the paper's models (Table 4).
+
+    Answers are stored as they come: the same command goes on where it was stopped.
+    """
+    from atman_bench.accuracy import ask_all, load_accuracy_config
+    from atman_bench.answers import answer_cells
+    from atman_bench.cli._console import console
+    from atman_bench.report.accuracy import accuracy_table
+
+    flags = {
+        "dataset": dataset,
+        "data": data,
+        "model": model,
+        "limit": limit,
+        "results": results,
+        "seed": seed,
+        "dtype": dtype,
+        "device": device,
+        "trust_checkpoint": trust_checkpoint,
+        "trust_remote_code": trust_remote_code,
+    }
+    config = load_accuracy_config(flags, overrides or (), shots, max_new_tokens)
+    screen = console(quiet=quiet)
+    with _runs.ProgressBar(screen) as progress:
+        summary = ask_all(config, progress, overwrite=overwrite)
+    screen.print(accuracy_table([summary.cell]).rich())
+    lines = [f"{summary.reused} answers were stored, {sum(summary.computed.values())} are new."]
+    if summary.skipped:
+        lines.append("Skipped: " + "; ".join(f"{count} × {reason}" for reason, count in summary.skipped.items()) + ".")
+    if summary.first_error:
+        lines.append(f"First error: {summary.first_error}")
+    table = config.run.results / "accuracy.md"
+    _runs.write_text(table, accuracy_table(answer_cells(config.run.results)).markdown())
+    for line in (*lines, f"answers are in {summary.cell.folder}, the table of all runs is {table}"):
+        screen.print(line, markup=False, highlight=False)
+    if summary.interrupted:
+        typer.echo(f"stopped: {summary.remaining} questions remain; the same command goes on from here", err=True)
+        raise typer.Exit(_runs.INTERRUPTED)

@@ -1,0 +1,42 @@
+"""``atman-bench maps``: stored maps laid over their pictures, a column per method, without a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atman_bench.cli import _options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("maps")(maps)
+
+
+def maps(
+    results: Annotated[Path, typer.Argument(help="A results folder of atman-bench eval on pictures.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write; .svg and .png are added.")],
+    data: Annotated[
+        str | None, typer.Option("--data", help="Where the dataset is; its pictures are not in the results.")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option("--methods", help="METHOD or METHOD:VARIANT, by commas: the columns; default: all but floors."),
+    ] = None,
+    uids: Annotated[str | None, typer.Option("--uids", help="Samples, by commas: the rows.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many samples, if not chosen by --uids.")] = 4,
+    sign: Annotated[str, typer.Option("--sign", help="How signed scores become a map.")] = "positive",
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Which, if the results are of several.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Which, if the results are of several.")] = None,
+) -> None:
+    """Draw maps over their pictures: a row per sample, a column per method, the evidence outlined."""
+    from atman_bench.overlays import Selection, frame_of_maps, picture_maps
+    from atman_bench.report.figures import FIGURES
+
+    selection = Selection(dataset, model, _options.names(methods), _options.names(uids), n)
+    frame = frame_of_maps(picture_maps(results, data, _options.sign_rule(sign), selection))
+    path = out.with_suffix("") if out.suffix in (".svg", ".png") else out
+    FIGURES.get("maps").draw(frame, path)
+    typer.echo(f"wrote {path}.svg and {path}.png")

@@ -1,0 +1,37 @@
+"""``atman-bench report``: results as one page that opens from disk."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("report")(report)
+
+
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Results folders of reproduce or eval.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="PAGE.html (self-contained), or PAGE.md with links to figures.")
+    ] = Path("report.html"),
+    title: Annotated[str, typer.Option("--title", help="Of the page.")] = "The AtMan paper, reproduced",
+) -> None:
+    """Put stored results into one page: numbers with intervals, floors, the paper's numbers, what holds of its claims.
+
+    Nothing is computed but tables: no model is loaded.
+    """
+    from atman_bench.cli._runs import write_text
+    from atman_bench.errors import ConfigError
+    from atman_bench.report import page
+    from atman_bench.report.evaluations import sections_of
+
+    if out.suffix not in (".html", ".md"):
+        raise ConfigError(f"--out must end in .html or .md, received {out}")
+    stored = [section for folder in results for section in page.read(folder) or sections_of(folder)]
+    if out.suffix == ".html":
+        write_text(out, page.html_page(stored, title))
+    else:
+        write_text(out, page.markdown_page(stored, out.parent, title))
+    typer.echo(f"wrote {out}: {len(stored)} experiments")

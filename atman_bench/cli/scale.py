@@ -1,0 +1,161 @@
+"""``atman-bench scale``: what methods cost, over models and sequence lengths."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atman_bench.cli import _options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from atman_bench.scale import ScaleConfig, ScaleSummary
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("scale")(scale)
+
+
+def scale(
+    models: Annotated[
+        str | None,
+        typer.Option("--models", "-m", help="Models by commas: random:SIZE (10M to 34B), pulled:NAME, hf:FOLDER."),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--methods", help="METHOD or METHOD:VARIANT by commas; plain:default and plain:lean are forwards."
+        ),
+    ] = None,
+    tokens: Annotated[str | None, typer.Option("--tokens", help="Sequence lengths, by commas.")] = None,
+    batches: Annotated[
+        str | None,
+        typer.Option("--batches", help="Perturbations per forward pass, by commas; auto fills the memory budget."),
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option("--workers", help="Processes that share the perturbations, by commas.")
+    ] = None,
+    atman_tokens: Annotated[
+        int | None, typer.Option("--atman-tokens", help="Time only so many evenly spaced perturbations; default: all.")
+    ] = None,
+    extrapolate: Annotated[
+        bool | None, typer.Option("--extrapolate", help="Estimate the time of all perturbations from those, marked.")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option("--repeats", help="Timed runs of a cell at the most.")] = None,
+    time_limit: Annotated[float | None, typer.Option("--time-limit", help="Seconds for a cell, with loading.")] = None,
+    memory_limit: Annotated[
+        float | None,
+        typer.Option("--memory-limit", help="GB for a cell, weights included: the size of a smaller card."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Processor threads; default: one a processor.")
+    ] = None,
+    dtype: _options.Dtype = None,
+    device: _options.Device = None,
+    results: _options.Results = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config", "-c", help="YAML file, or a preset of configs/scale (smollm2, sizes, parallel, paper)."
+        ),
+    ] = None,
+    simulate: Annotated[
+        str | None,
+        typer.Option(
+            "--simulate",
+            metavar="DEVICE",
+            help="Predict instead, without weights: A100-80GB, H100-80GB, H200, RTX4090, cpu-24GB, or a YAML file.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure stored cells again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which cells would run.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+) -> None:
+    """Measure the time and peak memory of methods over models and sequence lengths (Figs 5, 6 and 7).
+
+    Each cell runs in a process of its own: one that runs out of memory or time, or crashes, is a marked row and not the
+    end. Measured cells are stored and never measured twice: the same command goes on where it was stopped.
+    """
+    from atman_bench.cli._console import console
+    from atman_bench.cli._runs import ProgressBar
+    from atman_bench.prediction import simulate_grid
+    from atman_bench.profiling.devices import find_device
+    from atman_bench.scale import load_scale_config, run
+
+    flags = {
+        "models": _options.names(models),
+        "methods": _options.names(methods),
+        "tokens": _numbers("tokens", tokens),
+        "batches": _numbers("batches", batches),
+        "workers": _numbers("workers", workers),
+        "atman_tokens": atman_tokens,
+        "extrapolate": extrapolate,
+        "repeats": repeats,
+        "time_limit": time_limit,
+        "memory_limit": memory_limit,
+        "threads": threads,
+        "dtype": dtype,
+        "device": device,
+        "results": results,
+    }
+    settings = load_scale_config(config, flags)
+    if dry_run:
+        _show_plan(settings)
+        return
+    screen = console(quiet=quiet)
+    with ProgressBar(screen) as progress:
+        if simulate is None:
+            summary = run(settings, progress, overwrite=overwrite)
+        else:
+            summary = simulate_grid(settings, find_device(simulate), progress, overwrite=overwrite)
+    _report(screen, settings, summary)
+
+
+def _numbers(name: str, listed: str | None) -> list[int | None] | None:
+    """``"1, auto"`` -> ``[1, None]``."""
+    from atman_bench.errors import ConfigError
+
+    if listed is None:
+        return None
+    texts = _options.names(listed) or []
+    try:
+        return [None if text == "auto" else int(text) for text in texts]
+    except ValueError:
+        raise ConfigError(f"--{name} takes whole numbers by commas (128,256), received {listed!r}") from None
+
+
+def _show_plan(settings: "ScaleConfig") -> None:
+    from atman_bench.scale import missing_cells, read_scale_rows
+
+    missing = missing_cells(settings, read_scale_rows(settings.results))
+    for cell in missing:
+        typer.echo(str(cell))
+    typer.echo(f"{len(missing)} cells to measure, {len(settings.cells) - len(missing)} stored in {settings.results}")
+
+
+def _report(screen: "Console", settings: "ScaleConfig", summary: "ScaleSummary") -> None:
+    """Print the table of this run; write the table and figures of everything in the results folder."""
+    from atman_bench.cli._runs import INTERRUPTED, write_text
+    from atman_bench.report.figures import FIGURES
+    from atman_bench.report.figures._scale import ScaleFigureSpec
+    from atman_bench.report.scaling import frame_of, markdown
+    from atman_bench.scale import read_scale_rows
+
+    if summary.rows:
+        screen.print(markdown(frame_of(summary.rows, extrapolate=settings.extrapolate)), markup=False, highlight=False)
+        everything = frame_of(read_scale_rows(settings.results), extrapolate=settings.extrapolate)
+        write_text(settings.results / "table.md", markdown(everything))
+        for name in FIGURES.names:
+            figure = FIGURES.get(name)
+            if isinstance(figure, ScaleFigureSpec) and not figure.lacks(everything):
+                figure.draw(everything, settings.results / "figures" / name)
+    for row in summary.rows:
+        if row.error is not None:
+            typer.echo(
+                f"{row.status}: {row.model}, {row.method}:{row.variant}, {row.tokens} tokens: {row.error}", err=True
+            )
+    screen.print(f"{summary.measured} cells measured; rows, table.md and figures are in {settings.results}")
+    if summary.interrupted:
+        typer.echo("stopped: the same command goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED)

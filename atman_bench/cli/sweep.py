@@ -1,0 +1,129 @@
+"""``atman-bench sweep``: a method at every point of a grid of its options, and the best point, chosen honestly."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atman_bench.cli import _options, _runs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from atman_bench.runner import RunSummary
+    from atman_bench.sweep import Sweep
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("sweep")(sweep)
+
+
+def sweep(
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid",
+            metavar="NAME=[VALUES]",
+            help="An axis, such as methods.atman.kappa=[null,0.7]; may be repeated. "
+            "methods.atman={NAME: {OPTION: VALUE}, ...} varies several options at once.",
+        ),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Name of a dataset; default: facts.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Path or hub id that the dataset reads.")] = None,
+    model: _options.Model = None,
+    results: _options.Results = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", help="How many samples; default: all.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="Skip and count longer samples (prompt and target).")
+    ] = None,
+    named: Annotated[
+        int | None,
+        typer.Option("--named", help="Only samples whose target is among the model's N likeliest names."),
+    ] = None,
+    sign: Annotated[
+        str | None, typer.Option("--sign", help="How signed scores become a map; default: positive.")
+    ] = None,
+    seed: _options.Seed = None,
+    dtype: _options.Dtype = None,
+    device: _options.Device = None,
+    trust_checkpoint: _options.TrustCheckpoint = None,
+    trust_remote_code: _options.TrustRemoteCode = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="YAML file, or a preset: sweep-kappa-f (Fig. 11), sweep-forms, sweep-layers, sweep-similarity.",
+        ),
+    ] = None,
+    overrides: _options.Overrides = None,
+    holdout: Annotated[
+        bool,
+        typer.Option(
+            "--holdout/--no-holdout", help="Choose the best point on half of the groups, report it on the other half."
+        ),
+    ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove stored results of this sweep's cells first.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, how long it takes and how much memory.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+) -> None:
+    """Evaluate a method at every point of a grid, and choose the best point on samples that do not report it.
+
+    Any option of any method can be swept. Points are stored as eval stores them and never computed twice.
+    """
+    from atman_bench import runner
+    from atman_bench.cli._console import console
+    from atman_bench.sweep import load_sweep
+
+    flags = {
+        "dataset": dataset,
+        "data": data,
+        "model": model,
+        "results": results,
+        "limit": limit,
+        "max_tokens": max_tokens,
+        "named": named,
+        "sign": sign,
+        "seed": seed,
+        "dtype": dtype,
+        "device": device,
+        "trust_checkpoint": trust_checkpoint,
+        "trust_remote_code": trust_remote_code,
+    }
+    chosen = load_sweep(config, flags, overrides or (), grid or ())
+    screen = console(quiet=quiet)
+    if dry_run:
+        # Being told is the point of a dry run, so --quiet does not apply.
+        _runs.show_plan(console(), runner.plan(chosen.config))
+        return
+    with _runs.ProgressBar(screen) as progress:
+        summary = runner.evaluate(chosen.config, progress, overwrite=overwrite)
+    # What an interrupted sweep has stored need not hold one sample at every point.
+    _runs.exit_if_interrupted(chosen.run.results, summary)
+    _report(screen, chosen, summary, holdout=holdout)
+
+
+def _report(console: "Console", sweep: "Sweep", summary: "RunSummary", *, holdout: bool) -> None:
+    """Print the grid and the best point, and write them with the figures into the results folder."""
+    from atman_bench.report import sweeps
+    from atman_bench.report.figures import FIGURES
+
+    frame = sweep.frame(summary, holdout=holdout)
+    several = len(sweep.axes) > 1
+    console.print((sweeps.matrix_table(frame, "mAP") if several else sweeps.points_table(frame)).rich())
+    stored = f"{summary.reused} explanations were stored, {summary.n_computed} are new"
+    notes = _runs.notes(summary)
+    for line in (*sweeps.describe(frame), f"{summary.usable} samples; {stored}.", *notes):
+        console.print(line, markup=False, highlight=False)
+    folder = sweep.run.results
+    _runs.write_text(folder / "sweep.md", sweeps.markdown(frame, notes))
+    for name in FIGURES.names:
+        figure = FIGURES.get(name)
+        # Figures of an evaluation would show all grid points as methods of their own.
+        if sweeps.is_of_grid(figure.columns) and not figure.lacks(frame):
+            figure.draw(frame, folder / "figures" / name)
+    console.print(f"rows, sweep.md and figures are in {folder}", markup=False, highlight=False)

@@ -1,0 +1,14 @@
+"""The rollout numbers of A.9, on questions; ``rollout_pictures`` has those on pictures."""
+
+from atman_bench.experiments._base import Experiment, beats
+from atman_bench.experiments._runs import TEXT
+from atman_bench.report._paper import REPORTED
+
+SPEC = Experiment(
+    title="Attention rollout on questions",
+    paper="A.9: SQuAD, a 6B model: mAP 23.1 and mAR 53.4, against 73.7 and 93.4 of AtMan",
+    runs=TEXT,
+    figures=("methods_bar",),
+    reported=REPORTED["squad"],
+    claims=beats("atman", "rollout"),
+)

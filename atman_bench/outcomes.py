@@ -1,0 +1,449 @@
+"""What runs of experiments gave: their tables, their figures, and what became of the paper's claims."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from atman_bench.config import RunConfig
+from atman_bench.docqa import DocumentAnswer, relative_maximum
+from atman_bench.experiments._base import Beats, Cheaper, Claim, Experiment, Maps
+from atman_bench.metrics._signs import Sign
+from atman_bench.metrics._statistics import LEVEL, compare
+from atman_bench.overlays import Selection, frame_of_maps, picture_maps
+from atman_bench.records import TextUnits
+from atman_bench.report import sweeps
+from atman_bench.report._paper import Reported, scores_of
+from atman_bench.report.document import document_map
+from atman_bench.report.figures import FIGURES
+from atman_bench.report.heatmap import HeatMap, to_png
+from atman_bench.report.page import Ending, Verdict
+from atman_bench.report.render import NOTHING, TextTable, summary_tables
+from atman_bench.report.tables import WITH_INTERVAL, cell_name, summarise
+from atman_bench.runner import RunSummary, dataset_name
+from atman_bench.steering import Steered
+from atman_bench.store import Cell
+from atman_bench.tensors import Explanation
+
+_MOST_POINTS = 20
+"""Points of a sweep that are listed; more are shown as matrices."""
+_MOST_TOKENS = 12
+_UNDECIDED = "One example: there is nothing to take an interval over."
+
+
+@dataclass(frozen=True)
+class Outcome(ABC):
+    """What one run gave.
+
+    Attributes:
+        manifest: What was run, and on what.
+        notes: Samples that were skipped, and why explanations failed.
+    """
+
+    manifest: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    @abstractmethod
+    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
+        """Its numbers."""
+
+    @abstractmethod
+    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+        """Write the figures of an experiment into a folder; file name without suffix -> what it shows."""
+
+    def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
+        """What became of the claims."""
+        return tuple(self._verdict(claim) for claim in experiment.claims)
+
+    def _verdict(self, claim: Claim) -> Verdict:
+        return Verdict(claim.words or claim.left, Ending.UNTESTED, "The run has no such rows.")
+
+
+@dataclass(frozen=True)
+class Evaluated(Outcome):
+    """Rows of an evaluation.
+
+    Attributes:
+        config: What was run.
+        frame: Its rows, from ``tables.frame_of``.
+        cells: Its stored cells, in the order of its methods.
+    """
+
+    config: RunConfig
+    frame: pd.DataFrame
+    cells: tuple[Cell, ...]
+
+    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
+        """All methods, with the paper's numbers beside ours."""
+        summary = summarise(self.frame)
+        if experiment.reported is not None:
+            _show_paper(summary, experiment.reported)
+        tables = summary_tables(summary)
+        if experiment.reported is None:
+            return tuple(tables)
+        source = f" Paper ({experiment.reported.source}): mAP / mAP_IQ / mAR / mAR_IQ."
+        return tuple(replace(table, note=table.note.partition(" Paper (")[0] + source) for table in tables)
+
+    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+        """Figures of rows, and maps."""
+        drawn = _draw(experiment.figures, self.frame, folder)
+        if experiment.maps is not None:
+            maps = picture_maps(
+                self.config.results, self.config.data, self.config.sign, self._selection(experiment.maps)
+            )
+            FIGURES.get("maps").draw(frame_of_maps(maps), folder / "maps")
+            drawn["maps"] = f"{experiment.title}: {self._about}"
+        return drawn
+
+    def _verdict(self, claim: Claim) -> Verdict:
+        if not isinstance(claim, Beats):
+            return super()._verdict(claim)
+        left, right = self._cell(claim.left), self._cell(claim.right)
+        names = [cell_name(*cell) if cell else side for cell, side in ((left, claim.left), (right, claim.right))]
+        return _compared(claim, self._rows(left), self._rows(right), names)
+
+    @property
+    def _about(self) -> str:
+        return f"{dataset_name(self.cells[0].identity)}, {self.cells[0].identity.model}"
+
+    def _cell(self, side: str) -> tuple[str, str] | None:
+        """Method and variant of one side of a claim; None if the run has no such cell."""
+        present = [(cell.identity.method, cell.variant) for cell in self.cells]
+        method, colon, _ = side.partition(":")
+        if not colon:
+            return next((cell for cell in present if cell[0] == method), None)
+        (wanted,) = replace(self.config, methods={side: {}}).cells
+        cell = wanted.method, wanted.variant
+        return cell if cell in present else None
+
+    def _rows(self, cell: tuple[str, str] | None) -> pd.DataFrame:
+        if cell is None:
+            return self.frame.iloc[:0]
+        return self.frame[self.frame["method"].eq(cell[0]) & self.frame["variant"].eq(cell[1])]
+
+    def _selection(self, maps: Maps) -> Selection:
+        first = self.cells[0]
+        cells = [cell for cell in map(self._cell, maps.methods) if cell is not None]
+        uids = None
+        if maps.one_picture:
+            stored = [m for m in first.maps().values() if m.finished and m.scores]
+            groups: dict[str, list[str]] = {}
+            for found in stored:
+                groups.setdefault(found.group, []).append(found.uid)
+            uids = max(groups.values(), key=lambda of_picture: min(len(of_picture), maps.n))[: maps.n]
+        names = [cell_name(*cell) for cell in cells] or None
+        return Selection(dataset_name(first.identity), first.identity.model, names, uids, maps.n)
+
+
+@dataclass(frozen=True)
+class Swept(Outcome):
+    """Rows of a sweep.
+
+    Attributes:
+        frame: From ``report.sweeps``.
+    """
+
+    frame: pd.DataFrame
+
+    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
+        """Every point in a line, or a matrix for each metric where there are many."""
+        if self.frame["point"].nunique() <= _MOST_POINTS:
+            return (sweeps.points_table(self.frame),)
+        return tuple(sweeps.matrix_table(self.frame, name) for name in WITH_INTERVAL)
+
+    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+        """Figures of the grid."""
+        return _draw(experiment.figures, self.frame, folder)
+
+    def _verdict(self, claim: Claim) -> Verdict:
+        if not isinstance(claim, Beats):
+            return super()._verdict(claim)
+        left, right = (self.frame[self.frame["point"].eq(side)] for side in (claim.left, claim.right))
+        return _compared(claim, left, right, [claim.left, claim.right])
+
+
+@dataclass(frozen=True)
+class Costed(Outcome):
+    """Rows of ``atman-bench scale``.
+
+    Attributes:
+        frame: From ``report.scaling``.
+    """
+
+    frame: pd.DataFrame
+
+    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
+        """A line for each model, length and method."""
+        lines = tuple(
+            (
+                f"{row.model}, {row.tokens} tokens, {row.name}"
+                + (f", {row.workers} workers" if row.workers > 1 else ""),
+                ("≈ " if row.extrapolated else "") + _number(row.time, "{:.3g}"),
+                _number(row.time_ratio, "{:.3g}"),
+                _number(row.peak / 1e6, "{:,.0f}"),
+                _number(row.peak_ratio, "{:.2f}"),
+                str(row.status) if row.source == "measured" else f"{row.status} ({row.source})",
+            )
+            for row in self.frame.itertuples()
+        )
+        note = "Peak memory above the loaded model; × plain: of a plain pass that keeps the target's logits only."
+        if self.frame["extrapolated"].any():
+            note += " ≈ some perturbations, evenly spaced, were timed, and the time scaled to all."
+        columns = ("model, length, method", "time, s", "× plain", "peak, MB", "× plain", "status")
+        return (TextTable("Time and memory", note, columns, lines, (False,) * len(lines)),)
+
+    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+        """Figures of costs."""
+        return _draw(experiment.figures, self.frame, folder)
+
+    def _verdict(self, claim: Claim) -> Verdict:
+        if not isinstance(claim, Cheaper):
+            return super()._verdict(claim)
+        words = claim.words or f"{claim.left} costs less than {claim.right}"
+        at = ["model", "tokens"]
+        alone = self.frame[self.frame["workers"].eq(1) & self.frame[claim.number].notna()]
+        left, right = (alone[alone["name"].eq(side)].set_index(at)[claim.number] for side in (claim.left, claim.right))
+        ratios = (left / right).dropna()
+        if ratios.empty:
+            return Verdict(words, Ending.UNTESTED, "No model and length has both.")
+        cheaper = int((ratios < 1).sum())
+        ending = {0: Ending.OPPOSITE, len(ratios): Ending.HOLDS}.get(cheaper, Ending.MIXED)
+        because = (
+            f"{cheaper} of {len(ratios)} sizes and lengths; {claim.left} takes {ratios.min():.2g} to "
+            f"{ratios.max():.2g} times the {claim.number} of {claim.right}."
+        )
+        return Verdict(words, ending, because)
+
+
+@dataclass(frozen=True)
+class Lost(Outcome):
+    """The losses of one target (Fig. 2a).
+
+    Attributes:
+        prompt: What comes before the target.
+        evidence: What should matter most.
+        model: Name of the model.
+        explanation: By AtMan: rises of the loss.
+    """
+
+    prompt: str
+    evidence: str
+    model: str
+    explanation: Explanation
+
+    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
+        """The plain loss, and the loss without each token; of many tokens those that matter most."""
+        rises = self.explanation.scores.tolist()
+        shown = range(len(rises))
+        if len(rises) > _MOST_TOKENS:
+            shown = sorted(sorted(shown, key=lambda i: -abs(rises[i]))[:_MOST_TOKENS])
+        lines = [("(none)", f"{self._plain:.2f}", NOTHING)]
+        lines += [
+            (f"{self.explanation.units.texts[i].strip()} ({i})", f"{self._plain + rises[i]:.2f}", f"{rises[i]:+.2f}")
+            for i in shown
+        ]
+        title = f"Loss of “{''.join(self.explanation.target_texts).strip()}” · {self.model}"
+        note = f"Nats a target token, mean; {len(shown)} of {len(rises)} tokens, those with the largest change."
+        return (TextTable(title, note, ("suppressed", "loss", "change"), tuple(lines), (False,) * len(lines)),)
+
+    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+        """The text as a heat map."""
+        caption = f"{self.model} · {cell_name(self.explanation.method, self.explanation.variant)}"
+        heat = HeatMap(
+            caption=caption,
+            texts=self.explanation.units.texts,
+            scores=self.explanation.scores.numpy(),
+            target_texts=self.explanation.target_texts,
+            prompt=self.prompt,
+            spans=self.explanation.units.spans if isinstance(self.explanation.units, TextUnits) else None,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        to_png(heat, folder / "losses.png")
+        return {"losses": f"Change of the loss of each token, {caption}"}
+
+    def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
+        """Whether the evidence matters most."""
+        highest = int(self.explanation.scores.argmax())
+        text = self.explanation.units.texts[highest].strip()
+        ending = Ending.HOLDS if text in self.evidence else Ending.OPPOSITE
+        because = f"“{text}” raises the loss most, by {float(self.explanation.scores[highest]):.2f} nats. {_UNDECIDED}"
+        return (Verdict(f"The loss rises most without “{self.evidence}”", ending, because),)
+
+    @property
+    def _plain(self) -> float:
+        return -float(np.mean(self.explanation.target_logprobs))
+
+
+@dataclass(frozen=True)
+class Written(Outcome):
+    """Steered continuations (Fig. 2b).
+
+    Attributes:
+        model: Name of the model.
+        steered: Word, factor and what the model wrote.
+    """
+
+    model: str
+    steered: tuple[tuple[str, float, Steered], ...]
+
+    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
+        """A line for each change."""
+        plain = self.steered[0][2].plain
+        lines = [("(none)", NOTHING, NOTHING, plain.strip())]
+        for word, factor, found in self.steered:
+            (topic,) = (topic for topic in found.topics if topic.word == word)
+            shifts = f"{topic.first.shift:+.2f}", f"{topic.mean.shift:+.2f}"
+            lines.append((f"{word} × {factor:g}", *shifts, found.steered.strip()))
+        note = (
+            "Shift of the log-probability of the word's first token, in nats: at the first step, and mean over steps."
+        )
+        columns = ("change", "first step", "mean", "continuation")
+        title = f"“{self.steered[0][2].prompt}” · {self.model}"
+        return (TextTable(title, note, columns, tuple(lines), (False,) * len(lines)),)
+
+    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+        """None: texts are in the table."""
+        return {}
+
+    def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
+        """Whether each change moves its word the way it should."""
+        verdicts = []
+        for word, factor, found in self.steered:
+            (topic,) = (topic for topic in found.topics if topic.word == word)
+            doing, way, sign = ("Amplifying", "more", 1) if factor > 1 else ("Suppressing", "less", -1)
+            right = sign * topic.first.shift > 0
+            claim = f"{doing} “{word}” makes it {way} likely"
+            because = f"{topic.first.shift:+.2g} nats at the first step. {_UNDECIDED}"
+            verdicts.append(Verdict(claim, Ending.HOLDS if right else Ending.OPPOSITE, because))
+        return tuple(verdicts)
+
+
+@dataclass(frozen=True)
+class Answered(Outcome):
+    """Questions to one document (Fig. 16).
+
+    Attributes:
+        model: Name of the model.
+        document: The text.
+        answers: Of the questions.
+    """
+
+    model: str
+    document: str
+    answers: tuple[DocumentAnswer, ...]
+
+    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
+        """A line for each question."""
+        lines = tuple(
+            (
+                answer.question,
+                answer.target.strip(),
+                "yes" if answer.explanation.answered else "no",
+                answer.texts[answer.highest].strip(),
+                f"{max(answer.scores):.3g}",
+                NOTHING if answer.rank is None else f"{answer.rank} of {len(answer.chunks)}",
+            )
+            for answer in self.answers
+        )
+        note = "Own: the model says this answer itself. Rank: of the chunk with the evidence; – where there is none."
+        columns = ("question", "answer", "own", "highest chunk", "its score", "rank")
+        return (TextTable(f"Chunks of a document · {self.model}", note, columns, lines, (False,) * len(lines)),)
+
+    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+        """The document as a heat map for each question."""
+        maps = document_map(
+            caption=self.model,
+            document=self.document,
+            chunks=self.answers[0].chunks,
+            questions=tuple(answer.question for answer in self.answers),
+            answers=tuple(answer.target for answer in self.answers),
+            scores=np.array([answer.scores for answer in self.answers], np.float32),
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        to_png(maps, folder / "document.png")
+        return {"document": f"Which chunks each answer depends on, {self.model}"}
+
+    def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
+        """Whether the evidence stands out, and nothing does where there is none."""
+        ranks = [answer.rank for answer in self.answers if answer.rank is not None]
+        first = ranks.count(1)
+        ending = {len(ranks): Ending.HOLDS, 0: Ending.OPPOSITE}.get(first, Ending.MIXED)
+        verdicts = [
+            Verdict("The chunk with the evidence has the highest score", ending, f"{first} of {len(ranks)} questions.")
+        ]
+        for answer in self.answers:
+            share = relative_maximum(answer, self.answers) if answer.expected == () else None
+            if share is not None:
+                because = (
+                    f"“{answer.question}”: the largest score is {share:.0%} of the mean of the others'. {_UNDECIDED}"
+                )
+                ending = Ending.HOLDS if share < 1 else Ending.OPPOSITE
+                verdicts.append(Verdict("Without evidence nothing stands out as much", ending, because))
+        return tuple(verdicts)
+
+
+def manifest_of(summary: RunSummary, config: RunConfig) -> dict[str, Any]:
+    """What an evaluation was run with: its options, data, model and methods, each with its fingerprint."""
+    shared = asdict(summary.cells[0].identity)
+    for name in ("method", "method_version", "method_options", "seed"):
+        shared.pop(name)
+    return {
+        **shared,
+        "sign": str(Sign(config.sign)),
+        "limit": config.limit,
+        "usable": summary.usable,
+        "cells": {cell_name(c.identity.method, c.variant): c.identity.fingerprint for c in summary.cells},
+    }
+
+
+def _show_paper(summary: pd.DataFrame, found: Reported) -> None:
+    """Replace the paper's columns by the numbers of the experiment, in place."""
+    cells = summary[["method", "variant"]].itertuples(index=False, name=None)
+    printed = [scores_of(found, *cell) for cell in cells]
+    for column in ("mAP", "mAP_IQ", "mAR", "mAR_IQ"):
+        summary[f"paper_{column}"] = [scores.get(column, np.nan) for scores in printed]
+
+
+def _draw(names: Sequence[str], frame: pd.DataFrame, folder: Path) -> dict[str, str]:
+    """Draw what the rows can be drawn as."""
+    drawn = {}
+    for name in names:
+        figure = FIGURES.get(name)
+        if not figure.lacks(frame):
+            figure.draw(frame, folder / name)
+            drawn[name] = figure.summary
+    return drawn
+
+
+def _compared(claim: Beats, left: pd.DataFrame, right: pd.DataFrame, names: Sequence[str]) -> Verdict:
+    """What a paired comparison says; an interval of few groups is too narrow, so the sign-flip test has to agree."""
+    short = {metric: name for name, metric in WITH_INTERVAL.items()}.get(claim.metric, claim.metric)
+    words = claim.words or f"{names[0]} has a higher {short} than {names[1]}"
+    values = [rows[rows["metric"].eq(claim.metric) & rows["value"].notna()].set_index("uid") for rows in (left, right)]
+    common = values[0].index.intersection(values[1].index)
+    if common.empty:
+        absent = " and ".join(name for name, rows in zip(names, values, strict=True) if rows.empty) or "both"
+        return Verdict(words, Ending.UNTESTED, f"No sample has a value of {absent}.")
+    ours, theirs = (rows.loc[common] for rows in values)
+    groups = ours["group"].to_numpy()
+    paired = compare(ours["value"].to_numpy(), theirs["value"].to_numpy(), groups)
+    on = f"on {paired.n} samples in {len(set(groups))} groups"
+    difference = 100 * paired.difference
+    if paired.interval is None:
+        return Verdict(words, Ending.OPEN, f"{short} {names[0]} − {names[1]} = {difference:+.1f} {on}: no interval.")
+    low, high = 100 * paired.interval.low, 100 * paired.interval.high
+    clear = paired.p_value < 1 - LEVEL
+    ending = Ending.HOLDS if clear and low > 0 else Ending.OPPOSITE if clear and high < 0 else Ending.OPEN
+    because = (
+        f"{short} {names[0]} − {names[1]} = {difference:+.1f} [{low:+.1f}, {high:+.1f}], 95 % paired interval, "
+        f"sign-flip p = {paired.p_value:.4f}, {on}."
+    )
+    return Verdict(words, ending, because)
+
+
+def _number(value: float, form: str) -> str:
+    return NOTHING if pd.isna(value) else form.format(value)

@@ -1,0 +1,49 @@
+"""AP and AR of single samples with and without correlated suppression, for every form (the paper's Figs 12 and 14)."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from atman_bench.report.figures._base import METHOD_GREY, WIDTH, FigureSpec, of_metric
+from atman_bench.report.sweeps import axes_of, axis_title
+
+BINS = np.linspace(0, 100, 21)
+LINES = ("-", "--", ":", "-.")
+
+
+def plot(frame: pd.DataFrame) -> Figure:
+    """A row of panels for each form (and further axis of the grid); the first kappa is filled, the others are lines."""
+    rows = [axis for axis in axes_of(frame) if axis != "grid.kappa"]
+    grid = frame[frame["point"].notna()]
+    of_row = list(grid.groupby(rows, observed=True))
+    figure = Figure(figsize=(WIDTH, 0.5 + 1.5 * len(of_row)), layout="constrained")
+    panels = figure.subplots(len(of_row), 2, sharex=True, sharey=True, squeeze=False)
+    for line, (key, part) in zip(panels, of_row, strict=True):
+        for axis, (name, metric) in zip(line, {"AP": "average_precision", "AR": "average_recall"}.items(), strict=True):
+            for i, (kappa, cell) in enumerate(of_metric(part, metric).groupby("grid.kappa", observed=True)):
+                values = 100 * cell["value"].to_numpy()
+                axis.hist(
+                    values,
+                    bins=BINS,
+                    histtype="stepfilled" if i == 0 else "step",
+                    facecolor=METHOD_GREY if i == 0 else "none",
+                    edgecolor="0.5" if i == 0 else "black",
+                    linestyle="-" if i == 0 else LINES[(i - 1) % len(LINES)],
+                    linewidth=0.6 if i == 0 else 1.3,
+                    label=f"kappa {kappa}, mean {values.mean():.1f}",
+                )
+            axis.legend(fontsize=7)
+            axis.set_title(", ".join(f"{axis_title(a)} {value}" for a, value in zip(rows, key, strict=True)))
+            if part is of_row[-1][1]:
+                axis.set_xlabel(f"{name} × 100 of a sample")
+        line[0].set_ylabel("samples")
+        line[0].yaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+SPEC = FigureSpec(
+    "AP and AR of single samples with and without correlated suppression, by form (Figs 12 and 14)",
+    metrics=("average_precision", "average_recall"),
+    columns=("grid.form", "grid.kappa"),
+    plot=plot,
+)

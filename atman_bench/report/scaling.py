@@ -1,0 +1,99 @@
+"""Tables of what explanations cost: a line per model, length and method."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from statistics import median
+
+import pandas as pd
+
+from atman_bench.errors import DataError
+from atman_bench.profiling.scaling import ScaleRow, Source
+from atman_bench.report.tables import cell_name
+
+PLAIN = "plain"
+BASELINE = "plain:lean"
+"""What ratios are taken of: the same model and length, target logits only."""
+
+_AT = ["model", "dtype", "device", "threads", "tokens", "source"]
+
+
+def frame_of(rows: Iterable[ScaleRow], *, extrapolate: bool = False) -> pd.DataFrame:
+    """Put rows into a data frame: a column per field, and what figures need.
+
+    Args:
+        rows: Of any models and methods.
+        extrapolate: Give cells that measured some units only an estimated time; without it they have none.
+
+    Returns:
+        Columns of ``ScaleRow`` and ``name`` (``atman``, ``chefer:full``, with its batch), ``time`` (median seconds, or
+        the estimate), ``extrapolated`` (which of the two), ``peak`` (median bytes above the loaded model),
+        ``time_ratio`` and ``peak_ratio`` to ``BASELINE`` at the same model and length. NaN where there is no number.
+
+    Raises:
+        DataError: There are no rows.
+    """
+    lines = [
+        asdict(row)
+        | {
+            "status": row.status.value,
+            "source": row.source.value,
+            "name": name_of(row),
+            "time": _time(row, extrapolate),
+            "extrapolated": row.partial and extrapolate,
+            "peak": median(row.peak_bytes) if row.peak_bytes else None,
+        }
+        for row in rows
+    ]
+    if not lines:
+        raise DataError("there are no measured costs; expected at least one row: run `atman-bench scale` first")
+    numbers = ["time", "peak", "parameters", "model_bytes", "batch", "units", "forward_tokens"]
+    frame = pd.DataFrame(lines).astype(dict.fromkeys(numbers, float))
+    frame = frame.sort_values([*_AT, "name", "workers"], kind="stable", ignore_index=True)
+    baselines = frame[frame["name"] == BASELINE].drop_duplicates(_AT).set_index(_AT)
+    at = pd.MultiIndex.from_frame(frame[_AT])
+    for number in ("time", "peak"):
+        frame[f"{number}_ratio"] = frame[number] / baselines[number].reindex(at).to_numpy()
+    return frame
+
+
+def name_of(row: ScaleRow) -> str:
+    """What a line is called: ``chefer:full``; methods that perturb say how many perturbations share a pass."""
+    name = f"{PLAIN}:{row.variant}" if row.method == PLAIN else cell_name(row.method, row.variant)
+    if row.units is None and row.batch is None:
+        return name
+    return f"{name}, batch {'auto' if row.batch is None else row.batch}"
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A Markdown table of ``frame_of``; a time with ``≈`` is an estimate from fewer perturbations than there are."""
+    header = ["model", "tokens", "method", "workers", "time, s", "repeats", "× plain", "peak, MB", "× plain", "status"]
+    lines = [header, ["---", "--:", "---", *["--:"] * 6, "---"]]
+    for row in frame.to_dict("records"):
+        lines.append(
+            [
+                str(row["model"]),
+                str(row["tokens"]),
+                str(row["name"]),
+                str(row["workers"]),
+                ("≈ " if row["extrapolated"] else "") + _number(row["time"], "{:.3g}"),
+                str(len(row["seconds"])),
+                _number(row["time_ratio"], "{:.3g}"),
+                _number(row["peak"] / 1e6, "{:,.0f}"),
+                _number(row["peak_ratio"], "{:.2f}"),
+                row["status"] if row["source"] == Source.MEASURED else f"{row['status']} ({row['source']})",
+            ]
+        )
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    if frame["extrapolated"].any():
+        text += "\n≈ extrapolated: some perturbations, evenly spaced, were timed, and the time scaled to all.\n"
+    return text
+
+
+def _time(row: ScaleRow, extrapolate: bool) -> float | None:
+    if row.partial:
+        return row.extrapolated_seconds if extrapolate else None
+    return median(row.seconds) if row.seconds else None
+
+
+def _number(value: float, template: str) -> str:
+    return "–" if pd.isna(value) else template.format(value)

@@ -1,0 +1,335 @@
+import json
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from fakes import Fakes
+
+from atman_bench import reproduce as reproduction
+from atman_bench.cli import app
+from atman_bench.errors import ModelError, UnknownNameError
+from atman_bench.experiments import EXPERIMENTS
+from atman_bench.experiments._base import Beats, Cheaper, Evaluation, Experiment, Grid, Maps, Preset, Run, beats
+from atman_bench.outcomes import Costed, Evaluated, Swept
+from atman_bench.profiling.devices import find_device
+from atman_bench.profiling.scaling import ScaleRow, ScaleStatus
+from atman_bench.records import Row, Status
+from atman_bench.report import page, scaling, sweeps, tables
+from atman_bench.report._paper import REPORTED
+from atman_bench.report.figures import FIGURES
+from atman_bench.report.page import Ending
+from atman_bench.reproduce import Request, plan, reproduce
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    fakes = Fakes()
+    fakes.install(monkeypatch.setitem, monkeypatch.setattr)
+    return fakes
+
+
+@pytest.fixture
+def experiments(monkeypatch):
+    """Replace the paper's experiments."""
+
+    def install(**named: Experiment) -> None:
+        monkeypatch.setitem(EXPERIMENTS.__dict__, "names", tuple(named))
+        for name, experiment in named.items():
+            monkeypatch.setitem(sys.modules, f"atman_bench.experiments.{name}", SimpleNamespace(SPEC=experiment))
+
+    return install
+
+
+def experiment(run: Run, *claims, **more) -> Experiment:
+    left_out = {Preset.SMALL: "not today", Preset.PAPER: "not today"}
+    return Experiment("Title", "Table 9", {Preset.TINY: run}, left_out, claims=claims, **more)
+
+
+def request(folder, preset: Preset = Preset.TINY, **more) -> Request:
+    return Request(preset, folder, **more)
+
+
+def sections(names, asked: Request) -> dict[str, page.Section]:
+    return {section.name: section for section in reproduce(names, asked, lambda *_: None)}
+
+
+FACTS = Evaluation({"dataset": "facts", "methods": ["fake", "noise"], "limit": 4})
+
+
+# The experiments of the paper
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS.names)
+def test_every_experiment_says_what_it_does_at_every_preset(name):
+    spec = EXPERIMENTS.get(name)
+    assert set(spec.runs) | set(spec.left_out) == set(Preset)
+    assert not set(spec.runs) & set(spec.left_out)
+    assert set(spec.figures) <= set(FIGURES.names)
+
+
+@pytest.mark.parametrize("preset", Preset)
+def test_every_run_resolves_without_weights_or_data(preset, tmp_path, monkeypatch):
+    def load(*_, **__):
+        pytest.fail("a plan loads nothing")
+
+    monkeypatch.setattr("atman_bench.api.load_model", load)
+    for name in EXPERIMENTS.names:
+        assert plan(name, request(tmp_path, preset)).what
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS.names)
+def test_claims_are_about_methods_and_points_that_the_tiny_run_has(name, tmp_path):
+    spec = EXPERIMENTS.get(name)
+    asked, run = request(tmp_path), spec.runs.get(Preset.TINY)
+    sides = [side for claim in spec.claims for side in (claim.left, claim.right)]
+    if isinstance(run, Evaluation):
+        config = reproduction.evaluation_of(run, asked)
+        present = {cell.method for cell in config.cells} | {f"{c.method}:{c.variant}" for c in config.cells}
+        variants = {side: replace(config, methods={side: {}}).cells[0] for side in sides if ":" in side}
+        named = {side: f"{cell.method}:{cell.variant}" for side, cell in variants.items()}
+        assert {named.get(side, side) for side in sides} <= present
+    elif isinstance(run, Grid):
+        grid = reproduction.sweep_of(run, asked)
+        axes = [axis.name for axis in grid.axes]
+        points = {sweeps.point_name(dict(zip(axes, point.place, strict=True))) for point in grid.points}
+        assert set(sides) <= points
+
+
+def test_the_paper_preset_names_downloads_and_predicts_memory_and_time(tmp_path):
+    planned = plan("table1a", request(tmp_path, Preset.PAPER))
+    assert planned.what == "hf:EleutherAI/gpt-j-6b on squad, 10570 samples"
+    assert planned.needs == (
+        "download of EleutherAI/gpt-j-6b (revision float16) from the hub",
+        "download of the data set rajpurkar/squad from the hub",
+    )
+    assert planned.weights_bytes == 2 * 6.05e9
+    config = reproduction.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.PAPER], request(tmp_path))
+    passes = 10_570 * sum(cell.spec.forwards(153, 3, cell.options) for cell in config.cells)
+    rate = find_device("A100-80GB").flops["float16"]
+    assert planned.device_hours == pytest.approx(2 * 6.05e9 * (153 + 16 + 3) * passes / rate / 3600)
+
+
+def test_models_and_data_of_the_request_replace_those_of_the_preset(tmp_path):
+    asked = request(
+        tmp_path, Preset.SMALL, data={"squad": "mine.json"}, text_model="hf:mine", image_model="magma:other"
+    )
+    text = reproduction.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.SMALL], asked)
+    pictures = reproduction.sweep_of(EXPERIMENTS.get("fig11").runs[Preset.SMALL], asked).run
+    assert (text.model, text.data, pictures.model, pictures.data) == ("hf:mine", "mine.json", "magma:other", None)
+
+
+# Running them
+
+
+def test_a_section_has_the_numbers_the_figures_and_the_claims(fakes, experiments, tmp_path):
+    experiments(table9=experiment(FACTS, *beats("fake", "noise"), figures=("methods_bar",)))
+    section = sections(["table9"], request(tmp_path))["table9"]
+    (table,) = section.tables
+    assert {line[0] for line in table.lines} == {"fake", "noise"}
+    assert (page.folder_of(tmp_path, "table9") / "methods_bar.svg").is_file()
+    assert [verdict.claim for verdict in section.verdicts] == ["fake has a higher mAP than noise"]
+    assert section.manifest["environment"]["python"]
+    assert [stored.section.name for stored in page.read(tmp_path)] == ["table9"]
+
+
+def test_equal_runs_of_two_experiments_are_run_once_and_the_next_time_not_at_all(fakes, experiments, tmp_path):
+    experiments(table8=experiment(FACTS), table9=experiment(FACTS))
+    first = sections([], request(tmp_path))
+    assert len(fakes.explained) == 8
+    assert fakes.loads == 1
+    again = sections([], request(tmp_path))
+    assert len(fakes.explained) == 8
+    assert json.dumps(again["table9"].tables, default=str) == json.dumps(first["table9"].tables, default=str)
+
+
+def test_a_run_that_lacks_its_model_says_so_and_the_others_go_on(fakes, experiments, tmp_path):
+    lacking = Evaluation({**FACTS.options, "model": "tiny-magma"})
+    experiments(table8=experiment(lacking), table9=experiment(FACTS))
+    found = sections([], request(tmp_path))
+    assert "no model 'tiny-magma'" in found["table8"].missing
+    assert found["table9"].tables
+
+
+def test_a_preset_without_a_run_says_why(fakes, experiments, tmp_path):
+    experiments(table9=experiment(FACTS))
+    assert sections([], request(tmp_path, Preset.PAPER))["table9"].missing == "not today"
+    assert fakes.loads == 0
+
+
+def test_when_every_explanation_fails_the_reason_is_the_section(fakes, experiments, tmp_path):
+    fakes.fail = {f"facts-held_out-0-{i:05}": ModelError("no gradients") for i in range(200)}
+    experiments(table9=experiment(FACTS))
+    assert "no gradients" in sections([], request(tmp_path))["table9"].missing
+
+
+def test_the_papers_numbers_stand_beside_ours_whatever_the_data(fakes, experiments, tmp_path):
+    paper = replace(REPORTED["squad"], scores={"fake": REPORTED["squad"].scores["atman"]})
+    experiments(table9=experiment(FACTS, reported=paper))
+    (table,) = sections([], request(tmp_path))["table9"].tables
+    of_fake = dict(zip(table.columns, next(line for line in table.lines if line[0] == "fake"), strict=True))
+    assert of_fake["paper"] == "73.7 / 81.8 / 93.4 / 100.0"
+    assert paper.source in table.note
+
+
+def test_unknown_experiments_are_named_with_near_misses():
+    with pytest.raises(UnknownNameError, match=r"did you mean.*'table1a'"):
+        reproduction.chosen(["table1"])
+
+
+# What becomes of claims
+
+
+def rows(method: str, values: dict[str, float], variant: str = "default") -> list[Row]:
+    return [
+        Row("x", "facts", "m", method, variant, uid, "average_precision", "positive", value, Status.OK, group=uid)
+        for uid, value in values.items()
+    ]
+
+
+def cell(method: str, variant: str = "default") -> SimpleNamespace:
+    return SimpleNamespace(identity=SimpleNamespace(method=method), variant=variant)
+
+
+def verdict(claim, left: dict[str, float], right: dict[str, float], tmp_path):
+    frame = tables.frame_of([*rows("atman", left, "shifted"), *rows("chefer", right)])
+    config = reproduction.evaluation_of(Evaluation({"methods": ["atman", "chefer"]}), request(tmp_path))
+    outcome = Evaluated({}, (), config, frame, (cell("atman", "shifted"), cell("chefer")))
+    (found,) = outcome.verdicts(experiment(FACTS, claim))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("gain", "n", "ending"),
+    [
+        (0.2, 12, Ending.HOLDS),
+        (-0.2, 12, Ending.OPPOSITE),
+        (0.0, 12, Ending.OPEN),
+        # Every interval of identical gains excludes 0, but five signs are equal by chance once in sixteen times.
+        (0.2, 5, Ending.OPEN),
+        (0.2, 1, Ending.OPEN),
+    ],
+)
+def test_a_claim_holds_where_the_paired_interval_and_the_sign_test_say_so(gain, n, ending, tmp_path):
+    right = {f"q{i}": 0.3 + 0.01 * i for i in range(n)}
+    left = {uid: value + gain + (0.001 if i % 2 else -0.001) for i, (uid, value) in enumerate(right.items())}
+    found = verdict(Beats("atman", "chefer"), left, right, tmp_path)
+    assert found.ending is ending
+    assert f"on {n} samples in {n} groups" in found.because
+
+
+def test_only_samples_that_both_have_are_compared(tmp_path):
+    right = {f"q{i}": 0.5 for i in range(10)}
+    left = {uid: 0.6 for uid in right} | {f"other{i}": 0.0 for i in range(50)}
+    found = verdict(Beats("atman", "chefer"), left, right, tmp_path)
+    assert found.ending is Ending.HOLDS
+    assert "+10.0 [+10.0, +10.0]" in found.because
+
+
+@pytest.mark.parametrize("side", ["rollout", "atman:literal"])
+def test_a_claim_about_a_method_that_was_not_run_is_not_tested(side, tmp_path):
+    found = verdict(Beats("atman", side), {"q0": 0.5}, {"q0": 0.5}, tmp_path)
+    assert found.ending is Ending.UNTESTED
+    assert side in found.because
+
+
+def test_claims_of_sweeps_are_about_grid_points():
+    values = {"0.1": 0.2, "0.9": 0.4}
+    points = [({"f": f}, rows("atman", {f"q{i}": ap for i in range(10)})) for f, ap in values.items()]
+    outcome = Swept({}, (), sweeps.frame_of(points, [], {"f": list(values)}, seed=0))
+    (found,) = outcome.verdicts(experiment(FACTS, Beats("f=0.9", "f=0.1", words="more helps")))
+    assert (found.claim, found.ending) == ("more helps", Ending.HOLDS)
+
+
+def costs(peaks: dict[tuple[str, int], int]) -> Costed:
+    measured = [
+        ScaleRow(
+            name, "m", "float32", "cpu", 1, name, "default", tokens, None, 1, None, ScaleStatus.OK, peak_bytes=(p,)
+        )
+        for (name, tokens), p in peaks.items()
+    ]
+    return Costed({}, (), scaling.frame_of(measured))
+
+
+@pytest.mark.parametrize(
+    ("peaks", "ending"),
+    [
+        ({("a", 128): 1, ("b", 128): 2, ("a", 256): 3, ("b", 256): 4}, Ending.HOLDS),
+        ({("a", 128): 1, ("b", 128): 2, ("a", 256): 5, ("b", 256): 4}, Ending.MIXED),
+        ({("a", 128): 3, ("b", 128): 2}, Ending.OPPOSITE),
+        ({("a", 128): 3, ("b", 256): 2}, Ending.UNTESTED),
+    ],
+)
+def test_costs_are_compared_at_each_length(peaks, ending):
+    (found,) = costs(peaks).verdicts(experiment(FACTS, Cheaper("a", "b", "peak")))
+    assert found.ending is ending
+
+
+# The command
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run ``atman-bench`` in an empty folder; return its exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["atman-bench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_reproduce_writes_a_page_that_report_makes_again(command, fakes, experiments, tmp_path):
+    experiments(table9=experiment(FACTS, *beats("fake", "noise"), figures=("methods_bar",)))
+    code, out, err = command("reproduce", "table9")
+    assert (code, err) == (0, "")
+    assert "fake has a higher mAP than noise: undecided here" in " ".join(out.split())
+    made = (tmp_path / "results" / "reproduce-tiny" / "report.html").read_text()
+    assert command("report", "results/reproduce-tiny", "--out", "again.html")[0] == 0
+    assert (tmp_path / "again.html").read_text() == made
+
+
+def test_a_dry_run_computes_and_writes_nothing(command, fakes, experiments, tmp_path):
+    experiments(table9=experiment(FACTS))
+    code, out, _ = command("reproduce", "table9", "--dry-run")
+    assert code == 0
+    assert "tiny-text on facts, 4 samples" in out
+    assert (fakes.loads, list(tmp_path.iterdir())) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reproduce", "table9"], "unknown experiment 'table9'"),
+        (["reproduce", "table1a", "--text-model", "tiny-tex"], "unknown model"),
+        (["reproduce", "--preset", "huge"], "unknown preset 'huge'"),
+        (["reproduce", "--data", "squad"], "--data takes DATASET=PATH"),
+        (["reproduce", "--data", "squat=x"], "unknown dataset 'squat': did you mean 'squad'"),
+        (["report", "nowhere"], "no results folder nowhere"),
+        (["report", "nowhere", "--out", "page.pdf"], "--out must end in .html or .md"),
+    ],
+)
+def test_bad_input_is_one_line(command, arguments, message):
+    code, _, err = command(*arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_maps_of_one_picture_are_those_of_the_picture_with_most_targets(tmp_path):
+    def stored(uid: str, group: str) -> SimpleNamespace:
+        return SimpleNamespace(uid=uid, group=group, finished=True, scores=(1.0,))
+
+    identity = SimpleNamespace(method="atman", dataset="facts", dataset_options={}, model="m")
+    maps = {"a1": stored("a1", "a"), "b1": stored("b1", "b"), "b2": stored("b2", "b")}
+    first = SimpleNamespace(identity=identity, variant="shifted", maps=lambda: maps)
+    config = reproduction.evaluation_of(FACTS_TEXT, request(tmp_path))
+    outcome = Evaluated({}, (), config, tables.frame_of(rows("atman", {"q": 0.5})), (first,))
+    assert outcome._selection(Maps(("atman",), n=3, one_picture=True)).uids == ["b1", "b2"]
+
+
+FACTS_TEXT = Evaluation({"methods": ["atman"]})

@@ -1,0 +1,382 @@
+"""Measured costs: one process a cell, what becomes of one that fails, and what is stored and drawn of it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_models
+import torch
+from processes import double, end_as_told
+from typer.testing import CliRunner
+
+from atman_bench import scale
+from atman_bench.cli.app import app
+from atman_bench.config import Dtype
+from atman_bench.errors import ConfigError, UnknownNameError
+from atman_bench.methods import METHODS
+from atman_bench.models.random import build
+from atman_bench.profiling import server as server_module
+from atman_bench.profiling.memory import watch_resident
+from atman_bench.profiling.repeat import Repeat
+from atman_bench.profiling.scaling import ScaleRow, ScaleStatus
+from atman_bench.profiling.server import Ending, Outcome, Server, Team
+from atman_bench.profiling.sizes import SIZES, config_of
+from atman_bench.report.figures import FIGURES
+from atman_bench.report.scaling import frame_of, markdown
+from atman_bench.scale import Measured, Request, ScaleCell, ScaleConfig, load_scale_config, measure_cell, missing_cells
+
+MEGABYTE = 1 << 20
+
+
+def row(**changes: object) -> ScaleRow:
+    cell = {
+        "fingerprint": "f",
+        "model": "random:10M",
+        "dtype": "float32",
+        "device": "cpu",
+        "threads": 1,
+        "method": "chefer",
+        "variant": "default",
+        "tokens": 128,
+        "batch": None,
+        "workers": 1,
+        "units": None,
+        "status": ScaleStatus.OK,
+        "parameters": 10_000_000,
+        "seconds": (2.0, 1.0, 9.0),
+        "peak_bytes": (30_000_000,),
+    }
+    return ScaleRow(**{**cell, **changes})
+
+
+# Processes.
+
+
+@pytest.fixture(scope="module")
+def server() -> Server:
+    return Server([scale.__name__])
+
+
+def test_every_worker_gets_its_number_and_they_wait_for_each_other(server):
+    assert sorted(o.result for o in server.run(double, 21, workers=2)) == [42, 43]
+
+
+@pytest.mark.parametrize(
+    ("how", "error"), [("kill", "the process was ended by SIGKILL"), ("exit", "the process ended with exit code 3")]
+)
+def test_a_process_that_dies_ends_those_that_wait_for_it(server, monkeypatch, how, error):
+    monkeypatch.setattr(server_module, "system_oom_kills", lambda: 7)
+    assert server.run(end_as_told, how, workers=2) == [Outcome(Ending.CRASHED, error=error)]
+
+
+def test_a_kill_that_the_system_counts_as_its_own_was_for_memory(server, monkeypatch):
+    counts = iter([7, 8])
+    monkeypatch.setattr(server_module, "system_oom_kills", lambda: next(counts))
+    assert server.run(end_as_told, "kill")[0].ending is Ending.KILLED_FOR_MEMORY
+
+
+def test_the_time_limit_ends_a_process(server):
+    (outcome,) = server.run(end_as_told, "sleep", seconds=0.5)
+    assert (outcome.ending, outcome.error) == (Ending.TOO_LATE, "stopped after 0.5 s")
+
+
+def test_resident_peak_is_what_was_allocated_on_top_even_if_it_is_freed():
+    with watch_resident() as peak:
+        torch.ones(64 * MEGABYTE // 4)
+    assert peak.bytes == pytest.approx(64 * MEGABYTE, rel=0.1)
+
+
+# What is measured.
+
+
+class Alone:
+    """A team of one."""
+
+    index, size = 0, 1
+
+    def wait(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def any(self, mine: bool) -> bool:
+        return mine
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Measure a tiny decoder in this process."""
+    monkeypatch.setattr(scale, "load_model", lambda name, device, dtype: tiny_models.adapter("gptj"))
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+
+
+def cell(**changes: object) -> ScaleCell:
+    return replace(ScaleCell("tiny", Dtype.FLOAT32, "cpu", 1, "atman", "default", 12, batch=1, units=12), **changes)
+
+
+def measured(changed: ScaleCell) -> Measured:
+    return measure_cell(Request(changed, repeats=2, repeat_seconds=60, memory_limit=None), Alone())
+
+
+def test_atman_runs_the_plain_pass_and_every_suffix_once(tiny):
+    assert measured(cell()).forward_tokens == 12 + sum(range(1, 13))
+
+
+def test_some_perturbations_are_spread_evenly_and_shared_by_workers(tiny):
+    assert measured(cell(units=3)).forward_tokens == 12 + (12 - 2) + (12 - 6) + (12 - 10)
+    halves = [scale._share(cell(units=4, workers=2), Team(i, 2, None, None)) for i in (0, 1)]
+    assert halves == [[1, 7], [4, 10]]
+
+
+@pytest.mark.parametrize("variant", ["default", "lean"])
+def test_a_plain_pass_reads_every_token_once(tiny, variant):
+    found = measured(cell(method="plain", variant=variant, batch=None, units=None))
+    assert (found.status, found.forward_tokens, len(found.repeats)) == (ScaleStatus.OK, 12, 2)
+
+
+def test_a_method_that_refuses_is_unsupported_and_the_models_size_is_known(tiny):
+    found = measured(cell(tokens=65, units=1))  # its window has 64
+    assert (found.status, found.parameters > 0) == (ScaleStatus.UNSUPPORTED, True)
+    assert "64" in found.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), ScaleStatus.OOM),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), ScaleStatus.OOM),
+        (RuntimeError("shapes"), ScaleStatus.ERROR),
+    ],
+)
+def test_what_a_method_raises_becomes_a_status(tiny, monkeypatch, error, status):
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setitem(scale._PLAIN, "lean", fail)
+    found = measured(cell(method="plain", variant="lean", batch=None, units=None))
+    assert (found.status, found.error) == (status, str(error))
+
+
+def test_a_row_of_several_workers_has_the_slowest_ones_time_and_everyones_memory():
+    workers = [
+        Outcome(Ending.DONE, Measured(ScaleStatus.OK, (Repeat(s, 1.0, None, 100, None),), forward_tokens=5))
+        for s in (3.0, 4.0)
+    ]
+    combined = scale._combine(cell(workers=2), workers)
+    assert (combined.seconds, combined.cpu_seconds, combined.peak_bytes) == ((4.0,), (2.0,), (200,))
+    assert combined.forward_tokens == 10
+
+
+def test_the_worker_that_failed_says_why_and_not_the_one_that_waited():
+    outcomes = [
+        Outcome(Ending.DONE, Measured(ScaleStatus.ERROR, error="another worker failed")),
+        Outcome(Ending.DONE, Measured(ScaleStatus.OOM, error="too big")),
+    ]
+    combined = scale._combine(cell(workers=2), outcomes)
+    assert (combined.status, combined.error) == (ScaleStatus.OOM, "too big")
+
+
+def test_extrapolation_counts_the_plain_pass_among_the_perturbations():
+    few = row(method="atman", tokens=100, units=10, batch=1, seconds=(11.0,))
+    assert few.extrapolated_seconds == pytest.approx(101.0)
+    assert replace(few, units=100).extrapolated_seconds is None
+
+
+@pytest.mark.parametrize("method", ["chefer", "input_x_gradient", "integrated_gradients"])
+@pytest.mark.parametrize("family", ["llama", "gptj"])
+def test_checkpointing_changes_no_number_and_leaves_the_model_as_it_was(method, family):
+    model, spec = tiny_models.adapter(family), METHODS.get(method)
+    encoded = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS)
+    before = tiny_models.state_of(model.model)
+    plain, checkpointed = (
+        spec.explain(model, encoded, spec.config(checkpointing=on), 0).per_target for on in (False, True)
+    )
+    torch.testing.assert_close(checkpointed, plain)
+    assert tiny_models.state_of(model.model) == before
+
+
+def test_checkpointing_runs_the_layers_again():
+    model, spec = tiny_models.adapter("gptj"), METHODS.get("input_x_gradient")
+    encoded = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS[:1])
+    calls = []
+    handle = model.model.transformer.h[1].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        spec.explain(model, encoded, spec.config(checkpointing=True), 0)
+    finally:
+        handle.remove()
+    assert len(calls) == 2
+
+
+# Models with random weights.
+
+PARAMETERS = {"10M": 0.01, "30M": 0.03, "90M": 0.09, "350M": 0.35, "0.9B": 0.9, "6.0B": 6.0, "30B": 30, "34B": 34}
+
+
+@pytest.mark.parametrize(("name", "billions"), PARAMETERS.items())
+def test_a_size_has_the_parameters_that_it_is_named_after(name, billions):
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config_of(name))
+    assert sum(p.numel() for p in model.parameters()) / 1e9 == pytest.approx(billions, rel=0.06)
+
+
+def test_random_weights_are_the_same_each_time_and_of_the_asked_type():
+    first, again = (build(config_of("10M"), torch.bfloat16, torch.device("cpu")) for _ in range(2))
+    for (name, one), other in zip(first.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other), name
+        assert one.dtype is torch.bfloat16
+    assert not first.training
+
+
+def test_a_misspelt_size_lists_the_sizes():
+    with pytest.raises(UnknownNameError, match="90M"):
+        config_of("9M")
+    assert set(PARAMETERS) <= set(SIZES)
+
+
+# The grid, resuming, the command.
+
+
+def test_batches_and_workers_multiply_only_methods_that_perturb():
+    config = ScaleConfig(
+        methods=("plain:lean", "atman", "chefer"), tokens=(64,), batches=(1, None), workers=(1, 2), threads=2
+    )
+    assert [(c.method, c.batch, c.workers, c.threads) for c in config.cells] == [
+        ("plain", None, 1, 2),
+        ("atman", 1, 1, 2),
+        ("atman", 1, 2, 1),
+        ("atman", None, 1, 2),
+        ("atman", None, 2, 1),
+        ("chefer", None, 1, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "error", "match"),
+    [
+        ({"methods": ["atmn"]}, UnknownNameError, "atman"),
+        ({"methods": ["plain:leen"]}, UnknownNameError, "lean"),
+        ({"models": ["rnadom:10M"]}, UnknownNameError, "random"),
+        ({"tokens": [0]}, ConfigError, "tokens must be positive, received 0"),
+        ({"workers": [None]}, ConfigError, "workers"),
+        ({"models": []}, ConfigError, "models must name at least one"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_runs(flags, error, match):
+    with pytest.raises(error, match=match):
+        load_scale_config(None, flags)
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in scale.SCALE_PRESETS.glob("*.yaml")))
+def test_presets_are_valid(preset):
+    assert load_scale_config(preset, {"device": "cpu"}).cells
+
+
+def test_the_presets_of_this_repository_measure_at_most_forty_cells():
+    assert sum(len(load_scale_config(preset, {"device": "cpu"}).cells) for preset in ("smollm2", "sizes")) <= 40
+
+
+def test_a_resumed_run_tries_again_what_other_limits_could_change():
+    config = ScaleConfig(methods=("chefer",), tokens=(64,), time_limit=5, device="cpu")
+    (only,) = config.cells
+    stored = row(fingerprint=only.fingerprint, time_limit=5)
+    for status, limit, again in (
+        (ScaleStatus.OK, 1, False),
+        (ScaleStatus.UNSUPPORTED, 5, False),
+        (ScaleStatus.TIMEOUT, 5, False),
+        (ScaleStatus.TIMEOUT, 1, True),
+        (ScaleStatus.OOM, 5, False),
+        (ScaleStatus.ERROR, 5, True),
+    ):
+        missing = missing_cells(config, [replace(stored, status=status, time_limit=limit)])
+        assert bool(missing) is again, (status, limit)
+
+
+def test_rows_survive_the_disk_and_a_torn_line(tmp_path):
+    from dataclasses import asdict
+
+    whole, worse = row(), row(status=ScaleStatus.ERROR, seconds=())
+    text = "".join(json.dumps(asdict(r)) + "\n" for r in (whole, worse))
+    (tmp_path / "scale-a.jsonl").write_text(text + '{"torn')
+    assert scale.read_scale_rows(tmp_path) == [whole]
+
+
+def test_the_command_measures_stores_resumes_and_says_what_did_not_fit(tmp_path):
+    arguments = ["scale", "--tokens", "16,32", "--methods", "atman", "--atman-tokens", "4", "--extrapolate"]
+    arguments += ["--threads", "1", "--repeats", "1", "--device", "cpu", "--results", str(tmp_path)]
+    first = CliRunner().invoke(app, arguments)
+    assert first.exit_code == 0, first.output
+    assert "2 cells measured" in first.output
+    table = (tmp_path / "table.md").read_text()
+    assert "| atman, batch 1 |" in table
+    assert "≈ extrapolated" in table
+    assert (tmp_path / "figures" / "scaling.svg").exists()
+    again = CliRunner().invoke(app, arguments)
+    assert "0 cells measured" in again.output
+    small = CliRunner().invoke(app, [*arguments, "--memory-limit", "0.02", "--models", "random:30M", "--tokens", "16"])
+    assert "oom: random:30M, atman:default, 16 tokens" in small.output
+
+
+# Tables and figures.
+
+
+def frame():
+    rows = [
+        row(method=m, variant=v, tokens=t, seconds=(s * t,), peak_bytes=(t * 1000,), units=u, batch=b, model=model)
+        for model in ("random:10M", "random:90M")
+        for t in (128, 512)
+        for m, v, s, u, b in (
+            ("plain", "lean", 1, None, None),
+            ("atman", "default", 9, 16, 1),
+            ("chefer", "default", 3, None, None),
+        )
+    ]
+    oom = row(tokens=1024, status=ScaleStatus.OOM, seconds=(), peak_bytes=())
+    return frame_of([*rows, oom], extrapolate=True)
+
+
+def test_ratios_are_to_the_lean_plain_pass_of_the_same_length():
+    chefer = frame().query("method == 'chefer' and status == 'ok'")
+    assert (chefer["time_ratio"] == 3).all()
+    assert (chefer["peak_ratio"] == 1).all()
+
+
+def test_without_asking_nothing_is_extrapolated():
+    partial = frame_of([row(method="atman", units=4, batch=1)])
+    assert partial["time"].isna().all()
+    assert "≈" not in markdown(partial)
+
+
+def test_the_figure_shows_baseline_lightning_and_extrapolation(tmp_path):
+    figure = FIGURES.get("scaling").plot(frame())
+    axis = figure.axes[0]
+    assert "plain:lean at 512" in axis.get_legend_handles_labels()[1]
+    assert "lightning: out of memory; hollow: extrapolated" in figure._supxlabel.get_text()
+    FIGURES.get("scaling").draw(frame(), tmp_path / "scaling")
+    assert (tmp_path / "scaling.png").exists()
+
+
+def test_speed_up_is_over_one_worker_with_one_perturbation_a_pass():
+    rows = [
+        row(method="atman", units=128, batch=b, workers=w, seconds=(s,))
+        for b, w, s in ((1, 1, 12.0), (4, 1, 6.0), (1, 2, 6.0), (4, 2, 3.0))
+    ]
+    spec = FIGURES.get("parallel")
+    axis = spec.plot(spec.select(frame_of(rows))).axes[1]
+    assert [list(line.get_ydata()) for line in axis.lines[:1]] == [[1.0, 2.0]]
+    assert any(list(line.get_ydata()) == [2.0, 4.0] for line in axis.lines)
+
+
+def test_figures_of_costs_leave_evaluations_alone():
+    assert FIGURES.get("parallel").lacks(frame_of([row()])) == ("costs of several sizes",)
+
+
+def test_reports_of_costs_do_without_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, atman_bench.report.scaling; from atman_bench.report.figures import scaling; print(*sys.modules)"
+    root = Path(__file__).parents[1]
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert "torch" not in result.stdout.split()
