@@ -180,15 +180,15 @@ class Costed(Outcome):
         """A line for each model, length and method."""
         lines = tuple(
             (
-                f"{row.model}, {row.tokens} tokens, {row.name}"
-                + (f", {row.workers} workers" if row.workers > 1 else ""),
-                ("≈ " if row.extrapolated else "") + _number(row.time, "{:.3g}"),
-                _number(row.time_ratio, "{:.3g}"),
-                _number(row.peak / 1e6, "{:,.0f}"),
-                _number(row.peak_ratio, "{:.2f}"),
-                str(row.status) if row.source == "measured" else f"{row.status} ({row.source})",
+                f"{row['model']}, {row['tokens']} tokens, {row['name']}"
+                + (f", {row['workers']} workers" if row["workers"] > 1 else ""),
+                ("≈ " if row["extrapolated"] else "") + _number(row["time"], "{:.3g}"),
+                _number(row["time_ratio"], "{:.3g}"),
+                _number(row["peak"] / 1e6, "{:,.0f}"),
+                _number(row["peak_ratio"], "{:.2f}"),
+                str(row["status"]) if row["source"] == "measured" else f"{row['status']} ({row['source']})",
             )
-            for row in self.frame.itertuples()
+            for _, row in self.frame.iterrows()
         )
         note = "Peak memory above the loaded model; × plain: of a plain pass that keeps the target's logits only."
         if self.frame["extrapolated"].any():
@@ -238,7 +238,7 @@ class Lost(Outcome):
     def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
         """The plain loss, and the loss without each token; of many tokens those that matter most."""
         rises = self.explanation.scores.tolist()
-        shown = range(len(rises))
+        shown: Sequence[int] = range(len(rises))
         if len(rises) > _MOST_TOKENS:
             shown = sorted(sorted(shown, key=lambda i: -abs(rises[i]))[:_MOST_TOKENS])
         lines = [("(none)", f"{self._plain:.2f}", NOTHING)]

@@ -139,14 +139,19 @@ class Agreement:
 def compare(rows: Iterable[ScaleRow], device: Device, least_bytes: int = 100_000_000) -> Iterator[Agreement]:
     """Simulate cells that were measured, to see how far the simulation can be trusted.
 
+    Measure with ``MALLOC_MMAP_THRESHOLD_=65536`` in the environment: otherwise glibc keeps what was freed in a
+    fragmented heap, and the resident set shows up to four times the tensors that are alive.
+
     Args:
-        rows: Measured rows; those that did not end ok or ran in several processes are left out.
+        rows: Measured rows; left out are those that did not end ok, ran in several processes, or batched only some of
+            the perturbations.
         device: What the time is simulated for; the peak hardly depends on it.
         least_bytes: Leave smaller peaks out: below, what the process itself needs shows.
     """
     for row in rows:
-        usable = row.status is ScaleStatus.OK and row.source is Source.MEASURED and row.workers == 1
-        if usable and max(row.peak_bytes, default=0) >= least_bytes:
+        measured = row.status is ScaleStatus.OK and row.source is Source.MEASURED and row.workers == 1
+        complete = row.units in (None, row.tokens) or row.batch == 1
+        if measured and complete and max(row.peak_bytes, default=0) >= least_bytes:
             cell = ScaleCell(**{f.name: getattr(row, f.name) for f in fields(ScaleCell)} | {"dtype": Dtype(row.dtype)})
             simulated = predict([simulated_cell(cell, device)], device)
             yield from (Agreement(row, found) for found in simulated if found.peak_bytes)

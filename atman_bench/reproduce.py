@@ -269,9 +269,9 @@ def _run(run: Run, request: Request, progress: runner.Progress) -> outcomes.Outc
 def _filled(section: Section, experiment: Experiment, outcome: outcomes.Outcome | str, folder: Path) -> Section:
     if isinstance(outcome, str):
         return replace(section, missing=outcome)
+    failed: tuple[str, ...] = ()
     try:
         figures = outcome.draw(experiment, folder)
-        failed = ()
     except (DataError, SampleError) as error:
         figures, failed = {}, (f"No figure: {error}",)
     undrawn = [name for name in experiment.figures if name not in figures]

@@ -2,8 +2,8 @@
 
     python benchmarks/pictures.py [--model tiny-magma] [--repeats 5]
 
-Form ``shifted``, row minimum ``visible``, f = 0.9, with and without kappa = 0.7. A plain pass is target logits only, without
-a cache; the image encoder is in neither: it runs once per picture. Median of paired ratios with their range.
+Form ``shifted``, row minimum ``visible``, f = 0.9, with and without kappa = 0.7. A plain pass is target logits only,
+without a cache; the image encoder is in neither: it runs once per picture. Median of paired ratios with their range.
 """
 
 import argparse

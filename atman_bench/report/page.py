@@ -180,8 +180,8 @@ def _parse(path: Path) -> Section:
         if (schema := content.get("schema")) != SCHEMA:
             raise StoreError(f"{path} has schema {schema}, expected {SCHEMA}: run atman-bench reproduce again")
         tables = tuple(
-            TextTable(**{key: _tuples(value) if isinstance(value, list) else value for key, value in table.items()})
-            for table in content.pop("tables")
+            TextTable(t["title"], t["note"], *(_tuples(t[key]) for key in ("columns", "lines", "floors")))
+            for t in content.pop("tables")
         )
         verdicts = tuple(Verdict(v["claim"], Ending(v["ending"]), v["because"]) for v in content.pop("verdicts"))
         return Section(**{**content, "notes": tuple(content["notes"])}, tables=tables, verdicts=verdicts)
