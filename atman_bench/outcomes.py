@@ -86,7 +86,9 @@ class Evaluated(Outcome):
         if experiment.reported is None:
             return tuple(tables)
         source = f" Paper ({experiment.reported.source}): mAP / mAP_IQ / mAR / mAR_IQ."
-        return tuple(replace(table, note=table.note.partition(" Paper (")[0] + source) for table in tables)
+        return tuple(
+            _paper_first(replace(table, note=table.note.partition(" Paper (")[0] + source)) for table in tables
+        )
 
     def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
         """Figures of rows, and maps."""
@@ -406,6 +408,18 @@ def _show_paper(summary: pd.DataFrame, found: Reported) -> None:
     printed = [scores_of(found, *cell) for cell in cells]
     for column in ("mAP", "mAP_IQ", "mAR", "mAR_IQ"):
         summary[f"paper_{column}"] = [scores.get(column, np.nan) for scores in printed]
+
+
+def _paper_first(table: TextTable) -> TextTable:
+    """The paper's numbers right after the name of the method, where a wide table still shows them."""
+    if "paper" not in table.columns:
+        return table
+    at = table.columns.index("paper")
+
+    def moved(line: tuple[str, ...]) -> tuple[str, ...]:
+        return line[0], line[at], *line[1:at], *line[at + 1 :]
+
+    return replace(table, columns=moved(table.columns), lines=tuple(map(moved, table.lines)))
 
 
 def _draw(names: Sequence[str], frame: pd.DataFrame, folder: Path) -> dict[str, str]:

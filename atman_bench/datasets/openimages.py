@@ -123,8 +123,8 @@ def load(config: OpenImagesConfig) -> Dataset:
         skipped += unusable
     if not samples and not skipped:
         raise DataError(f"{config.data} holds no segmented instance of the chosen classes; name others with classes")
-    names = sorted({(sample.prompt, sample.target) for sample in samples})
-    return Dataset(tuple(samples), tuple(skipped), _content_hash(folder, samples), tuple(names))
+    asked = sorted({(sample.prompt, sample.target) for sample in samples})
+    return Dataset(tuple(samples), tuple(skipped), _content_hash(folder, samples), tuple(asked))
 
 
 def _first_samples(found: Iterable[Sample | Skipped], n: int) -> tuple[list[Sample], list[Skipped]]:

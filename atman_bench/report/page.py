@@ -23,7 +23,7 @@ FOLDER = "experiments"
 """Where sections are, in a results folder."""
 
 _FILE = "section.json"
-_LONGEST_NUMBER = 24
+_LONGEST_NUMBER = 30
 """Characters, with an interval; what is longer is text and may be wrapped."""
 _LARGEST_SVG = 400_000
 """Bytes; the PNG of a larger figure is shorter."""

@@ -1,0 +1,217 @@
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import GPTJConfig, LlamaConfig, PreTrainedConfig
+from typer.testing import CliRunner
+
+from atman_bench import prediction
+from atman_bench.cli.app import app
+from atman_bench.config import Dtype
+from atman_bench.errors import ConfigError, UnknownNameError
+from atman_bench.prediction import predict, simulate, simulated_cell
+from atman_bench.profiling.devices import Device, find_device
+from atman_bench.profiling.scaling import ScaleStatus, Source
+from atman_bench.profiling.simulate import Ledger, Simulation
+from atman_bench.scale import ScaleCell
+
+A100 = find_device("A100-80GB")
+TINY_GPTJ = GPTJConfig(
+    vocab_size=96, n_positions=64, n_embd=32, n_layer=6, n_head=4, rotary_dim=4, bos_token_id=None, eos_token_id=None
+)
+TINY_LLAMA = LlamaConfig(
+    vocab_size=96,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=6,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    bos_token_id=None,
+    eos_token_id=None,
+)
+ALL_METHODS = (
+    "plain:default",
+    "plain:lean",
+    "atman:default",
+    "chefer:default",
+    "input_x_gradient:default",
+    "input_x_gradient:checkpointed",
+    "integrated_gradients:default",
+    "rollout:default",
+)
+
+
+def cell(name: str, tokens: int = 12, batch: int | None = 1, model: str = "random:10M") -> ScaleCell:
+    method, _, variant = name.partition(":")
+    return ScaleCell(model, Dtype.FLOAT32, A100.name, 1, method, variant, tokens, batch)
+
+
+def simulated(name: str, config: PreTrainedConfig = TINY_GPTJ, **arguments: int | None) -> Simulation:
+    return simulate(cell(name, **arguments), config, A100, 1e10)
+
+
+def ledger_of(function: str, *shapes: tuple[int, ...], **options: bool) -> Ledger:
+    with FakeTensorMode():
+        tensors = [torch.empty(shape) for shape in shapes]
+    with (ledger := Ledger(A100)):
+        getattr(torch.nn.functional, function, getattr(torch, function, None))(*tensors, **options)
+    return ledger
+
+
+def test_the_peak_is_what_is_alive_at_once():
+    with FakeTensorMode():
+        weight = torch.empty(1000, 1000)
+    ledger = Ledger(A100)
+    ledger.ignore([weight])
+    with ledger:
+        product = weight @ weight
+        kept = product.relu()  # both are alive
+        del product
+        kept = kept.relu()
+    assert ledger.peak_bytes == 2 * 4_000_000
+
+
+def test_a_product_takes_two_operations_per_element():
+    assert ledger_of("matmul", (30, 40), (40, 50)).work.flops == 2 * 30 * 40 * 50
+
+
+def test_fused_attention_on_the_cpu_is_counted():
+    heads = [(1, 4, 128, 64)] * 3
+    both = 2 * 2 * 4 * 128 * 128 * 64  # q k^T and weights times values
+    assert ledger_of("scaled_dot_product_attention", *heads).work.flops == both
+    assert ledger_of("scaled_dot_product_attention", *heads, is_causal=True).work.flops == both // 2
+
+
+def test_views_take_no_time():
+    assert ledger_of("transpose", (30, 40), dim0=0, dim1=1).work.launches == 0
+
+
+def test_an_operation_takes_as_long_as_its_slowest_resource():
+    device = Device(name="slow", memory=1e9, bandwidth=10, flops={"float32": 100}, overhead=1)
+    assert device.seconds(1000, 20, "float32") == 10
+    assert device.seconds(100, 200, "float32") == 20
+    assert device.seconds(1, 1, "float32") == 1
+
+
+def test_a_device_is_read_from_a_file(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("memory: 8e9\nbandwidth: 1e11\nflops: {bfloat16: 5e12}")
+    assert find_device(str(path)) == Device(name="mine", memory=8e9, bandwidth=1e11, flops={"bfloat16": 5e12})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("memory: 8e9", "expected memory, bandwidth and flops"),
+        ("{memory: 8e9, bandwidth: 1e11, flops: {}}", "flops are operations per second by dtype"),
+        ("{memory: much, bandwidth: 1e11, flops: {float32: 1}}", "memory must be a positive number, received 'much'"),
+        ("{memory: 1, bandwidth: 1, flops: {float32: 1}, colour: red}", "received memory, bandwidth, flops, colour"),
+    ],
+)
+def test_a_file_that_describes_no_device_is_refused(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        find_device(str(path))
+
+
+def test_an_unknown_device_lists_the_known():
+    with pytest.raises(UnknownNameError, match="A100-80GB"):
+        find_device("A100-80")
+
+
+@pytest.mark.parametrize("config", [TINY_GPTJ, TINY_LLAMA], ids=["patched", "routed"])
+@pytest.mark.parametrize("name", ALL_METHODS)
+def test_a_deep_model_is_continued_exactly(name: str, config: PreTrainedConfig, monkeypatch: pytest.MonkeyPatch):
+    continued = simulated(name, config)
+    monkeypatch.setattr(prediction, "DEPTHS", (6, 7))  # as deep as the model: nothing is continued
+    whole = simulated(name, config)
+    assert continued.peak_bytes == pytest.approx(whole.peak_bytes, rel=0.01)
+    assert continued.work.seconds == pytest.approx(whole.work.seconds, rel=0.01)
+
+
+@pytest.mark.parametrize("batch", [1, None])
+def test_a_few_passes_stand_for_all(batch: int | None, monkeypatch: pytest.MonkeyPatch):
+    few = simulated("atman:default", batch=batch)
+    monkeypatch.setattr(prediction, "EXECUTED", 100)
+    all_of_them = simulated("atman:default", batch=batch)
+    assert few.peak_bytes == all_of_them.peak_bytes
+    assert few.work.seconds == pytest.approx(all_of_them.work.seconds, rel=0.05)
+    assert few.forward_tokens == all_of_them.forward_tokens
+
+
+def test_one_perturbation_at_a_time_restarts_at_each_token():
+    # The plain pass of S positions, then suffixes of 1 to S of them.
+    assert simulated("atman:default", tokens=24).forward_tokens == 24 + 24 * 25 / 2
+
+
+def test_steps_of_integrated_gradients_cost_time_and_no_memory(monkeypatch: pytest.MonkeyPatch):
+    one, ten = simulated("input_x_gradient:default"), simulated("integrated_gradients:default")
+    assert ten.forward_tokens == 10 * one.forward_tokens
+    assert ten.peak_bytes < 1.5 * one.peak_bytes
+
+
+def test_the_paper_pays_for_weight_gradients():
+    parameters = sum(p.numel() for p in prediction.fake_model(TINY_GPTJ, torch.float32).parameters())
+    assert simulated("chefer:full").peak_bytes >= 4 * parameters
+
+
+def test_rows_say_that_they_are_simulated_and_what_does_not_fit():
+    small = replace(A100, name="small", memory=45e6)
+    cells = [simulated_cell(cell(name), small) for name in ("plain:lean", "chefer:full")]
+    fits, too_large = predict(cells, small)
+    assert fits.source is too_large.source is Source.SIMULATED
+    assert (fits.status, too_large.status) == (ScaleStatus.OK, ScaleStatus.OOM)
+    assert too_large.error is not None and "needs" in too_large.error
+
+
+def test_a_sequence_beyond_the_context_window_is_unsupported(tmp_path: Path):
+    TINY_GPTJ.save_pretrained(tmp_path)
+    (row,) = predict([cell("plain:lean", tokens=65, model=f"hf:{tmp_path}")], A100)
+    assert row.status is ScaleStatus.UNSUPPORTED
+    assert "65 tokens exceed" in str(row.error)
+
+
+def test_plan_needs_a_configuration_only(tmp_path: Path):
+    TINY_LLAMA.save_pretrained(tmp_path)
+    result = CliRunner().invoke(app, ["plan", str(tmp_path), "--tokens", "16", "--methods", "plain:lean,chefer"])
+    assert result.exit_code == 0, result.output
+    assert "simulated on A100-80GB" in result.output
+    assert "chefer" in result.output
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from atman_bench.prediction import compare
+from atman_bench.profiling.devices import find_device
+from atman_bench.scale import ScaleConfig, run
+
+if __name__ == "__main__":  # the processes that measure import this file
+    methods = "chefer", "chefer:full", "input_x_gradient"
+    models = ("random:30M",)
+    results = Path(sys.argv[1])
+    config = ScaleConfig(
+        models=models, methods=methods, tokens=(512,), repeats=1, threads=1, device="cpu", results=results
+    )
+    print(*(found.ratio for found in compare(run(config).rows, find_device("cpu-24GB"))))
+"""
+
+
+@pytest.mark.slow
+def test_simulated_peaks_agree_with_measured_ones(tmp_path: Path):
+    script = tmp_path / "measure.py"
+    script.write_text(MEASURE)
+    # A fragmented heap would be measured otherwise (see ``compare``).
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, str(script), str(tmp_path / "results")]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    ratios = [float(ratio) for ratio in printed.split()]
+    assert len(ratios) == 3
+    assert statistics.median(ratios) == pytest.approx(1, abs=0.1)
