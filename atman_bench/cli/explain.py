@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.cli._explaining import STDOUT, load_probed, read_overrides, writing
 from atman_bench.errors import ConfigError
 
 if TYPE_CHECKING:
     from atman_bench.records import Picture
     from atman_bench.report.heatmap import HeatMap, Phrase
     from atman_bench.tensors import Explanation
-
-_STDOUT = "-"
 
 
 def register(app: typer.Typer) -> None:
@@ -68,15 +67,9 @@ def explain(
     import atman_bench
     from atman_bench.records import Explained, Picture
 
-    options = _method_options(overrides or (), method)
-    loaded = atman_bench.load_model(
-        model or ("tiny-magma" if image else "tiny-text"),
-        device=device,
-        dtype=dtype or "float32",
-        trust_checkpoint=bool(trust_checkpoint),
-        trust_remote_code=bool(trust_remote_code),
-    )
-    loaded.probe()
+    options = _method_options(overrides, method)
+    model = model or ("tiny-magma" if image else None)
+    loaded = load_probed(model, device, dtype, trust_checkpoint, trust_remote_code)
     if prompt is None:
         prompt = _example_prompt() if image is None else _example_caption()
     picture = None if image is None else Picture(image)
@@ -97,28 +90,18 @@ def explain(
     _deliver(heat, json_path, html_path, png_path)
 
 
-def _method_options(overrides: Sequence[str], method: str) -> dict[str, Any]:
-    """Read ``NAME=VALUE`` pairs, the values as YAML; whether the method has such options is left to ``explain``."""
+def _method_options(overrides: Sequence[str] | None, method: str) -> dict[str, Any]:
+    """Options of the method; whether it has them is left to ``explain``."""
     from inspect import signature
-
-    import yaml
 
     import atman_bench
 
-    options: dict[str, Any] = {}
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        if not (name and equals):
-            raise ConfigError(f"--set takes NAME=VALUE (f=0.5), received {override!r}")
-        # An argument of explain() itself would not reach the check of the method's options.
-        if name in signature(atman_bench.explain).parameters:
-            raise ConfigError(
-                f"--set {name}: {method} has no option {name!r}; atman-bench list methods shows its options"
-            )
-        try:
-            options[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {name}: {text!r} is not a valid YAML value") from error
+    options = read_overrides(overrides)
+    # An argument of explain() itself would not reach the check of the method's options.
+    if taken := sorted(options.keys() & signature(atman_bench.explain).parameters.keys()):
+        raise ConfigError(
+            f"--set {taken[0]}: {method} has no option {taken[0]!r}; atman-bench list methods shows its options"
+        )
     return options
 
 
@@ -197,18 +180,14 @@ def _deliver(heat: "HeatMap", json_path: str | None, html_path: Path | None, png
     from atman_bench.report.heatmap import as_dict, to_html, to_png, to_terminal
 
     data = json.dumps(as_dict(heat), ensure_ascii=False, indent=2)
-    if json_path == _STDOUT:
+    if json_path == STDOUT:
         typer.echo(data)
     else:
         Console(highlight=False).print(to_terminal(heat))
-    try:
-        if json_path not in (None, _STDOUT):
+    with writing():
+        if json_path not in (None, STDOUT):
             Path(json_path).write_text(data + "\n", encoding="utf-8")
         if html_path is not None:
             html_path.write_text(to_html(heat), encoding="utf-8")
         if png_path is not None:
             to_png(heat, png_path)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write {error.filename}: {error.strerror}; give a file in a folder that exists and is writable"
-        ) from error
