@@ -14,6 +14,9 @@ from atman_bench.attention.store import PrefixStore
 from atman_bench.records import Explained, Picture, Sample
 from atman_bench.tensors import Encoded
 
+PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}
+"""Logits may differ this much between our attention and the model's own: rounding, over many layers."""
+
 
 @dataclass(frozen=True)
 class ProbeReport:

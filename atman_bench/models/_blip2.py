@@ -9,8 +9,7 @@ from transformers import Blip2ForConditionalGeneration, PreTrainedTokenizerBase
 
 from atman_bench.errors import ModelError, SampleError
 from atman_bench.models._base import LoadOptions
-from atman_bench.models._causal_lm import _content_hash, _load_tokenizer
-from atman_bench.models._loading import hub_options, load_weights
+from atman_bench.models._loading import content_hash, hub_options, load_tokenizer, load_weights
 from atman_bench.models._parts import first_line
 from atman_bench.models._silence import silent_transformers
 from atman_bench.models._vision_tower import Texts, VisionTowerAdapter
@@ -109,10 +108,10 @@ def load_blip2(source: str | Path, name: str, options: LoadOptions) -> Blip2:
     model = load_weights(Blip2Answerer, source, options, "a BLIP-2 for conditional generation")
     try:
         with silent_transformers():
-            tokenizer = _load_tokenizer(source, hub_options(options))
+            tokenizer = load_tokenizer(source, hub_options(options))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{str(source)!r} has no tokenizer, without which it cannot be asked about a picture: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    return Blip2(name, model, tokenizer, _content_hash(Path(source), model, options.revision))
+    return Blip2(name, model, tokenizer, content_hash(Path(source), model, options.revision))

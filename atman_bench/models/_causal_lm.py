@@ -1,36 +1,28 @@
 """Text decoders: tokenisation, units, logits; nothing about methods."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
 )
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.host import AttentionHost, Editor
 from atman_bench.attention.store import PrefixStore
-from atman_bench.errors import ConfigError, ModelError, SampleError
-from atman_bench.models._base import LoadOptions, Plain, ProbeReport
+from atman_bench.errors import ModelError, SampleError
+from atman_bench.models._base import PROBE_TOLERANCE, LoadOptions, Plain, ProbeReport
+from atman_bench.models._loading import content_hash, hub_options, load_tokenizer, load_weights
 from atman_bench.models._parts import Block, Part, TextPart, encoded_of, first_line, plain_of, text_part, units_of
 from atman_bench.models._silence import silent_transformers
 from atman_bench.records import Explained, Picture, Sample, Word
 from atman_bench.tensors import Encoded
-
-PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}
-"""Logits may differ this much between our attention and the model's own: rounding, over many layers."""
 
 
 class CausalLM:
@@ -377,69 +369,10 @@ def load_causal_lm(source: str | Path, name: str, options: LoadOptions) -> Causa
             ``trust_checkpoint``.
         ConfigError: No such type or device.
     """
-    dtype = getattr(torch, options.dtype, None)
-    if dtype not in PROBE_TOLERANCE:
-        raise ConfigError(f"unknown dtype {options.dtype!r}: expected one of float32, float16, bfloat16")
-    device = None if options.device_map else _device(options.device)
-    shared = {"revision": options.revision or "main", "trust_remote_code": options.trust_remote_code}
-    try:
-        with silent_transformers():
-            model, loaded = AutoModelForCausalLM.from_pretrained(
-                source,
-                dtype=dtype,
-                # transformers reads pickles with weights_only=True; even so they are asked for explicitly.
-                use_safetensors=None if options.trust_checkpoint else True,
-                device_map=options.device_map,
-                output_loading_info=True,
-                **shared,
-            )
-            tokenizer = None
-            with suppress(OSError, ValueError, KeyError, TypeError):  # a folder without tokenizer: token ids only
-                tokenizer = _load_tokenizer(source, shared)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load model {str(source)!r}: {str(error).splitlines()[0]}") from error
-    if missing := sorted(loaded["missing_keys"]):
-        raise ModelError(
-            f"the weights of {str(source)!r} lack {len(missing)} tensors ({missing[0]}, ...), which would stay random; "
-            "use a checkpoint of a causal language model"
-        )
-    if device is not None:
-        model = model.to(device)
-    with silent_transformers():  # the first forward pass may have something to say too
-        return CausalLM(name, model.eval(), tokenizer, _content_hash(Path(source), model, options.revision))
-
-
-def _load_tokenizer(source: str | Path, shared: Mapping[str, Any]) -> PreTrainedTokenizerBase:
-    """Load a tokenizer as what its folder declares it to be.
-
-    AutoTokenizer overrides the generic class by the model's own (5.23: Qwen2's splitting rules over any tokenizer.json
-    in a qwen2 folder), and the same weights then read other tokens.
-    """
-    declared = get_tokenizer_config(source, **shared).get("tokenizer_class")
-    generic = declared in {"TokenizersBackend", "PreTrainedTokenizerFast"}
-    return (PreTrainedTokenizerFast if generic else AutoTokenizer).from_pretrained(source, **shared)
-
-
-def _device(name: str | None) -> torch.device:
-    """A device that exists."""
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise ConfigError(
-            f"device {name!r} cannot be used: {str(error).splitlines()[0]}; 'atman-bench doctor' lists what there is"
-        ) from error
-    return device
-
-
-def _content_hash(source: Path, model: PreTrainedModel, revision: str | None) -> str:
-    """SHA-256 over a local folder's weights, config and tokenizer; for a hub model the commit that was loaded."""
-    if not source.is_dir():
-        return getattr(model.config, "_commit_hash", None) or revision or "unknown"
-    digest = hashlib.sha256()
-    for path in sorted(p for p in source.iterdir() if p.suffix in {".safetensors", ".bin", ".json", ".model", ".gguf"}):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    model = load_weights(AutoModelForCausalLM, source, options, "a causal language model")
+    tokenizer = None
+    with silent_transformers():
+        with suppress(OSError, ValueError, KeyError, TypeError):  # a folder without tokenizer: token ids only
+            tokenizer = load_tokenizer(source, hub_options(options))
+        # The first forward pass may have something to say too.
+        return CausalLM(name, model, tokenizer, content_hash(Path(source), model, options.revision))

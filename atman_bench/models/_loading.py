@@ -1,16 +1,17 @@
 """Weights from a local folder or the hub, checked: what every family of transformers needs."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from atman_bench.errors import ConfigError, ModelError
-from atman_bench.models._base import LoadOptions
-from atman_bench.models._causal_lm import PROBE_TOLERANCE, _device
+from atman_bench.models._base import PROBE_TOLERANCE, LoadOptions
 from atman_bench.models._silence import silent_transformers
 
 
@@ -32,10 +33,8 @@ def load_weights(model_class: Any, source: str | Path, options: LoadOptions, kin
         ModelError: It does not exist, lacks weights, or holds pickled ones without ``trust_checkpoint``.
         ConfigError: No such type or device.
     """
-    dtype = getattr(torch, options.dtype, None)
-    if dtype not in PROBE_TOLERANCE:
-        raise ConfigError(f"unknown dtype {options.dtype!r}: expected one of float32, float16, bfloat16")
-    device = None if options.device_map else _device(options.device)
+    dtype = weights_type(options.dtype)
+    device = None if options.device_map else usable_device(options.device)
     try:
         with silent_transformers():
             model, loaded = model_class.from_pretrained(
@@ -55,3 +54,55 @@ def load_weights(model_class: Any, source: str | Path, options: LoadOptions, kin
             f"use a checkpoint of {kind}"
         )
     return model.eval() if device is None else model.eval().to(device)
+
+
+def weights_type(name: str) -> torch.dtype:
+    """A type that weights may have.
+
+    Raises:
+        ConfigError: No such type.
+    """
+    dtype = getattr(torch, name, None)
+    if dtype not in PROBE_TOLERANCE:
+        raise ConfigError(f"unknown dtype {name!r}: expected one of float32, float16, bfloat16")
+    return dtype
+
+
+def load_tokenizer(source: str | Path, shared: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    """Load a tokenizer as what its folder declares it to be.
+
+    AutoTokenizer overrides the generic class by the model's own (5.23: Qwen2's splitting rules over any tokenizer.json
+    in a qwen2 folder), and the same weights then read other tokens.
+    """
+    declared = get_tokenizer_config(source, **shared).get("tokenizer_class")
+    generic = declared in {"TokenizersBackend", "PreTrainedTokenizerFast"}
+    return (PreTrainedTokenizerFast if generic else AutoTokenizer).from_pretrained(source, **shared)
+
+
+def usable_device(name: str | None) -> torch.device:
+    """A device that exists; None takes CUDA where there is one.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise ConfigError(
+            f"device {name!r} cannot be used: {str(error).splitlines()[0]}; 'atman-bench doctor' lists what there is"
+        ) from error
+    return device
+
+
+def content_hash(source: Path, model: PreTrainedModel, revision: str | None) -> str:
+    """SHA-256 over a local folder's weights, config and tokenizer; for a hub model the commit that was loaded."""
+    if not source.is_dir():
+        return getattr(model.config, "_commit_hash", None) or revision or "unknown"
+    digest = hashlib.sha256()
+    for path in sorted(p for p in source.iterdir() if p.suffix in {".safetensors", ".bin", ".json", ".model", ".gguf"}):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

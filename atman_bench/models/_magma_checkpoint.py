@@ -19,8 +19,8 @@ from transformers.models.gptj.modeling_gptj import create_sinusoidal_positions
 
 from atman_bench.errors import ConfigError, ModelError
 from atman_bench.models._base import LoadOptions
-from atman_bench.models._causal_lm import PROBE_TOLERANCE, _device
 from atman_bench.models._image_prefix import ClipResNetConfig, ImagePrefix, PrefixConfig
+from atman_bench.models._loading import usable_device, weights_type
 from atman_bench.models._picture_lm import Adapter, PictureLM, build_decoder
 from atman_bench.models._silence import silent_transformers
 
@@ -236,12 +236,10 @@ def is_picture_lm(folder: Path) -> bool:
 
 
 def _placement(options: LoadOptions) -> tuple[torch.dtype, torch.device]:
-    dtype = getattr(torch, options.dtype, None)
-    if dtype not in PROBE_TOLERANCE:
-        raise ConfigError(f"unknown dtype {options.dtype!r}: expected one of float32, float16, bfloat16")
+    dtype = weights_type(options.dtype)
     if options.device_map is not None or options.revision is not None:
         raise ConfigError("picture models are local files on one device: leave device_map and revision out")
-    return dtype, _device(options.device)
+    return dtype, usable_device(options.device)
 
 
 def _read_pickle(file: Path, options: LoadOptions) -> dict[str, Tensor]:

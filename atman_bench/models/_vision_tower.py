@@ -15,8 +15,7 @@ from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.attention.host import AttentionHost, Editor
 from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ModelError, SampleError
-from atman_bench.models._base import Plain, ProbeReport
-from atman_bench.models._causal_lm import PROBE_TOLERANCE
+from atman_bench.models._base import PROBE_TOLERANCE, Plain, ProbeReport
 from atman_bench.models._image_prefix import CLIP_MEAN, CLIP_STD
 from atman_bench.models._parts import plain_of
 from atman_bench.pictures import open_picture, rgb_array

@@ -26,9 +26,9 @@ from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.host import Editor
 from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ModelError, SampleError
-from atman_bench.models._base import LoadOptions, ProbeReport
-from atman_bench.models._causal_lm import PROBE_TOLERANCE, CausalLM, _content_hash
-from atman_bench.models._loading import hub_options, load_weights
+from atman_bench.models._base import PROBE_TOLERANCE, LoadOptions, ProbeReport
+from atman_bench.models._causal_lm import CausalLM
+from atman_bench.models._loading import content_hash, hub_options, load_weights
 from atman_bench.models._parts import Block, Part, PicturePart, TextPart, encoded_of, first_line, text_part, units_of
 from atman_bench.models._patch_grids import ProcessedPictures, patch_grids
 from atman_bench.models._silence import silent_transformers
@@ -554,7 +554,7 @@ def load_vision_lm(source: str | Path, model_type: str, name: str, options: Load
     except (ImportError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"cannot load the processor of {str(source)!r}: {str(error).splitlines()[0]}") from error
     with silent_transformers():  # the first forward pass may have something to say too
-        return VisionLM(name, model, processor, _content_hash(Path(source), model, options.revision))
+        return VisionLM(name, model, processor, content_hash(Path(source), model, options.revision))
 
 
 def processor_class(model_type: str) -> type[ProcessorMixin]:

@@ -16,7 +16,7 @@ from transformers import BertTokenizerFast, BlipConfig, BlipForQuestionAnswering
 
 from atman_bench.errors import ConfigError, ModelError, SampleError
 from atman_bench.models._base import LoadOptions, ModelSpec
-from atman_bench.models._causal_lm import PROBE_TOLERANCE, _content_hash, _device, _load_tokenizer
+from atman_bench.models._loading import content_hash, load_tokenizer, usable_device, weights_type
 from atman_bench.models._parts import first_line
 from atman_bench.models._silence import silent_transformers
 from atman_bench.models._vision_tower import Texts, VisionTowerAdapter
@@ -157,12 +157,10 @@ def load(argument: str, options: LoadOptions) -> BlipVQA:
     """
     if not argument:
         raise ModelError("model 'blip' needs weights: write blip:FOLDER, blip:ORGANISATION/NAME or blip:FILE.pth")
-    dtype = getattr(torch, options.dtype, None)
-    if dtype not in PROBE_TOLERANCE:
-        raise ConfigError(f"unknown dtype {options.dtype!r}: expected one of float32, float16, bfloat16")
+    dtype = weights_type(options.dtype)
     if options.device_map is not None:
         raise ConfigError("blip runs on one device: leave device_map out")
-    device, path = _device(options.device), Path(argument).expanduser()
+    device, path = usable_device(options.device), Path(argument).expanduser()
     try:
         with silent_transformers():
             if path.suffix == ".pth":
@@ -178,7 +176,7 @@ def _load_pretrained(
     source: str | Path, name: str, dtype: torch.dtype, device: torch.device, options: LoadOptions
 ) -> BlipVQA:
     shared = {"revision": options.revision or "main"}
-    tokenizer = _load_tokenizer(source, shared)
+    tokenizer = load_tokenizer(source, shared)
     model = _filled(
         source,
         dtype=dtype,
@@ -186,8 +184,8 @@ def _load_pretrained(
         use_safetensors=None if options.trust_checkpoint else True,
         **shared,
     )
-    content_hash = _content_hash(Path(source), model, options.revision)
-    return BlipVQA(name, model.to(device), tokenizer, content_hash)
+    digest = content_hash(Path(source), model, options.revision)
+    return BlipVQA(name, model.to(device), tokenizer, digest)
 
 
 def _load_official(path: Path, dtype: torch.dtype, device: torch.device, trusted: bool) -> BlipVQA:

@@ -7,9 +7,10 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from atman_bench.errors import ConfigError, ModelError
+from atman_bench.errors import ModelError
 from atman_bench.models._base import LoadOptions, ModelSpec
-from atman_bench.models._causal_lm import PROBE_TOLERANCE, CausalLM, _device
+from atman_bench.models._causal_lm import CausalLM
+from atman_bench.models._loading import usable_device, weights_type
 from atman_bench.models._silence import silent_transformers
 from atman_bench.profiling.sizes import SIZES, config_of
 
@@ -25,11 +26,9 @@ def load(argument: str, options: LoadOptions) -> CausalLM:
     config = config_of(argument)
     if options.device_map is not None:
         raise ModelError(f"random:{argument} is made on one device, received device_map {options.device_map!r}")
-    dtype = getattr(torch, options.dtype, None)
-    if dtype not in PROBE_TOLERANCE:
-        raise ConfigError(f"unknown dtype {options.dtype!r}: expected one of float32, float16, bfloat16")
+    dtype = weights_type(options.dtype)
     with silent_transformers():
-        model = build(config, dtype, _device(options.device))
+        model = build(config, dtype, usable_device(options.device))
         return CausalLM(f"random:{argument}", model, None, f"random:{argument}")
 
 
