@@ -24,7 +24,8 @@ from atman_bench.report.heatmap import HeatMap, to_png
 from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import NOTHING, TextTable, summary_tables
 from atman_bench.report.tables import WITH_INTERVAL, cell_name, summarise
-from atman_bench.runner import RunSummary, dataset_name
+from atman_bench.runner import RunSummary
+from atman_bench.scoring import dataset_name
 from atman_bench.steering import Steered
 from atman_bench.store import Cell
 from atman_bench.tensors import Explanation

@@ -21,7 +21,7 @@ from atman_bench.metrics._signs import Sign
 from atman_bench.pictures import open_picture
 from atman_bench.records import Label, PatchUnits, Picture, Row, Sample, Status
 from atman_bench.report.tables import FLOORS, cell_name, frame_of
-from atman_bench.runner import dataset_name, grid_of, maps_of, rows_of
+from atman_bench.scoring import dataset_name, grid_of, maps_of, rows_of
 from atman_bench.store import Cell, Identity, StoredMap
 
 METRIC = "average_precision"

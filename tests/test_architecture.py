@@ -21,6 +21,7 @@ LEVELS = [
         "config",
         "prediction",
         "runner",
+        "scoring",
         "api",
         "docqa",
         "steering",

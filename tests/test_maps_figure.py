@@ -18,7 +18,8 @@ from atman_bench.records import PatchUnits, Row
 from atman_bench.report._overlay import overlay, pooled, spread
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.figures.maps import plot
-from atman_bench.runner import evaluate, grid_facts, grid_of
+from atman_bench.runner import evaluate
+from atman_bench.scoring import grid_facts, grid_of
 from atman_bench.store import StoredMap, cells, read_rows
 
 GREY = np.full((4, 4, 3), 100, np.uint8)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from fakes import Fakes
 
-from atman_bench import runner
+from atman_bench import runner, scoring
 from atman_bench.config import RunConfig
 from atman_bench.errors import DataError, ModelError, SampleError, StoreError
 from atman_bench.metrics._signs import Sign
@@ -252,7 +252,7 @@ def test_other_metrics_and_signs_are_computed_from_stored_maps(config, fakes):
     asked = replace(config, sign=Sign.ABSOLUTE)
     run(replace(asked, results=config.results / "direct"))
     fakes.explained.clear()
-    rescored = set(runner.rescore(config.results, METRICS, Sign.ABSOLUTE))
+    rescored = set(scoring.rescore(config.results, METRICS, Sign.ABSOLUTE))
     assert not fakes.explained
     assert rescored == rows_in(config.results / "direct")
 

@@ -35,7 +35,7 @@ def table(
     from atman_bench.errors import StoreError
     from atman_bench.metrics import METRICS
     from atman_bench.report import render, tables
-    from atman_bench.runner import rescore
+    from atman_bench.scoring import rescore
 
     chosen = [_options.sign_rule(name.strip()) for name in signs.split(",")]
     frame = tables.frame_of(row for sign in chosen for row in rescore(results, METRICS.names, sign))
