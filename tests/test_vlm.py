@@ -21,8 +21,9 @@ from atman_bench.engine import EngineMode
 from atman_bench.errors import ModelError, SampleError
 from atman_bench.methods.atman import AtManConfig, explain
 from atman_bench.models._base import LoadOptions
+from atman_bench.models._decoder_call import restarts_of, tensors_of
 from atman_bench.models._patch_grids import ProcessedPictures, patch_grids
-from atman_bench.models._vlm import VisionLM, _restarts
+from atman_bench.models._vlm import VisionLM
 from atman_bench.models.hf import load
 from atman_bench.records import Boxes, Explained, JointUnits, PatchUnits, Picture, Sample, TextUnits, Word
 from atman_bench.tensors import Encoded
@@ -259,7 +260,7 @@ def test_a_restart_covers_rows_that_see_what_another_row_changes():
     visible = torch.ones(6, 6, dtype=torch.bool).tril()
     visible[2, 4] = True  # an edit of 4 changes row 2, and row 1 sees column 2
     visible[1, 2] = True
-    assert _restarts(visible) == (0, 1, 1, 1, 1, 5)
+    assert restarts_of(visible) == (0, 1, 1, 1, 1, 5)
 
 
 def test_the_completion_of_a_prompt_is_the_models_answer(model, picture):
@@ -288,7 +289,7 @@ def test_paligemma_reads_no_text_alone():
 def test_a_model_whose_decoder_takes_an_unknown_tensor_is_refused_by_name():
     model = tiny_vlms.adapter("llava")
     with pytest.raises(ModelError, match="calls its decoder with per_layer_inputs"):
-        model._flat({"inputs_embeds": torch.zeros(1, 2, 4), "per_layer_inputs": torch.zeros(1, 2, 3)})
+        tensors_of({"inputs_embeds": torch.zeros(1, 2, 4), "per_layer_inputs": torch.zeros(1, 2, 3)}, model.model)
 
 
 def processed(model: VisionLM, **changes: object) -> ProcessedPictures:

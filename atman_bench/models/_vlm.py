@@ -6,7 +6,7 @@ image encoder runs once per picture.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
@@ -28,6 +28,14 @@ from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ModelError, SampleError
 from atman_bench.models._base import PROBE_TOLERANCE, LoadOptions, ProbeReport
 from atman_bench.models._causal_lm import CausalLM
+from atman_bench.models._decoder_call import (
+    DecoderCalled,
+    arguments_of,
+    hooked,
+    restarts_of,
+    tensors_of,
+    visible_columns,
+)
 from atman_bench.models._loading import content_hash, hub_options, load_weights
 from atman_bench.models._parts import Block, Part, PicturePart, TextPart, encoded_of, first_line, text_part, units_of
 from atman_bench.models._patch_grids import ProcessedPictures, patch_grids
@@ -44,11 +52,6 @@ MARK = "\ue000"
 
 UNUSED_FEATURES = frozenset({"attention_mask", "labels"})
 """Outputs of processors that only serve padding and training."""
-
-DECODER_TENSORS = frozenset(
-    {"attention_mask", "deepstack_visual_embeds", "inputs_embeds", "position_ids", "visual_pos_masks"}
-)
-"""Tensors that a decoder may be called with, and that can be cut at a position."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,6 @@ class Reading:
         return ids
 
 
-class _DecoderCalled(Exception):
-    """Stops a forward pass where the decoder would start; carries its arguments."""
-
-    def __init__(self, arguments: Mapping[str, object]):
-        super().__init__()
-        self.arguments = arguments
-
-
 class VisionLM(CausalLM):
     """A vision-language model with its processor; texts without a picture are read as by any decoder.
 
@@ -134,13 +129,13 @@ class VisionLM(CausalLM):
             return super().run(encoded, start=start, batch=batch, rows=rows, store=store, embeddings=embeddings)
         if embeddings is None:
             embeddings = encoded.inputs["inputs_embeds"][:, start:].expand(batch, -1, -1)
-        arguments = self._arguments(encoded.inputs, start, start + embeddings.shape[1], len(embeddings))
+        arguments = arguments_of(encoded.inputs, self.decoder, start, start + embeddings.shape[1], len(embeddings))
 
         def hand_over(module: nn.Module, args: tuple[object, ...], own: dict[str, Any]) -> Any:
             return args, own | arguments
 
         # The model's own forward runs around the decoder, since what comes after it differs (softcaps, scales).
-        with _hooked(self.decoder, hand_over):
+        with hooked(self.decoder, hand_over):
             return self.logits(
                 {"inputs_embeds": embeddings}, None if rows is None else [row - start for row in rows], store
             )
@@ -251,8 +246,8 @@ class VisionLM(CausalLM):
                 f"{name}: replaying the decoder on a picture changes the logits by {noop:.2g} of their largest value, "
                 f"expected at most {tolerance:g}; the decoder depends on something that is not handed to it"
             )
-        visible = _visible(inputs)
-        causal = len(ids) - 1 if visible is None else _restarts(visible)[-1]
+        visible = visible_columns(inputs)
+        causal = len(ids) - 1 if visible is None else restarts_of(visible)[-1]
         leak = (hosted - later)[:, :causal].abs().max().item() / scale if causal else 0.0
         if not leak <= tolerance:
             raise ModelError(f"{name}: a later token moves earlier logits by {leak:.2g} although its mask hides it")
@@ -391,7 +386,7 @@ class VisionLM(CausalLM):
         words: Sequence[Word] = (),
     ) -> Encoded:
         encoded = encoded_of(uid, inputs, parts, target, blocks, words)
-        visible = _visible(inputs)
+        visible = visible_columns(inputs)
         ahead = visible is not None and any(
             bool(visible[: row + 1, row + 1 :].any()) for row in encoded.target_rows.tolist()
         )
@@ -401,7 +396,7 @@ class VisionLM(CausalLM):
                 "from what stands before it; explain the target instead"
             )
         array = next(part.array for part in parts if isinstance(part, PicturePart))
-        return replace(encoded, pictures=(array,), restarts=None if visible is None else _restarts(visible))
+        return replace(encoded, pictures=(array,), restarts=None if visible is None else restarts_of(visible))
 
     @torch.inference_mode(False)  # what is remembered must serve gradient methods too, whoever asked for it first
     @torch.no_grad()
@@ -409,15 +404,15 @@ class VisionLM(CausalLM):
         """What the decoder is called with for a prompt and the tokens that follow it."""
 
         def stop(module: nn.Module, args: tuple[object, ...], arguments: dict[str, object]) -> None:
-            raise _DecoderCalled(arguments)
+            raise DecoderCalled(arguments)
 
         extended = self._extended(features, target_ids)
         try:
             # Hosted, because only then are masks always made, as booleans.
-            with _hooked(self.decoder, stop), self.host.applied(Editor(None)), self._forgetting():
+            with hooked(self.decoder, stop), self.host.applied(Editor(None)), self._forgetting():
                 self.model(**extended, use_cache=False)
-        except _DecoderCalled as call:
-            return self._flat(call.arguments)
+        except DecoderCalled as call:
+            return tensors_of(call.arguments, self.model)
         raise ModelError(f"{type(self.model).__name__} never called its decoder {type(self.decoder).__name__}")
 
     def _extended(self, features: Mapping[str, Tensor], ids: Sequence[int]) -> dict[str, Tensor]:
@@ -434,58 +429,6 @@ class VisionLM(CausalLM):
             if name not in UNUSED_FEATURES
         }
 
-    def _flat(self, arguments: Mapping[str, object]) -> dict[str, Tensor]:
-        """Tensors among a decoder's arguments, each under one name."""
-        flat: dict[str, Tensor] = {}
-        for name, value in arguments.items():
-            match value:
-                case Tensor():
-                    flat[name] = value
-                case Mapping():
-                    flat |= {f"{name}.{key}": item for key, item in value.items() if isinstance(item, Tensor)}
-                case list() | tuple():
-                    flat |= {f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, Tensor)}
-        unknown = sorted({name.partition(".")[0] for name in flat} - DECODER_TENSORS)
-        if unknown or "inputs_embeds" not in flat:
-            raise ModelError(
-                f"{type(self.model).__name__} calls its decoder with {', '.join(unknown) or 'no inputs_embeds'}, which "
-                "cannot be replayed from a position on; this model is refused"
-            )
-        return flat
-
-    def _arguments(self, inputs: Mapping[str, Tensor], start: int, end: int, batch: int) -> dict[str, Any]:
-        """The captured arguments of the decoder for some positions, beside the embeddings."""
-        arguments: dict[str, Any] = {}
-        for name, tensor in inputs.items():
-            argument, _, key = name.partition(".")
-            cut: Any
-            match argument:
-                case "inputs_embeds":
-                    continue
-                case "position_ids":  # (1, S), or one row per axis of the picture (3, 1, S)
-                    cut = tensor[..., start:end]
-                    cut = cut.expand(*cut.shape[:-2], batch, -1)
-                case "attention_mask":
-                    cut = self._own_mask(tensor[:, :, start:end, :end])
-                case "visual_pos_masks":
-                    cut = tensor[:, start:end].expand(batch, -1)
-                case _:  # deepstack_visual_embeds: one row per image token
-                    image = inputs["visual_pos_masks"][0]
-                    cut = tensor[int(image[:start].sum()) : int(image[:end].sum())].repeat(batch, 1)
-            if not key:
-                arguments[argument] = cut
-            elif key.isdigit():
-                arguments.setdefault(argument, []).append(cut)
-            else:
-                arguments.setdefault(argument, {})[key] = cut
-        return arguments
-
-    def _own_mask(self, mask: Bool[Tensor, "1 1 Lq Lk"]) -> Tensor:
-        """A mask as the decoder's current attention takes it: eager attention adds it to the scores."""
-        if self.decoder.config._attn_implementation_internal != "eager":
-            return mask
-        return torch.zeros_like(mask, dtype=self.model.dtype).masked_fill(~mask, torch.finfo(self.model.dtype).min)
-
     @contextmanager
     def _forgetting(self) -> Iterator[None]:
         """Let the model forget the position offset of the last picture, which Qwen-VL adds to texts that follow."""
@@ -495,39 +438,6 @@ class VisionLM(CausalLM):
             for module in self.model.modules():
                 if getattr(module, "rope_deltas", None) is not None:
                     module.rope_deltas = None
-
-
-@contextmanager
-def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
-    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _visible(inputs: Mapping[str, Tensor]) -> Bool[Tensor, "S S"] | None:
-    """Which columns a row may attend to in any layer; None where the decoder makes its own, causal, mask."""
-    masks = [tensor[0, 0] for name, tensor in inputs.items() if name.partition(".")[0] == "attention_mask"]
-    return torch.stack(masks).any(0) if masks else None
-
-
-def _restarts(visible: Bool[Tensor, "S S"]) -> tuple[int, ...]:
-    """For each position the first row that changes once it, or anything after it, is edited.
-
-    That is the first row which sees one of these columns; but rows change their own columns too, so the same holds for
-    that row, until nothing earlier sees what changes.
-    """
-    first_seen = visible.int().argmax(0).tolist()
-    restarts: list[int] = []
-    for position in reversed(range(len(first_seen))):
-        first = min(first_seen[position], position, restarts[-1] if restarts else position)
-        restarts.append(first)
-    restarts.reverse()
-    for position, first in enumerate(restarts):  # earlier positions are final already
-        if first < position:
-            restarts[position] = restarts[first]
-    return tuple(restarts)
 
 
 def load_vision_lm(source: str | Path, model_type: str, name: str, options: LoadOptions) -> VisionLM:
