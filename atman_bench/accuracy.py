@@ -10,7 +10,7 @@ import torch
 
 from atman_bench import store
 from atman_bench.answers import Answer, AnswerCell, Quiz
-from atman_bench.api import load_model
+from atman_bench.api import load_configured
 from atman_bench.config import RunConfig, resolve
 from atman_bench.datasets import DATASETS
 from atman_bench.datasets._answers import AnsweredDataset
@@ -123,15 +123,7 @@ def ask_all(
     store.check_writable(run.results)
     dataset = DATASETS.get(run.dataset).load(run.dataset_options)
     questions, examples = _choose(dataset, config)
-    adapter = load_model(
-        run.model_name,
-        device=run.device,
-        dtype=run.dtype.value,
-        device_map=run.device_map,
-        revision=run.revision,
-        trust_remote_code=run.trust_remote_code,
-        trust_checkpoint=run.trust_checkpoint,
-    )
+    adapter = load_configured(run)
     if any(example.picture for example in examples) and not isinstance(adapter, PictureLM):
         raise ConfigError(
             f"shots must be 0 for model {adapter.name!r}, received {config.shots}: examples have pictures, and of this "

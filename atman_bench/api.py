@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from atman_bench.config import build
+from atman_bench.config import RunConfig, build
 from atman_bench.errors import ConfigError, UnknownNameError
 from atman_bench.methods import METHODS
 from atman_bench.models import MODELS
@@ -42,6 +42,24 @@ def load_model(
     family, _, argument = name.partition(":")
     options = LoadOptions(device, dtype, device_map, revision, trust_remote_code, trust_checkpoint)
     return MODELS.get(family).load(argument, options)
+
+
+def load_configured(run: RunConfig) -> ModelAdapter:
+    """Load the model of a run.
+
+    Raises:
+        UnknownNameError: No such family.
+        ModelError: It cannot be loaded, or edits cannot be installed in it.
+    """
+    return load_model(
+        run.model_name,
+        device=run.device,
+        dtype=run.dtype.value,
+        device_map=run.device_map,
+        revision=run.revision,
+        trust_remote_code=run.trust_remote_code,
+        trust_checkpoint=run.trust_checkpoint,
+    )
 
 
 def explain(

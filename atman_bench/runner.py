@@ -16,7 +16,7 @@ from functools import cache
 import torch
 
 from atman_bench import store
-from atman_bench.api import explain_encoded, load_model
+from atman_bench.api import explain_encoded, load_configured
 from atman_bench.config import MethodCell, RunConfig
 from atman_bench.datasets import DATASETS
 from atman_bench.datasets._base import Dataset
@@ -248,15 +248,7 @@ def derived_seed(seed: int, uid: str) -> int:
 
 def _prepare(config: RunConfig) -> _Prepared:
     dataset = DATASETS.get(config.dataset).load(config.dataset_options)
-    adapter = load_model(
-        config.model_name,
-        device=config.device,
-        dtype=config.dtype.value,
-        device_map=config.device_map,
-        revision=config.revision,
-        trust_remote_code=config.trust_remote_code,
-        trust_checkpoint=config.trust_checkpoint,
-    )
+    adapter = load_configured(config)
     if config.named is not None and not dataset.names:
         raise ConfigError(f"{config.dataset} does not ask for names: leave named out")
     usable, unusable = _select(adapter, dataset.samples, dataset.names, config)

@@ -136,5 +136,5 @@ class Fakes:
         set_item(METHODS.__dict__, "names", NAMES)
         for name in NAMES:
             set_item(sys.modules, f"atman_bench.methods.{name}", SimpleNamespace(SPEC=SPECS[name]))
-        set_attribute(runner, "load_model", self.load_model)
+        set_attribute(runner, "load_configured", lambda run: self.load_model(run.model_name))
         set_attribute(runner, "explain_encoded", self.explain_encoded)

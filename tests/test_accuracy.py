@@ -86,7 +86,7 @@ class StandIn:
 @pytest.fixture
 def model(monkeypatch) -> StandIn:
     stand_in = StandIn()
-    monkeypatch.setattr(accuracy, "load_model", lambda name, **_: stand_in)
+    monkeypatch.setattr(accuracy, "load_configured", lambda run: stand_in)
     return stand_in
 
 

@@ -148,7 +148,7 @@ def test_a_sample_is_encoded_once_for_all_points(fakes, monkeypatch, tmp_path):
     adapter = fakes.load_model("tiny-text")
     encode = adapter.encode
     adapter.encode = lambda sample: encoded.append(sample.uid) or encode(sample)
-    monkeypatch.setattr(runner, "load_model", lambda name, **_: adapter)
+    monkeypatch.setattr(runner, "load_configured", lambda run: adapter)
     sweep = load_sweep(None, {"limit": 2, "results": tmp_path}, [], GRID)
     runner.evaluate(sweep.config, lambda done, total, doing: None)
     # Once to see whether it fits, once to explain it.

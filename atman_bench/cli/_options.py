@@ -26,6 +26,20 @@ TrustRemoteCode = Annotated[
     bool | None, typer.Option("--trust-remote-code", help="Run code that comes with a checkpoint.")
 ]
 
+Dataset = Annotated[str | None, typer.Option("--dataset", "-d", help="Name of a dataset; default: facts.")]
+Data = Annotated[str | None, typer.Option("--data", help="Path or hub id that the dataset reads.")]
+Limit = Annotated[int | None, typer.Option("--limit", "-n", help="How many samples; default: all.")]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", help="Skip and count longer samples (prompt and target).")
+]
+Named = Annotated[
+    int | None,
+    typer.Option("--named", help="Only samples whose target is among the model's N likeliest names."),
+]
+SignRule = Annotated[str | None, typer.Option("--sign", help="How signed scores become a map; default: positive.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, how long it takes and how much memory.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")]
+
 
 def names(listed: str | None) -> list[str] | None:
     """``"a, b"`` -> ``["a", "b"]``."""

@@ -17,7 +17,7 @@ def accuracy(
         str | None,
         typer.Option("--dataset", "-d", help="facts (default), squad, gqa, scenes, vqav2, okvqa or any other."),
     ] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Path or hub id that the dataset reads.")] = None,
+    data: _options.Data = None,
     model: _options.Model = None,
     shots: Annotated[int, typer.Option("--shots", help="Solved examples before each question.")] = 0,
     limit: Annotated[int | None, typer.Option("--limit", "-n", help="How many questions; default: all.")] = None,
@@ -35,7 +35,7 @@ def accuracy(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove stored answers of this run first.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+    quiet: _options.Quiet = False,
 ) -> None:
     """Let a model answer questions greedily, and score its answers beside the paper's models (Table 4).
 

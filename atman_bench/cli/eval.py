@@ -19,26 +19,19 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Name of a dataset; default: facts.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Path or hub id that the dataset reads.")] = None,
+    dataset: _options.Dataset = None,
+    data: _options.Data = None,
     model: _options.Model = None,
     methods: Annotated[
         str | None,
         typer.Option("--methods", help="METHOD or METHOD:VARIANT, by commas; default: all that apply."),
     ] = None,
     results: _options.Results = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", help="How many samples; default: all.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="Skip and count longer samples (prompt and target).")
-    ] = None,
-    named: Annotated[
-        int | None,
-        typer.Option("--named", help="Only samples whose target is among the model's N likeliest names."),
-    ] = None,
+    limit: _options.Limit = None,
+    max_tokens: _options.MaxTokens = None,
+    named: _options.Named = None,
     metrics: Annotated[str | None, typer.Option("--metrics", help="Metrics, by commas; default: all.")] = None,
-    sign: Annotated[
-        str | None, typer.Option("--sign", help="How signed scores become a map; default: positive.")
-    ] = None,
+    sign: _options.SignRule = None,
     seed: _options.Seed = None,
     dtype: _options.Dtype = None,
     device: _options.Device = None,
@@ -51,10 +44,8 @@ def evaluate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove stored results of this run's cells first.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, how long it takes and how much memory.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+    dry_run: _options.DryRun = False,
+    quiet: _options.Quiet = False,
 ) -> None:
     """Run methods on a dataset: how well does each point at the evidence, and what does it cost?
 

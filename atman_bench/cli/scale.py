@@ -70,7 +70,7 @@ def scale(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure stored cells again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which cells would run.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+    quiet: _options.Quiet = False,
 ) -> None:
     """Measure the time and peak memory of methods over models and sequence lengths (Figs 5, 6 and 7).
 

@@ -28,21 +28,14 @@ def sweep(
             "methods.atman={NAME: {OPTION: VALUE}, ...} varies several options at once.",
         ),
     ] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Name of a dataset; default: facts.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Path or hub id that the dataset reads.")] = None,
+    dataset: _options.Dataset = None,
+    data: _options.Data = None,
     model: _options.Model = None,
     results: _options.Results = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", help="How many samples; default: all.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="Skip and count longer samples (prompt and target).")
-    ] = None,
-    named: Annotated[
-        int | None,
-        typer.Option("--named", help="Only samples whose target is among the model's N likeliest names."),
-    ] = None,
-    sign: Annotated[
-        str | None, typer.Option("--sign", help="How signed scores become a map; default: positive.")
-    ] = None,
+    limit: _options.Limit = None,
+    max_tokens: _options.MaxTokens = None,
+    named: _options.Named = None,
+    sign: _options.SignRule = None,
     seed: _options.Seed = None,
     dtype: _options.Dtype = None,
     device: _options.Device = None,
@@ -66,10 +59,8 @@ def sweep(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove stored results of this sweep's cells first.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, how long it takes and how much memory.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+    dry_run: _options.DryRun = False,
+    quiet: _options.Quiet = False,
 ) -> None:
     """Evaluate a method at every point of a grid, and choose the best point on samples that do not report it.
 
