@@ -18,11 +18,10 @@ def last_like(settings: dict[str, Any]) -> dict[str, Any] | None:
     return next((row for row in reversed(rows) if row["settings"] == settings), None)
 
 
-def append(settings: dict[str, Any], measured: dict[str, Any]) -> None:
-    """Write a row."""
+def append(measured: dict[str, Any]) -> None:
+    """Write a row; ``settings`` is one of its entries."""
     row = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "settings": settings,
         "environment": environment(device="cpu", threads=torch.get_num_threads()),
         **measured,
     }

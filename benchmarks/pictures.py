@@ -67,7 +67,7 @@ def main() -> None:
             f"x ({len(encoded.units)} plain passes of {encoded.length} positions)"
             + (f"; last time {before['ratios'][name]['median']:.2f}" if before else "")
         )
-    append(settings, {"ratios": found})
+    append({"settings": settings, "ratios": found})
 
 
 if __name__ == "__main__":

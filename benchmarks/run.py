@@ -9,18 +9,16 @@ appends a dated row to ``benchmarks/history.jsonl`` and is compared with the las
 """
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import torch
+from _history import append, last_like
 from captum.attr import FeatureAblation, LLMAttribution, TextTemplateInput
 from transformers.utils import logging
 
@@ -32,10 +30,8 @@ from atman_bench.engine import EngineMode, EngineOptions, sweep
 from atman_bench.models._base import ModelAdapter
 from atman_bench.profiling.measure import count_tokens
 from atman_bench.profiling.memory import watch_resident
-from atman_bench.store import environment
 from atman_bench.tensors import Encoded
 
-HISTORY = Path(__file__).parent / "history.jsonl"
 TARGET_TOKENS = 3
 SLOW_SHARE = 8
 """Without prefix reuse every perturbation costs the same: one in this many is run, and the time multiplied."""
@@ -168,9 +164,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     peaks = {name: peak_bytes(name, settings) for name in ("plain_lean", "plain_default", "fast", "fast_batch1")}
     vocabulary = case.model.model.get_output_embeddings().weight.shape[0]
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": {"model": case.model.name, "tokens": units, "batch": arguments.batch},
-        "environment": environment(device="cpu", threads=torch.get_num_threads()),
         "seconds": times,
         "ratios": {
             name: {"median": statistics.median(r), "min": min(r), "max": max(r), "n": len(r)}
@@ -189,7 +183,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
 
 def report(row: dict[str, object], before: dict[str, object] | None) -> str:
     """The row in words, beside the last one of the same settings."""
-    lines = [f"{row['settings']}, {row['environment']['threads']} threads"]
+    lines = [f"{row['settings']}, {torch.get_num_threads()} threads"]
     for name, r in row["ratios"].items():
         last = f"; last time {before['ratios'][name]['median']:.2f}" if before else ""
         lines.append(f"{name}: {r['median']:.2f} ({r['min']:.2f} to {r['max']:.2f}, n = {r['n']}{last})")
@@ -211,11 +205,8 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     row = measure(arguments)
-    history = [json.loads(line) for line in HISTORY.read_text().splitlines()] if HISTORY.exists() else []
-    same = [old for old in history if old["settings"] == row["settings"]]
-    print(report(row, same[-1] if same else None))
-    with HISTORY.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    print(report(row, last_like(row["settings"])))
+    append(row)
 
 
 if __name__ == "__main__":

@@ -259,6 +259,20 @@ class Dinov2Encoder(nn.Module):
         return self.model(pixel_values=pixels).last_hidden_state[:, 1:]
 
 
+def squashed(image: Image.Image, side: int) -> Image.Image:
+    """A picture as an RGB square, whatever its proportions (bicubic)."""
+    return image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+
+
+def normalised(
+    square: Image.Image, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Float[Tensor, "1 3 n n"]:
+    """The pixels of an RGB picture in [0, 1], less the mean, over the deviation."""
+    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
+    centre, scale = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    return ((pixels - centre) / scale)[None]
+
+
 class ImagePrefix(nn.Module):
     """Image encoder, projection, dropout and, in some, a LayerNorm; parameters are named as in MAGMA's checkpoint.
 
@@ -302,7 +316,7 @@ class ImagePrefix(nn.Module):
         """
         n, (width, height) = self.resolution, image.size
         if self.resize is Resize.SQUASH:
-            square = image.convert("RGB").resize((n, n), Image.Resampling.BICUBIC)
+            square = squashed(image, n)
             area: Area = (0, 0, width, height)
         else:
             # MAGMA resizes in the file's own mode: pictures with a palette by nearest neighbour, all others bicubic.
@@ -313,9 +327,7 @@ class ImagePrefix(nn.Module):
             square = resized.crop((left, top, left + n, top + n)).convert("RGB")
             x, y = width / size[0], height / size[1]
             area = (left * x, top * y, (left + n) * x, (top + n) * y)
-        pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.config.mean, self.config.std))
-        return ((pixels - mean) / std)[None], area
+        return normalised(square, self.config.mean, self.config.std), area
 
     def features(self, pixels: Float[Tensor, "B 3 n n"]) -> Float[Tensor, "B N C"]:
         """The encoder's output as tokens, row by row: token = row * columns + column."""

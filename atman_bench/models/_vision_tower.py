@@ -16,7 +16,7 @@ from atman_bench.attention.host import AttentionHost, Editor
 from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ModelError, SampleError
 from atman_bench.models._base import PROBE_TOLERANCE, Plain, ProbeReport
-from atman_bench.models._image_prefix import CLIP_MEAN, CLIP_STD
+from atman_bench.models._image_prefix import CLIP_MEAN, CLIP_STD, normalised, squashed
 from atman_bench.models._parts import plain_of
 from atman_bench.pictures import open_picture, rgb_array
 from atman_bench.records import Explained, PatchUnits, Picture, Sample
@@ -284,7 +284,7 @@ class VisionTowerAdapter(ABC):
         if picture is None:
             raise SampleError(f"model {self.name!r} answers questions about a picture: give one")
         image = open_picture(picture)
-        return image, squash(image, self.resolution)
+        return image, normalised(squashed(image, self.resolution), CLIP_MEAN, CLIP_STD)
 
     def encode_picture(self, uid: str, picture: Picture | None, texts: Texts) -> Encoded:
         """The encoded sample of a picture and what is read beside it.
@@ -325,11 +325,3 @@ class VisionTowerAdapter(ABC):
         """A picture of the mean colour."""
         side = self.resolution
         return torch.zeros(1, 3, side, side, device=self.device, dtype=self.model.dtype)
-
-
-def squash(image: Image.Image, side: int) -> Float[Tensor, "1 3 n n"]:
-    """A picture as a square of normalised pixels, whatever its proportions (BLIP's evaluation transform)."""
-    square = np.array(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
-    pixels = torch.from_numpy(square).permute(2, 0, 1).float() / 255
-    mean, std = (torch.tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
-    return ((pixels - mean) / std)[None]
