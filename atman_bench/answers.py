@@ -5,7 +5,6 @@ environment of the run that created the folder) and ``answers-<writer>.jsonl``. 
 computed from the answers whenever a table is made.
 """
 
-import hashlib
 import json
 import secrets
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import Any
 from atman_bench.errors import StoreError
 from atman_bench.records import SCHEMA, Status
 from atman_bench.scorers import Accuracy
-from atman_bench.store import PartWriter, read_parts
+from atman_bench.store import PartWriter, fingerprint_of, read_parts
 
 _ABOUT = "about.json"
 _FOLDER = "accuracy"
@@ -77,8 +76,8 @@ class Quiz:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The first 12 hexadecimal digits of the SHA-256 of the fields as JSON with sorted keys."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        """See ``fingerprint_of``."""
+        return fingerprint_of(self)
 
 
 @dataclass(frozen=True)

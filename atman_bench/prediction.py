@@ -33,7 +33,7 @@ from atman_bench.profiling.measure import count_tokens
 from atman_bench.profiling.scaling import ScaleRow, ScaleStatus, Source
 from atman_bench.profiling.simulate import Ledger, Simulation, Work, fake_model, weight_bytes
 from atman_bench.profiling.sizes import config_of
-from atman_bench.scale import ScaleCell, ScaleConfig, ScaleSummary, _function, read_scale_rows
+from atman_bench.scale import ScaleCell, ScaleConfig, ScaleSummary, measured_function, read_scale_rows
 from atman_bench.store import PartWriter, check_writable
 from atman_bench.tensors import Encoded
 
@@ -257,7 +257,7 @@ def _simulate_whole(cell: ScaleCell, options: Any, model: PreTrainedModel, devic
 
     def explanation() -> object:
         if options is None:
-            return _function(cell, adapter, encoded)()
+            return measured_function(cell, adapter, encoded)()
         return METHODS.get(cell.method).explain(adapter, encoded, options, 0)
 
     if isinstance(options, EngineConfig):

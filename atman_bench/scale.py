@@ -392,8 +392,8 @@ def _load(request: Request) -> CausalLM:
 def _measure(request: Request, team: Team, model: CausalLM) -> Measured:
     cell, device = request.cell, model.device
     warm_up = cell.tokens if device.type == "cuda" else min(cell.tokens, WARM_UP_TOKENS)
-    _function(cell, model, _sample(model, warm_up, None if cell.units is None else [0, warm_up // 2]))()
-    function = _function(cell, model, _sample(model, cell.tokens, _share(cell, team)))
+    measured_function(cell, model, _sample(model, warm_up, None if cell.units is None else [0, warm_up // 2]))()
+    function = measured_function(cell, model, _sample(model, cell.tokens, _share(cell, team)))
     repeats: list[Repeat] = []
     with count_tokens(model.model) as counter:
         while True:
@@ -441,7 +441,8 @@ def _sample(model: CausalLM, tokens: int, positions: list[int] | None) -> Encode
     return model.encode_ids(prompt, [target], None if positions is None else [[p] for p in positions])
 
 
-def _function(cell: ScaleCell, model: CausalLM, encoded: Encoded) -> Callable[[], object]:
+def measured_function(cell: ScaleCell, model: CausalLM, encoded: Encoded) -> Callable[[], object]:
+    """What is measured, or simulated, of a cell: a plain pass, or a method on one sample."""
     if cell.method == PLAIN:
         return lambda: _without_gradients(_PLAIN[cell.variant], model, encoded)
     spec, options = METHODS.get(cell.method), cell.options

@@ -118,9 +118,8 @@ class Identity:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The first 12 hexadecimal digits of the SHA-256 of the identity as JSON with sorted keys."""
-        text = json.dumps(asdict(self), sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """See ``fingerprint_of``."""
+        return fingerprint_of(self)
 
     def same_experiment(self, other: "Identity") -> bool:
         """Whether only the method differs, so that the two cells can be compared."""
@@ -128,6 +127,11 @@ class Identity:
             replace(identity, method="", method_version=0, method_options={}, seed=None) for identity in (self, other)
         )
         return ours.fingerprint == theirs.fingerprint
+
+
+def fingerprint_of(record: Any) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of a dataclass as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(asdict(record), sort_keys=True, allow_nan=False).encode()).hexdigest()[:12]
 
 
 def identity_options(config: Any) -> dict[str, Any]:

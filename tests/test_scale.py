@@ -19,7 +19,7 @@ from atman_bench.models.random import build
 from atman_bench.profiling import server as server_module
 from atman_bench.profiling.memory import watch_resident
 from atman_bench.profiling.repeat import Repeat
-from atman_bench.profiling.scaling import ScaleRow, ScaleStatus
+from atman_bench.profiling.scaling import ScaleRow, ScaleStatus, Source
 from atman_bench.profiling.server import Ending, Outcome, Server, Team
 from atman_bench.profiling.sizes import SIZES, config_of
 from atman_bench.report.figures import FIGURES
@@ -307,13 +307,13 @@ def test_the_command_measures_stores_resumes_and_says_what_did_not_fit(tmp_path)
     arguments += ["--threads", "1", "--repeats", "1", "--device", "cpu", "--results", str(tmp_path)]
     first = CliRunner().invoke(app, arguments)
     assert first.exit_code == 0, first.output
-    assert "2 cells measured" in first.output
+    assert "2 cells done" in first.output
     table = (tmp_path / "table.md").read_text()
     assert "| atman, batch 1 |" in table
     assert "≈ extrapolated" in table
     assert (tmp_path / "figures" / "scaling.svg").exists()
     again = CliRunner().invoke(app, arguments)
-    assert "0 cells measured" in again.output
+    assert "0 cells done" in again.output
     small = CliRunner().invoke(app, [*arguments, "--memory-limit", "0.02", "--models", "random:30M", "--tokens", "16"])
     assert "oom: random:30M, atman:default, 16 tokens" in small.output
 
@@ -380,3 +380,13 @@ def test_reports_of_costs_do_without_torch():
     root = Path(__file__).parents[1]
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert "torch" not in result.stdout.split()
+
+
+def test_measured_and_simulated_cells_of_one_method_are_two_lines():
+    measured = [row(method="chefer", tokens=tokens) for tokens in (128, 256)]
+    simulated = [row(method="chefer", tokens=tokens, source=Source.SIMULATED) for tokens in (128, 256)]
+    spec = FIGURES.get("scaling")
+    legend = spec.plot(spec.select(frame_of([*measured, *simulated]))).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["chefer", "chefer (simulated)"]
+    legend = spec.plot(spec.select(frame_of(simulated))).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["chefer"]

@@ -18,6 +18,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any option, such as methods.atman.kappa=0.5; may be repeated."),
 ]
+Method = Annotated[str, typer.Option("--method", help="One of atman-bench list methods.")]
+MethodOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An option of the method, such as f=0.5; may be repeated."),
+]
+JsonPath = Annotated[
+    str | None, typer.Option("--json", metavar="PATH|-", help="Write scores as JSON; - prints only that.")
+]
 Results = Annotated[Path | None, typer.Option("--results", "-r", help="The results folder; a run there is resumed.")]
 TrustCheckpoint = Annotated[
     bool | None, typer.Option("--trust-checkpoint", help="Read pickled weights, which can run code.")

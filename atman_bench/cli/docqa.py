@@ -38,17 +38,12 @@ def docqa(
         str | None, typer.Option("--template", help="The prompt, with {context} and {question}.")
     ] = None,
     model: _options.Model = None,
-    method: Annotated[str, typer.Option("--method", help="One of atman-bench list methods.")] = "atman",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An option of the method, such as f=0.9; may be repeated."),
-    ] = None,
+    method: _options.Method = "atman",
+    overrides: _options.MethodOverrides = None,
     max_new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", min=1, help="Longest answer when no target is given.")
     ] = 16,
-    json_path: Annotated[
-        str | None, typer.Option("--json", metavar="PATH|-", help="Write scores as JSON; - prints only that.")
-    ] = None,
+    json_path: _options.JsonPath = None,
     html_path: Annotated[Path | None, typer.Option("--html", help="Write the highlighted document as a page.")] = None,
     png_path: Annotated[Path | None, typer.Option("--png", help="Write the highlighted document as a picture.")] = None,
     seed: _options.Seed = None,

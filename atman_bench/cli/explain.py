@@ -35,11 +35,8 @@ def explain(
         str | None, typer.Option("--target", "-t", help="What is explained; default: what the model says itself.")
     ] = None,
     model: _options.Model = None,
-    method: Annotated[str, typer.Option("--method", help="One of atman-bench list methods.")] = "atman",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An option of the method, such as f=0.5; may be repeated."),
-    ] = None,
+    method: _options.Method = "atman",
+    overrides: _options.MethodOverrides = None,
     max_new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", min=1, help="Longest completion when no target is given.")
     ] = 16,
@@ -49,9 +46,7 @@ def explain(
             "--phrases", help="Parts of the target, by semicolons (a lonely cabin; with a truck): a map for each."
         ),
     ] = None,
-    json_path: Annotated[
-        str | None, typer.Option("--json", metavar="PATH|-", help="Write scores as JSON; - prints only that.")
-    ] = None,
+    json_path: _options.JsonPath = None,
     html_path: Annotated[Path | None, typer.Option("--html", help="Write the heat map as a web page.")] = None,
     png_path: Annotated[Path | None, typer.Option("--png", help="Write the heat map as a picture.")] = None,
     seed: _options.Seed = None,

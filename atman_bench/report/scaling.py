@@ -56,6 +56,14 @@ def frame_of(rows: Iterable[ScaleRow], *, extrapolate: bool = False) -> pd.DataF
     return frame
 
 
+def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mark the names of simulated cells where measured ones are shown beside them; they are never mixed unmarked."""
+    if frame["source"].nunique() < 2:
+        return frame
+    simulated = frame["source"] == Source.SIMULATED
+    return frame.assign(name=frame["name"].mask(simulated, frame["name"] + " (simulated)"))
+
+
 def name_of(row: ScaleRow) -> str:
     """What a line is called: ``chefer:full``; methods that perturb say how many perturbations share a pass."""
     name = f"{PLAIN}:{row.variant}" if row.method == PLAIN else cell_name(row.method, row.variant)

@@ -7,7 +7,7 @@ from matplotlib.ticker import NullLocator
 
 from atman_bench.report.figures._base import WIDTH
 from atman_bench.report.figures._scale import MARKERS, ScaleFigureSpec, explain_marks, mark_failures
-from atman_bench.report.scaling import PLAIN
+from atman_bench.report.scaling import PLAIN, told_apart
 
 _BASELINES = {"plain:lean": "-", "plain:default": "--"}
 
@@ -21,6 +21,7 @@ def select(frame: pd.DataFrame) -> pd.DataFrame:
 
 def plot(frame: pd.DataFrame) -> Figure:
     """Log axes. Horizontal lines are a plain forward pass at the greatest length, as in the paper."""
+    frame = told_apart(frame)
     models = frame.sort_values("parameters")["model"].drop_duplicates().tolist()
     # The same method looks the same in every panel.
     names = sorted(frame.loc[frame["method"] != PLAIN, "name"].unique(), key=lambda n: (not n.startswith("atman"), n))
