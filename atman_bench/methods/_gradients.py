@@ -98,11 +98,34 @@ def _put_back_forward(layer: nn.Module, before: object | None) -> None:
         layer.forward = before  # type: ignore[assignment]
 
 
+Logit = Callable[[Tensor], Tensor]
+"""A target token's logit (B,) as a function of inputs (B, ...)."""
+
+
+def target_logits(
+    model: ModelAdapter, encoded: Encoded, embed: Callable[[Tensor], Tensor] = lambda inputs: inputs
+) -> list[Logit]:
+    """The logit of each of the T target tokens.
+
+    Args:
+        model: The adapter.
+        encoded: One sample.
+        embed: Turns inputs into embeddings (B, S', D); by default they are.
+    """
+
+    def logit(row: int, target: int, inputs: Tensor) -> Tensor:
+        embeddings = embed(inputs)
+        return model.run(encoded, batch=embeddings.shape[0], rows=[row], embeddings=embeddings)[:, 0, target].float()
+
+    pairs = zip(encoded.target_rows.tolist(), encoded.target_ids.tolist(), strict=True)
+    return [partial(logit, row, target) for row, target in pairs]
+
+
 def attribute_embeddings(
     model: ModelAdapter,
     encoded: Encoded,
     reduction: Reduction,
-    attribute: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
+    attribute: Callable[[Logit, Tensor], Tensor],
 ) -> Attribution:
     """Attribute each target token's logit to the input embeddings, and pool positions into units.
 
@@ -116,12 +139,8 @@ def attribute_embeddings(
     per_position = torch.zeros(len(encoded.target_ids), encoded.length)
     with parameters_require_grad(model.model, False):
         embeddings = model.embeddings(encoded).detach()
-        pairs = zip(encoded.target_rows.tolist(), encoded.target_ids.tolist(), strict=True)
-        for index, (row, target) in enumerate(pairs):
-
-            def logit(inputs: Tensor, row: int = row, target: int = target) -> Tensor:
-                return model.run(encoded, batch=inputs.shape[0], rows=[row], embeddings=inputs)[:, 0, target].float()
-
+        logits = target_logits(model, encoded)
+        for index, (row, logit) in enumerate(zip(encoded.target_rows.tolist(), logits, strict=True)):
             # In a decoder later positions cannot influence the row; in an encoder all do.
             end = row + 1 if encoded.reading_rows is None else encoded.length
             attribution = attribute(logit, embeddings[:, :end].clone().requires_grad_())[0]

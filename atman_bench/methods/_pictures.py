@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -11,7 +12,13 @@ from torch import Tensor, nn
 
 from atman_bench.errors import ConfigError
 from atman_bench.methods._base import changed_options
-from atman_bench.methods._gradients import Reduction, attribute_embeddings, parameters_require_grad
+from atman_bench.methods._gradients import (
+    Logit,
+    Reduction,
+    attribute_embeddings,
+    parameters_require_grad,
+    target_logits,
+)
 from atman_bench.models._base import ModelAdapter
 from atman_bench.records import JointUnits, PatchUnits
 from atman_bench.tensors import Attribution, Encoded
@@ -92,7 +99,7 @@ def attribute(
     granularity: Granularity,
     reduction: Reduction,
     method: str,
-    attribution: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
+    attribution: Callable[[Logit, Tensor], Tensor],
 ) -> Attribution:
     """Attribute each target token's logit to input embeddings or pixels.
 
@@ -109,13 +116,7 @@ def attribute(
     differentiable, pixels, units = pixel_model(model, encoded, method)
     maps = []
     with parameters_require_grad(model.model, False):
-        for row, target in zip(encoded.target_rows.tolist(), encoded.target_ids.tolist(), strict=True):
-
-            def logit(inputs: Tensor, row: int = row, target: int = target) -> Tensor:
-                embeddings = differentiable.embeddings_from_pixels(encoded, inputs)
-                logits = model.run(encoded, batch=inputs.shape[0], rows=[row], embeddings=embeddings)
-                return logits[:, 0, target].float()
-
+        for logit in target_logits(model, encoded, partial(differentiable.embeddings_from_pixels, encoded)):
             found = attribution(logit, pixels.clone().requires_grad_())[0].detach().float()
             maps.append(reduction(found.permute(1, 2, 0).flatten(0, 1)).view(found.shape[1:]).cpu())
     return pixel_attribution(torch.stack(maps), units, pooled=granularity is Granularity.POOLED)

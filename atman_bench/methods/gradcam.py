@@ -1,9 +1,9 @@
 """GradCAM on pictures: channels weighted by their mean gradient (Selvaraju et al. 2017), plain and guided."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import torch
 from captum.attr import GuidedBackprop, GuidedGradCam
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from atman_bench.datasets._base import Modality
 from atman_bench.errors import ConfigError
 from atman_bench.methods._base import MethodSpec
-from atman_bench.methods._gradients import parameters_require_grad
+from atman_bench.methods._gradients import Logit, parameters_require_grad, target_logits
 from atman_bench.methods._pictures import patch_blocks, pixel_attribution, pixel_model
 from atman_bench.models._base import ModelAdapter
 from atman_bench.tensors import Attribution, Encoded
@@ -54,7 +54,7 @@ class GradCAMConfig:
 class _TargetLogit(nn.Module):
     """One target's logit as a module, which captum's hooks need; holds the model's modules without copying them."""
 
-    def __init__(self, parts: list[nn.Module], function: Callable[[Tensor], Tensor]):
+    def __init__(self, parts: list[nn.Module], function: Logit):
         super().__init__()
         self.parts = nn.ModuleList(parts)
         self.function = function
@@ -82,11 +82,7 @@ def _tokens(model: ModelAdapter, encoded: Encoded, config: GradCAMConfig) -> Att
     embeddings = model.embeddings(encoded).detach()
     explained = encoded.unit_of_position >= 0
     per_position = torch.zeros(len(encoded.target_ids), encoded.length)
-    for index, (row, target) in enumerate(zip(encoded.target_rows.tolist(), encoded.target_ids.tolist(), strict=True)):
-
-        def logit(inputs: Tensor, row: int = row, target: int = target) -> Tensor:
-            return model.run(encoded, batch=inputs.shape[0], rows=[row], embeddings=inputs)[:, 0, target].float()
-
+    for index, logit in enumerate(target_logits(model, encoded)):
         inputs = embeddings.clone().requires_grad_()
         if config.layer is Layer.NORM:
             per_position[index] = guided_norm(model, logit, inputs).abs().sum(-1)[0].cpu()
@@ -106,7 +102,7 @@ def class_activation(activations: Float[Tensor, "N D"], gradients: Float[Tensor,
     return (activations @ gradients.mean(0)).clamp(min=0)
 
 
-def guided_norm(model: ModelAdapter, logit: Callable[[Tensor], Tensor], inputs: Tensor) -> Float[Tensor, "1 S D"]:
+def guided_norm(model: ModelAdapter, logit: Logit, inputs: Tensor) -> Float[Tensor, "1 S D"]:
     """Captum's guided GradCAM on the decoder's first LayerNorm, as released.
 
     Raises:
@@ -126,19 +122,14 @@ def _guided_pixels(model: ModelAdapter, encoded: Encoded, pooled: bool) -> Attri
     if len(convolutions) < 2:
         raise ConfigError(f"gradcam at the last convolution needs a convolutional encoder; {model.name} has none")
     maps = []
-    for row, target in zip(encoded.target_rows.tolist(), encoded.target_ids.tolist(), strict=True):
-
-        def logit(inputs: Tensor, row: int = row, target: int = target) -> Tensor:
-            embeddings = differentiable.embeddings_from_pixels(encoded, inputs)
-            return model.run(encoded, batch=inputs.shape[0], rows=[row], embeddings=embeddings)[:, 0, target].float()
-
+    for logit in target_logits(model, encoded, partial(differentiable.embeddings_from_pixels, encoded)):
         wrapped = _with_relus(model, [differentiable.encoder, model.model], logit)
         found = GuidedGradCam(wrapped, convolutions[-1]).attribute(pixels.clone().requires_grad_())
         maps.append(found[0].detach().float().mean(0).cpu())  # the signed mean over channels, as released
     return pixel_attribution(torch.stack(maps), units, pooled)
 
 
-def _with_relus(model: ModelAdapter, parts: list[nn.Module], logit: Callable[[Tensor], Tensor]) -> _TargetLogit:
+def _with_relus(model: ModelAdapter, parts: list[nn.Module], logit: Logit) -> _TargetLogit:
     """The logit as a module whose ReLUs can be guided.
 
     Raises:
