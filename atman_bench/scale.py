@@ -26,7 +26,7 @@ from atman_bench.models import MODELS
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.profiling.measure import count_tokens
 from atman_bench.profiling.memory import driver_bytes, limit_further_bytes
-from atman_bench.profiling.repeat import Repeat, run_once
+from atman_bench.profiling.repeat import Repeat, resident_peak, run_once
 from atman_bench.profiling.scaling import ScaleRow, ScaleStatus
 from atman_bench.profiling.server import Ending, Outcome, Server, Team
 from atman_bench.store import PartWriter, check_writable, environment, read_parts
@@ -346,6 +346,7 @@ class Measured:
     Attributes:
         status: How it ended.
         repeats: All of them.
+        peak_bytes: Of each repeat on CUDA, of one run before them on a CPU.
         parameters: Of the model.
         model_bytes: Of its parameters.
         forward_tokens: Positions that went through the layers in one repeat.
@@ -355,6 +356,7 @@ class Measured:
 
     status: ScaleStatus
     repeats: tuple[Repeat, ...] = ()
+    peak_bytes: tuple[int, ...] = ()
     parameters: int | None = None
     model_bytes: int | None = None
     forward_tokens: int | None = None
@@ -395,6 +397,8 @@ def _measure(request: Request, team: Team, model: CausalLM) -> Measured:
     measured_function(cell, model, _sample(model, warm_up, None if cell.units is None else [0, warm_up // 2]))()
     function = measured_function(cell, model, _sample(model, cell.tokens, _share(cell, team)))
     repeats: list[Repeat] = []
+    team.wait()
+    peaks = [resident_peak(function)] if device.type == "cpu" else []
     with count_tokens(model.model) as counter:
         while True:
             team.wait()
@@ -405,6 +409,7 @@ def _measure(request: Request, team: Team, model: CausalLM) -> Measured:
     return Measured(
         ScaleStatus.OK,
         tuple(repeats),
+        tuple(peak for peak in (*peaks, *(repeat.peak_bytes for repeat in repeats)) if peak is not None),
         forward_tokens=counter.tokens // len(repeats),
         driver_bytes=driver_bytes(device.index or 0) if device.type == "cuda" else None,
     )
@@ -484,7 +489,7 @@ def _combine(cell: ScaleCell, outcomes: Sequence[Outcome[Measured]]) -> ScaleRow
         seconds=tuple(max(r.seconds for r in turn) for turn in turns),
         cpu_seconds=tuple(sum(r.cpu_seconds for r in turn) for turn in turns),
         device_seconds=tuple(max(times) for turn in turns if (times := _known(r.device_seconds for r in turn))),
-        peak_bytes=tuple(sum(b) for turn in turns if (b := _known(r.peak_bytes for r in turn))),
+        peak_bytes=tuple(sum(peaks) for peaks in zip(*(measured.peak_bytes for measured in found), strict=True)),
         reserved_bytes=max((sum(b) for turn in turns if (b := _known(r.reserved_bytes for r in turn))), default=None),
         driver_bytes=sum(b) if (b := _known(measured.driver_bytes for measured in found)) else None,
         forward_tokens=sum(_known(measured.forward_tokens for measured in found)),

@@ -43,7 +43,8 @@ class Case:
 
     Attributes:
         model: The adapter.
-        encoded: Every prompt token is a unit.
+        encoded: Prompt and target.
+        tokens: Length of the prompt; every token is a unit here, also one that is only a space.
         prompt: The prompt as text, for captum.
         target: The target as text.
         batch: Perturbations per pass of the naive sweep, and of the fast one it is compared with.
@@ -51,13 +52,15 @@ class Case:
 
     model: ModelAdapter
     encoded: Encoded
+    tokens: int
     prompt: str
     target: str
     batch: int
 
     def edit(self, every: int = 1) -> AttentionEdit:
-        """Form ``shifted``, row minimum ``visible``, f = 0.9, kappa none; one perturbation per unit, or every n-th."""
-        return AttentionEdit(suppression_factors(self.encoded.positions_of_units()[::every], self.encoded.length, 0.9))
+        """Form ``shifted``, row minimum ``visible``, f = 0.9, kappa none; one perturbation per token, or every n-th."""
+        positions = [[position] for position in range(0, self.tokens, every)]
+        return AttentionEdit(suppression_factors(positions, self.encoded.length, 0.9))
 
 
 def make_case(model_name: str, tokens: int, batch: int) -> Case:
@@ -70,8 +73,9 @@ def make_case(model_name: str, tokens: int, batch: int) -> Case:
     for target in (" 12 May 1931 and then some more", " Raven Lake and then some more"):
         ids = tokenizer(target, add_special_tokens=False)["input_ids"][:TARGET_TOKENS]
         encoded = model.encode_text(prompt, tokenizer.decode(ids))
-        if len(encoded.units) == tokens and len(encoded.target_ids) == TARGET_TOKENS:
-            return Case(model, encoded, prompt, tokenizer.decode(ids), batch)
+        # Not so where a token is only a part of a letter, or the prompt's last token grows into the target.
+        if encoded.length == tokens + TARGET_TOKENS - 1 and len(encoded.target_ids) == TARGET_TOKENS:
+            return Case(model, encoded, tokens, prompt, tokenizer.decode(ids), batch)
     raise SystemExit(f"no prompt of {tokens} tokens with a target of {TARGET_TOKENS} could be cut; try another length")
 
 
@@ -96,17 +100,17 @@ def naive(case: Case) -> float:
     """A whole sweep with all logits and no reuse, extrapolated from one perturbation in ``SLOW_SHARE``."""
     edit = case.edit(SLOW_SHARE)
     seconds = _timed(lambda: sweep(case.model, case.encoded, edit, EngineOptions(EngineMode.NAIVE, case.batch)))
-    return seconds * len(case.encoded.units) / edit.factors.shape[0]
+    return seconds * case.tokens / edit.factors.shape[0]
 
 
 def captum(case: Case) -> float:
     """LLMAttribution of captum with FeatureAblation over ``1 / SLOW_SHARE`` as many features, extrapolated."""
-    units = [case.encoded.offsets[p][0] for p in range(0, len(case.encoded.units), SLOW_SHARE)]
-    pieces = [case.prompt[a:b] for a, b in zip(units, [*units[1:], len(case.prompt)], strict=True)]
+    starts = [case.encoded.offsets[p][0] for p in range(0, case.tokens, SLOW_SHARE)]
+    pieces = [case.prompt[a:b] for a, b in zip(starts, [*starts[1:], len(case.prompt)], strict=True)]
     inputs = TextTemplateInput("{}" * len(pieces), values=pieces)
     attribution = LLMAttribution(FeatureAblation(case.model.model), case.model.tokenizer)
     seconds = _timed(lambda: attribution.attribute(inputs, target=case.target))
-    return seconds * (1 + len(case.encoded.units)) / (1 + len(pieces))
+    return seconds * (1 + case.tokens) / (1 + len(pieces))
 
 
 CELLS: dict[str, Callable[[Case], float]] = {
@@ -147,7 +151,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     """Time all cells in turn, and measure the memory of some."""
     settings = (arguments.model, arguments.tokens, arguments.batch)
     case = make_case(*settings)
-    units, length = len(case.encoded.units), case.encoded.length
+    units, length = case.tokens, case.encoded.length
     plain_lean(case)
     times: dict[str, list[float]] = {name: [] for name in CELLS if name != "fast_batch1"}
     for repeat in range(arguments.repeats):

@@ -87,6 +87,20 @@ def test_resident_peak_is_what_was_allocated_on_top_even_if_it_is_freed():
     assert peak.bytes == pytest.approx(64 * MEGABYTE, rel=0.1)
 
 
+def test_a_peak_does_not_depend_on_what_was_freed_before():
+    def peak_of_a_chain() -> int:
+        with watch_resident() as peak:
+            kept = torch.ones(4 * MEGABYTE // 4)
+            for _ in range(20):
+                kept = kept + torch.ones(4 * MEGABYTE // 4)  # three tensors at a time
+        return peak.bytes
+
+    alone = peak_of_a_chain()
+    litter = [torch.ones(size * 1000) for size in range(20, 220, 7)]
+    del litter[::2]
+    assert peak_of_a_chain() == pytest.approx(alone, rel=0.05)
+
+
 # What is measured.
 
 
@@ -131,7 +145,7 @@ def test_some_perturbations_are_spread_evenly_and_shared_by_workers(tiny):
 @pytest.mark.parametrize("variant", ["default", "lean"])
 def test_a_plain_pass_reads_every_token_once(tiny, variant):
     found = measured(cell(method="plain", variant=variant, batch=None, units=None))
-    assert (found.status, found.forward_tokens, len(found.repeats)) == (ScaleStatus.OK, 12, 2)
+    assert (found.status, found.forward_tokens, len(found.repeats), len(found.peak_bytes)) == (ScaleStatus.OK, 12, 2, 1)
 
 
 def test_a_method_that_refuses_is_unsupported_and_the_models_size_is_known(tiny):
@@ -159,7 +173,7 @@ def test_what_a_method_raises_becomes_a_status(tiny, monkeypatch, error, status)
 
 def test_a_row_of_several_workers_has_the_slowest_ones_time_and_everyones_memory():
     workers = [
-        Outcome(Ending.DONE, Measured(ScaleStatus.OK, (Repeat(s, 1.0, None, 100, None),), forward_tokens=5))
+        Outcome(Ending.DONE, Measured(ScaleStatus.OK, (Repeat(s, 1.0, None, None, None),), (100,), forward_tokens=5))
         for s in (3.0, 4.0)
     ]
     combined = scale._combine(cell(workers=2), workers)

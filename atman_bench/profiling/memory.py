@@ -14,6 +14,11 @@ _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _KERNEL_COUNTERS = Path("/proc/vmstat")
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+_PAGES_OF_ITS_OWN = 64 * 1024
+_STEADY = 32 * 1024**2
+"""Where glibc's own threshold ends up in a process that allocates tensors."""
+
 
 @dataclass
 class ResidentPeak:
@@ -30,6 +35,9 @@ class ResidentPeak:
 def watch_resident() -> Iterator[ResidentPeak]:
     """Measure the peak resident memory of this block above what is resident before it.
 
+    Within it every tensor of 64 KiB and more has pages of its own, which go back to the system when it is freed: on the
+    heap, gaps between tensors would count too, and they come and go. That takes time; measure time in another run.
+
     Run the same code on a small input first: the pages of libraries count too when they are touched for the first time.
     """
     peak = ResidentPeak()
@@ -39,10 +47,12 @@ def watch_resident() -> Iterator[ResidentPeak]:
     return_freed()
     _CLEAR_REFS.write_text("5")  # resets the high-water mark to the current resident set
     before = status_bytes("VmRSS")
+    _set_malloc(_PAGES_OF_ITS_OWN)
     try:
         yield peak
     finally:
         peak.bytes = status_bytes("VmHWM") - before
+        _set_malloc(_STEADY)
 
 
 def return_freed() -> None:
@@ -50,6 +60,13 @@ def return_freed() -> None:
     gc.collect()
     with suppress(OSError, AttributeError):  # only glibc has it
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _set_malloc(mmap_threshold: int) -> None:
+    with suppress(OSError, AttributeError):  # only glibc has it
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(_MMAP_THRESHOLD, mmap_threshold)
+        mallopt(_TRIM_THRESHOLD, 2 * mmap_threshold)  # as glibc ties them together
 
 
 def status_bytes(field: str) -> int:

@@ -1,4 +1,4 @@
-"""One timed run of a callable, with the peak memory that it takes on its device."""
+"""One run of a callable, for its time or for the peak memory that it takes on its device."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class Repeat:
         seconds: Wall time, synchronised with the device.
         cpu_seconds: Processor time of all threads.
         device_seconds: Time between two CUDA events around the run; None on a CPU.
-        peak_bytes: Peak memory above what was there before: resident set on a CPU, the allocator's on CUDA.
+        peak_bytes: Peak of the CUDA allocator above what was there before; None on a CPU, where it takes a run of its own.
         reserved_bytes: Peak of what the CUDA allocator held, weights included; None on a CPU.
     """
 
@@ -30,13 +30,14 @@ class Repeat:
 
 def run_once(function: Callable[[], object], device: torch.device) -> Repeat:
     """Run a function once and measure it; warm it up before."""
-    return _on_cuda(function, device) if device.type == "cuda" else _on_cpu(function)
+    return _on_cuda(function, device) if device.type == "cuda" else Repeat(*_timed(function), None, None, None)
 
 
-def _on_cpu(function: Callable[[], object]) -> Repeat:
+def resident_peak(function: Callable[[], object]) -> int | None:
+    """Run a function once for its peak resident memory above what was there before; None where that cannot be told."""
     with watch_resident() as peak:
-        seconds, cpu_seconds = _timed(function)
-    return Repeat(seconds, cpu_seconds, None, peak.bytes, None)
+        function()
+    return peak.bytes
 
 
 def _on_cuda(function: Callable[[], object], device: torch.device) -> Repeat:

@@ -53,7 +53,8 @@ class ScaleRow:
         seconds: Wall time of each repeat; of the slowest worker.
         cpu_seconds: Processor time of each repeat, all workers together.
         device_seconds: Between CUDA events, each repeat; of the slowest worker. Empty on a CPU.
-        peak_bytes: Peak memory of each repeat above the loaded model, all workers together.
+        peak_bytes: Peak memory above the loaded model, all workers together: of each repeat on CUDA; on a CPU the peak
+            resident set of one run before them, since measuring it slows a run.
         reserved_bytes: Highest that the CUDA allocator held, weights included.
         driver_bytes: What the driver (NVML) had given by the end, CUDA context included: a check of the one before.
         forward_tokens: Positions that went through the layers in one repeat, all workers together.
