@@ -395,10 +395,15 @@ def _measure(request: Request, team: Team, model: CausalLM) -> Measured:
     cell, device = request.cell, model.device
     warm_up = cell.tokens if device.type == "cuda" else min(cell.tokens, WARM_UP_TOKENS)
     measured_function(cell, model, _sample(model, warm_up, None if cell.units is None else [0, warm_up // 2]))()
-    function = measured_function(cell, model, _sample(model, cell.tokens, _share(cell, team)))
+    sample = _sample(model, cell.tokens, _share(cell, team))
+    function = measured_function(cell, model, sample)
     repeats: list[Repeat] = []
     team.wait()
-    peaks = [resident_peak(function)] if device.type == "cpu" else []
+    peaks: list[int | None] = []
+    if device.type == "cpu":
+        # Matrix products keep scratch memory that grows with their size; it should not count as this method's.
+        _without_gradients(_plain_lean, model, sample)
+        peaks = [resident_peak(function)]
     with count_tokens(model.model) as counter:
         while True:
             team.wait()
