@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from atman_bench.records import Explained
 from atman_bench.report._paper import Reported
 
 
@@ -120,7 +121,76 @@ class Documents:
     example: str
 
 
-Run = Evaluation | Grid | Costs | Sentence | Steering | Documents
+@dataclass(frozen=True)
+class Chunks:
+    """Rows of ``atman-bench eval`` whose token maps are scored chunk by chunk (A.8), without computing them again.
+
+    Attributes:
+        tokens: What is run; its dataset is of texts.
+    """
+
+    tokens: Evaluation
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several evaluations that differ in more than their method: models, or prompts.
+
+    Attributes:
+        sides: Name of each in tables and claims -> what is run.
+    """
+
+    sides: Mapping[str, Evaluation]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Answers of ``atman-bench accuracy`` (Table 4).
+
+    Attributes:
+        quizzes: Fields of ``RunConfig`` of each; what cannot be run is said, and the others go on.
+        shots: Solved examples before the questions of each quiz.
+        parameters: See ``Evaluation``.
+    """
+
+    quizzes: tuple[Mapping[str, Any], ...]
+    shots: tuple[int, ...] = (0,)
+    parameters: float | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """What is explained of one sample.
+
+    Attributes:
+        uid: The sample, which gives the picture and the evidence.
+        prompt: Instead of the sample's: a word of a question is explained as the target of what stands before it.
+        target: Instead of the sample's.
+        generated: The model's own words are the target.
+        explained: Of a sample with a picture: patches, tokens, or both together.
+    """
+
+    uid: str
+    prompt: str | None = None
+    target: str | None = None
+    generated: bool = False
+    explained: Explained = Explained.BOTH
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Maps of single samples (Figs 1a, 3 and 17).
+
+    Attributes:
+        options: Fields of ``RunConfig``: model, dataset and the methods to compare.
+        examples: What is explained.
+    """
+
+    options: Mapping[str, Any]
+    examples: tuple[Example, ...]
+
+
+Run = Evaluation | Grid | Costs | Sentence | Steering | Documents | Chunks | Comparison | Accuracy | Examples
 """What an experiment needs to have run; equal ones of several experiments are run once."""
 
 
@@ -130,7 +200,7 @@ class Beats:
 
     Attributes:
         left: What should be better: a method (its first variant in the run), ``METHOD:VARIANT``, or the point of a
-            sweep as tables name it (``kappa=0.7, f=0.9``).
+            sweep as tables name it (``kappa=0.7, f=0.9``). In a comparison ``SIDE/METHOD``.
         right: What it is compared with.
         metric: Name of a metric, higher = better.
         words: The claim, where "left beats right" does not say it.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from atman_bench.experiments._base import Costs, Evaluation, Grid, Preset, Run
+from atman_bench.experiments._base import Beats, Costs, Evaluation, Grid, Preset, Run
 
 TINY_TEXT, TINY_PICTURES = "tiny-text", "tiny-magma"
 SMALL_TEXT, SMALL_PICTURES = "hf:HuggingFaceTB/SmolLM2-135M-Instruct", "photo-magma"
@@ -23,7 +23,8 @@ TEXT: Mapping[Preset, Evaluation] = {
             "limit": 40,
             "methods": [
                 *(ATMAN, SINGLE),
-                *("chefer", "input_x_gradient", "integrated_gradients", "rollout", "attention", "occlusion"),
+                *("chefer", "input_x_gradient", "integrated_gradients", "rollout", "rollout:without-last-1"),
+                *("attention", "occlusion"),
                 *("random", "uniform", "position"),
             ],
         }
@@ -32,8 +33,8 @@ TEXT: Mapping[Preset, Evaluation] = {
         {
             "limit": 24,
             "methods": [
-                *(ATMAN, SINGLE, "chefer", "input_x_gradient", "integrated_gradients", "rollout", "attention"),
-                *("random", "uniform", "position"),
+                *(ATMAN, SINGLE, "chefer", "input_x_gradient", "integrated_gradients"),
+                *("rollout", "rollout:without-last-1", "attention", "random", "uniform", "position"),
             ],
         },
         config="small",
@@ -43,7 +44,7 @@ TEXT: Mapping[Preset, Evaluation] = {
 """Questions whose answer stands in the prompt: Table 1a, the rollout of A.9, Figs 8a and 8b."""
 
 _PICTURE_METHODS = (
-    *(ATMAN, SINGLE, "chefer", "rollout", "attention"),
+    *(ATMAN, SINGLE, "chefer", "rollout", "rollout:without-last-1", "attention"),
     *("input_x_gradient", "integrated_gradients", "gradcam", "occlusion"),
     *("input_x_gradient:pixels", "integrated_gradients:pixels", "gradcam:guided-pixels"),
     *("random", "uniform", "centre", "local_contrast"),
@@ -67,7 +68,9 @@ PICTURES: Mapping[Preset, Evaluation] = {
 NO_GUIDED = "The vision transformer of the preset small has no ReLU, so guided GradCAM is not defined there."
 
 
-def picture_sweep(config: str, tiny: Mapping[str, Any], small: Mapping[str, Any], n: int = 6) -> Mapping[Preset, Run]:
+def picture_sweep(
+    config: str, tiny: Mapping[str, Any], small: Mapping[str, Any], n: int = 6, n_small: int = 40
+) -> Mapping[Preset, Run]:
     """A sweep over pictures at each preset.
 
     Args:
@@ -75,10 +78,13 @@ def picture_sweep(config: str, tiny: Mapping[str, Any], small: Mapping[str, Any]
         tiny: Axes of the preset tiny that replace those of ``config``.
         small: The same for small.
         n: Samples of the preset tiny.
+        n_small: Samples of small.
     """
     return {
         Preset.TINY: Grid({**_SCENES, "limit": n}, config, tiny),
-        Preset.SMALL: Grid({"model": SMALL_PICTURES, "dataset": "caltech101", "named": 1, "limit": 40}, config, small),
+        Preset.SMALL: Grid(
+            {"model": SMALL_PICTURES, "dataset": "caltech101", "named": 1, "limit": n_small}, config, small
+        ),
         Preset.PAPER: Grid(
             {
                 "model": "magma:mp_rank_00_model_states.pt,noln",
@@ -93,8 +99,56 @@ def picture_sweep(config: str, tiny: Mapping[str, Any], small: Mapping[str, Any]
     }
 
 
+TUNED = (
+    Beats("kappa=0.7, f=0.9", "kappa=single, f=0.9", words="correlated suppression helps at f = 0.9"),
+    Beats("kappa=0.7, f=0.9", "kappa=0.7, f=0.1", words="strong suppression (f = 0.9) beats weak (0.1)"),
+)
+"""What grids over kappa and f are asked: Fig. 11, and the same on questions."""
+
 FORMS = picture_sweep("sweep-forms", {}, {}, n=24)
 """Every form of the edit with and without correlated suppression: Figs 12 and 14."""
+
+SQUAD_SMALL: Mapping[str, Any] = {
+    "model": SMALL_TEXT,
+    "dataset": "squad",
+    # As configs/small.yaml has them.
+    "datasets": {"squad": {"data": "rajpurkar/squad", "template": "{context}\nQ: {question}\nA:"}},
+}
+SQUAD_PAPER: Mapping[str, Any] = {
+    "model": GPT_J,
+    "revision": "float16",
+    "trust_checkpoint": True,
+    "dtype": "float16",
+    "dataset": "squad",
+    "datasets": {"squad": {"data": "rajpurkar/squad"}},
+}
+"""Questions of SQuAD for runs that have another preset of ``configs/``, or none."""
+
+
+def text_sweep(
+    tiny: Mapping[str, Any],
+    small: Mapping[str, Any],
+    paper: Mapping[str, Any],
+    n: tuple[int, int, int],
+    config: str | None = None,
+    max_tokens: int = 112,
+) -> Mapping[Preset, Run]:
+    """A sweep over questions at each preset.
+
+    Args:
+        tiny: Axes of the preset tiny, which add to those of ``config`` or replace them.
+        small: The same for small.
+        paper: The same for paper.
+        n: Samples of each.
+        config: A preset in ``configs/`` that has a grid.
+        max_tokens: Length of the preset small's samples, so that a question takes seconds at each point of a grid.
+    """
+    return {
+        Preset.TINY: Grid({**_QUESTIONS, "limit": n[0]}, config, tiny),
+        Preset.SMALL: Grid({**SQUAD_SMALL, "limit": n[1], "max_tokens": max_tokens}, config, small),
+        Preset.PAPER: Grid({**SQUAD_PAPER, "limit": n[2]}, config, paper, parameters=GPT_J_PARAMETERS, units=153),
+    }
+
 
 COSTS: Mapping[Preset, Costs] = {
     Preset.TINY: Costs(config="tiny"),

@@ -1,7 +1,7 @@
 """Fig. 11: the grid over kappa and f."""
 
-from atman_bench.experiments._base import Beats, Experiment
-from atman_bench.experiments._runs import picture_sweep
+from atman_bench.experiments._base import Experiment
+from atman_bench.experiments._runs import TUNED, picture_sweep
 
 _FIVE = {"methods.atman.kappa": [0.3, 0.5, 0.7, 0.9, None], "methods.atman.f": [0.1, 0.3, 0.5, 0.7, 0.9]}
 
@@ -10,8 +10,5 @@ SPEC = Experiment(
     paper="Fig. 11: 256 images of OpenImages, MAGMA 6B; kappa 0.7 and f 0.9 were chosen from it",
     runs=picture_sweep("sweep-kappa-f", {}, _FIVE),
     figures=("sweep_heatmap",),
-    claims=(
-        Beats("kappa=0.7, f=0.9", "kappa=single, f=0.9", words="correlated suppression helps at f = 0.9"),
-        Beats("kappa=0.7, f=0.9", "kappa=0.7, f=0.1", words="strong suppression (f = 0.9) beats weak (0.1)"),
-    ),
+    claims=TUNED,
 )

@@ -5,14 +5,16 @@ from atman_bench.experiments._runs import picture_sweep
 
 _LAYERS = "methods.atman.layers"
 _F = "methods.atman.f"
+_OF_FOUR = {_F: [0.9], _LAYERS: [None, [0], [1], [2], [3], [0, 1], [2, 3]]}
+"""Both picture models that run on a CPU have four layers: each alone, and the halves."""
 
 SPEC = Experiment(
     title="Editing single layers instead of all",
     paper="Fig. 18: a subset of OpenImages, MAGMA 6B, 28 layers",
     runs=picture_sweep(
         "sweep-layers",
-        {_F: [0.9], _LAYERS: [None, [0], [1], [2], [3]]},
-        {_F: [0.9], _LAYERS: [None, [0], [1], [2], [3]]},
+        _OF_FOUR,
+        _OF_FOUR,
         n=24,
     ),
     figures=("layers",),
@@ -22,5 +24,6 @@ SPEC = Experiment(
     claims=(
         Beats("f=0.9, layers=all", "f=0.9, layers=0", words="all layers beat the first alone"),
         Beats("f=0.9, layers=all", "f=0.9, layers=3", words="all layers beat the fourth alone"),
+        Beats("f=0.9, layers=2-3", "f=0.9, layers=0-1", words="the second half of the layers matters more"),
     ),
 )
