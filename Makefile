@@ -4,7 +4,7 @@ BIN := .venv/bin
 # No target needs a model hub: one that reaches for it by mistake should fail at once.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup eval reproduce test lint fmt check bench clean
+.PHONY: setup eval reproduce test lint fmt check bench bench-inseq clean
 
 setup: .venv/ready
 
@@ -34,8 +34,19 @@ fmt: setup
 
 check: lint test
 
+# A minute, on the embedded model; compares itself with the last row of benchmarks/history.jsonl.
 bench: setup
 	$(BIN)/python benchmarks/run.py
 
+# What `make bench` compares with inseq in. Its requirements contradict ours, so it has an environment of its own: the same
+# torch and transformers, and of inseq only what it imports.
+bench-inseq: .venv-inseq/ready
+
+.venv-inseq/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-inseq
+	.venv-inseq/bin/pip install --quiet --disable-pip-version-check --editable . --constraint constraints.txt
+	.venv-inseq/bin/pip install --quiet --disable-pip-version-check --no-deps inseq==0.7.1 treescope==0.1.10
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-inseq build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

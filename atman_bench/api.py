@@ -8,7 +8,7 @@ from atman_bench.config import RunConfig, build
 from atman_bench.errors import ConfigError, UnknownNameError
 from atman_bench.methods import METHODS
 from atman_bench.models import MODELS
-from atman_bench.models._base import LoadOptions, ModelAdapter
+from atman_bench.models._base import LoadOptions, ModelAdapter, Plain
 from atman_bench.profiling.measure import measure
 from atman_bench.records import Explained, Picture
 from atman_bench.tensors import Encoded, Explanation
@@ -117,7 +117,9 @@ def explain(
     return explain_encoded(model, encoded, method, config, seed)
 
 
-def explain_encoded(model: ModelAdapter, encoded: Encoded, method: str, config: Any, seed: int) -> Explanation:
+def explain_encoded(
+    model: ModelAdapter, encoded: Encoded, method: str, config: Any, seed: int, plain: Plain | None = None
+) -> Explanation:
     """Explain an encoded sample, and measure what that takes.
 
     Args:
@@ -126,10 +128,11 @@ def explain_encoded(model: ModelAdapter, encoded: Encoded, method: str, config: 
         method: Name of a method.
         config: An instance of the method's config class.
         seed: For stochastic methods.
+        plain: The unperturbed model on the sample; None runs it.
     """
     spec = METHODS.get(method)
     attribution, cost = measure(lambda: spec.explain(model, encoded, config, seed), model.model, model.device)
-    plain = model.plain(encoded)
+    plain = plain or model.plain(encoded)
     return Explanation(
         uid=encoded.uid,
         method=method,

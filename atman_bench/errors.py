@@ -22,6 +22,10 @@ class ConfigError(AtmanBenchError):
     """An option has the wrong type or an impossible value."""
 
 
+class UnfitError(ConfigError):
+    """A method, or an option of it, that a model has nothing to offer for: so for every sample, not for one."""
+
+
 class DataError(AtmanBenchError):
     """A data file is missing, malformed or of the wrong format."""
 

@@ -1,5 +1,9 @@
-"""What runs of experiments gave: their tables, their figures, and what became of the paper's claims."""
+"""What runs of experiments gave: their tables, their figures, and what became of the paper's claims.
 
+``illustrations.py`` has those of single examples.
+"""
+
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,31 +13,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from atman_bench.answers import AnswerCell
 from atman_bench.config import RunConfig
-from atman_bench.docqa import DocumentAnswer, relative_maximum
 from atman_bench.experiments._base import Beats, Cheaper, Claim, Experiment, Maps
 from atman_bench.metrics._signs import Sign
 from atman_bench.metrics._statistics import LEVEL, compare
 from atman_bench.overlays import Selection, frame_of_maps, picture_maps
-from atman_bench.records import TextUnits
 from atman_bench.report import sweeps
 from atman_bench.report._paper import Reported, scores_of
-from atman_bench.report.document import document_map
+from atman_bench.report.accuracy import accuracy_table
 from atman_bench.report.figures import FIGURES
-from atman_bench.report.heatmap import HeatMap, to_png
 from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import NOTHING, TextTable, summary_tables
 from atman_bench.report.tables import WITH_INTERVAL, cell_name, summarise
 from atman_bench.runner import RunSummary
 from atman_bench.scoring import dataset_name
-from atman_bench.steering import Steered
 from atman_bench.store import Cell
-from atman_bench.tensors import Explanation
 
 _MOST_POINTS = 20
 """Points of a sweep that are listed; more are shown as matrices."""
-_MOST_TOKENS = 12
-_UNDECIDED = "One example: there is nothing to take an interval over."
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Evaluated(Outcome):
 
     def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
         """Figures of rows, and maps."""
-        drawn = _draw(experiment.figures, self.frame, folder)
+        drawn = draw_figures(experiment.figures, self.frame, folder)
         if experiment.maps is not None:
             maps = picture_maps(
                 self.config.results, self.config.data, self.config.sign, self._selection(experiment.maps)
@@ -122,6 +120,10 @@ class Evaluated(Outcome):
         (wanted,) = replace(self.config, methods={side: {}}).cells
         cell = wanted.method, wanted.variant
         return cell if cell in present else None
+
+    def rows(self, side: str) -> pd.DataFrame:
+        """The rows of one side of a claim; none if the run has no such cell."""
+        return self._rows(self._cell(side))
 
     def _rows(self, cell: tuple[str, str] | None) -> pd.DataFrame:
         if cell is None:
@@ -160,7 +162,7 @@ class Swept(Outcome):
 
     def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
         """Figures of the grid."""
-        return _draw(experiment.figures, self.frame, folder)
+        return draw_figures(experiment.figures, self.frame, folder)
 
     def _verdict(self, claim: Claim) -> Verdict:
         if not isinstance(claim, Beats):
@@ -201,7 +203,7 @@ class Costed(Outcome):
 
     def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
         """Figures of costs."""
-        return _draw(experiment.figures, self.frame, folder)
+        return draw_figures(experiment.figures, self.frame, folder)
 
     def _verdict(self, claim: Claim) -> Verdict:
         if not isinstance(claim, Cheaper):
@@ -223,170 +225,60 @@ class Costed(Outcome):
 
 
 @dataclass(frozen=True)
-class Lost(Outcome):
-    """The losses of one target (Fig. 2a).
+class Compared(Outcome):
+    """Several evaluations.
 
     Attributes:
-        prompt: What comes before the target.
-        evidence: What should matter most.
-        model: Name of the model.
-        explanation: By AtMan: rises of the loss.
+        sides: Name -> what it gave.
     """
 
-    prompt: str
-    evidence: str
-    model: str
-    explanation: Explanation
+    sides: Mapping[str, Evaluated]
 
     def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
-        """The plain loss, and the loss without each token; of many tokens those that matter most."""
-        rises = self.explanation.scores.tolist()
-        shown: Sequence[int] = range(len(rises))
-        if len(rises) > _MOST_TOKENS:
-            shown = sorted(sorted(shown, key=lambda i: -abs(rises[i]))[:_MOST_TOKENS])
-        lines = [("(none)", f"{self._plain:.2f}", NOTHING)]
-        lines += [
-            (f"{self.explanation.units.texts[i].strip()} ({i})", f"{self._plain + rises[i]:.2f}", f"{rises[i]:+.2f}")
-            for i in shown
-        ]
-        title = f"Loss of “{''.join(self.explanation.target_texts).strip()}” · {self.model}"
-        note = f"Nats a target token, mean; {len(shown)} of {len(rises)} tokens, those with the largest change."
-        return (TextTable(title, note, ("suppressed", "loss", "change"), tuple(lines), (False,) * len(lines)),)
+        """The tables of each."""
+        return tuple(
+            replace(table, title=f"{name}: {table.title}")
+            for name, side in self.sides.items()
+            for table in side.tables(experiment)
+        )
 
     def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
-        """The text as a heat map."""
-        caption = f"{self.model} · {cell_name(self.explanation.method, self.explanation.variant)}"
-        heat = HeatMap(
-            caption=caption,
-            texts=self.explanation.units.texts,
-            scores=self.explanation.scores.numpy(),
-            target_texts=self.explanation.target_texts,
-            prompt=self.prompt,
-            spans=self.explanation.units.spans if isinstance(self.explanation.units, TextUnits) else None,
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        to_png(heat, folder / "losses.png")
-        return {"losses": f"Change of the loss of each token, {caption}"}
+        """Figures of each."""
+        drawn = {}
+        for name, side in self.sides.items():
+            of_side = draw_figures(experiment.figures, side.frame, folder, "-" + re.sub(r"\W+", "-", name.lower()))
+            drawn.update({file: f"{name}: {summary}" for file, summary in of_side.items()})
+        return drawn
 
-    def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
-        """Whether the evidence matters most."""
-        highest = int(self.explanation.scores.argmax())
-        text = self.explanation.units.texts[highest].strip()
-        ending = Ending.HOLDS if text in self.evidence else Ending.OPPOSITE
-        because = f"“{text}” raises the loss most, by {float(self.explanation.scores[highest]):.2f} nats. {_UNDECIDED}"
-        return (Verdict(f"The loss rises most without “{self.evidence}”", ending, because),)
-
-    @property
-    def _plain(self) -> float:
-        return -float(np.mean(self.explanation.target_logprobs))
+    def _verdict(self, claim: Claim) -> Verdict:
+        if not isinstance(claim, Beats):
+            return super()._verdict(claim)
+        rows, names = [], []
+        for text in (claim.left, claim.right):
+            name, _, method = text.partition("/")
+            side = self.sides.get(name)
+            rows.append(side.rows(method) if side else pd.DataFrame(columns=["uid", "metric", "value", "group"]))
+            names.append(text.replace("/", ": "))
+        return _compared(claim, rows[0], rows[1], names)
 
 
 @dataclass(frozen=True)
-class Written(Outcome):
-    """Steered continuations (Fig. 2b).
+class Quizzed(Outcome):
+    """Answers to questions (Table 4).
 
     Attributes:
-        model: Name of the model.
-        steered: Word, factor and what the model wrote.
+        cells: Where they are.
     """
 
-    model: str
-    steered: tuple[tuple[str, float, Steered], ...]
+    cells: tuple[AnswerCell, ...]
 
     def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
-        """A line for each change."""
-        plain = self.steered[0][2].plain
-        lines = [("(none)", NOTHING, NOTHING, plain.strip())]
-        for word, factor, found in self.steered:
-            (topic,) = (topic for topic in found.topics if topic.word == word)
-            shifts = f"{topic.first.shift:+.2f}", f"{topic.mean.shift:+.2f}"
-            lines.append((f"{word} × {factor:g}", *shifts, found.steered.strip()))
-        note = (
-            "Shift of the log-probability of the word's first token, in nats: at the first step, and mean over steps."
-        )
-        columns = ("change", "first step", "mean", "continuation")
-        title = f"“{self.steered[0][2].prompt}” · {self.model}"
-        return (TextTable(title, note, columns, tuple(lines), (False,) * len(lines)),)
+        """A line for each model, dataset and number of examples, with the paper's numbers beside it."""
+        return (accuracy_table(self.cells),)
 
     def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
-        """None: texts are in the table."""
+        """None: the paper has none."""
         return {}
-
-    def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
-        """Whether each change moves its word the way it should."""
-        verdicts = []
-        for word, factor, found in self.steered:
-            (topic,) = (topic for topic in found.topics if topic.word == word)
-            doing, way, sign = ("Amplifying", "more", 1) if factor > 1 else ("Suppressing", "less", -1)
-            right = sign * topic.first.shift > 0
-            claim = f"{doing} “{word}” makes it {way} likely"
-            because = f"{topic.first.shift:+.2g} nats at the first step. {_UNDECIDED}"
-            verdicts.append(Verdict(claim, Ending.HOLDS if right else Ending.OPPOSITE, because))
-        return tuple(verdicts)
-
-
-@dataclass(frozen=True)
-class Answered(Outcome):
-    """Questions to one document (Fig. 16).
-
-    Attributes:
-        model: Name of the model.
-        document: The text.
-        answers: Of the questions.
-    """
-
-    model: str
-    document: str
-    answers: tuple[DocumentAnswer, ...]
-
-    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
-        """A line for each question."""
-        lines = tuple(
-            (
-                answer.question,
-                answer.target.strip(),
-                "yes" if answer.explanation.answered else "no",
-                answer.texts[answer.highest].strip(),
-                f"{max(answer.scores):.3g}",
-                NOTHING if answer.rank is None else f"{answer.rank} of {len(answer.chunks)}",
-            )
-            for answer in self.answers
-        )
-        note = "Own: the model says this answer itself. Rank: of the chunk with the evidence; – where there is none."
-        columns = ("question", "answer", "own", "highest chunk", "its score", "rank")
-        return (TextTable(f"Chunks of a document · {self.model}", note, columns, lines, (False,) * len(lines)),)
-
-    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
-        """The document as a heat map for each question."""
-        maps = document_map(
-            caption=self.model,
-            document=self.document,
-            chunks=self.answers[0].chunks,
-            questions=tuple(answer.question for answer in self.answers),
-            answers=tuple(answer.target for answer in self.answers),
-            scores=np.array([answer.scores for answer in self.answers], np.float32),
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        to_png(maps, folder / "document.png")
-        return {"document": f"Which chunks each answer depends on, {self.model}"}
-
-    def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
-        """Whether the evidence stands out, and nothing does where there is none."""
-        ranks = [answer.rank for answer in self.answers if answer.rank is not None]
-        first = ranks.count(1)
-        ending = {len(ranks): Ending.HOLDS, 0: Ending.OPPOSITE}.get(first, Ending.MIXED)
-        verdicts = [
-            Verdict("The chunk with the evidence has the highest score", ending, f"{first} of {len(ranks)} questions.")
-        ]
-        for answer in self.answers:
-            share = relative_maximum(answer, self.answers) if answer.expected == () else None
-            if share is not None:
-                because = (
-                    f"“{answer.question}”: the largest score is {share:.0%} of the mean of the others'. {_UNDECIDED}"
-                )
-                ending = Ending.HOLDS if share < 1 else Ending.OPPOSITE
-                verdicts.append(Verdict("Without evidence nothing stands out as much", ending, because))
-        return tuple(verdicts)
 
 
 def manifest_of(summary: RunSummary, config: RunConfig) -> dict[str, Any]:
@@ -423,14 +315,14 @@ def _paper_first(table: TextTable) -> TextTable:
     return replace(table, columns=moved(table.columns), lines=tuple(map(moved, table.lines)))
 
 
-def _draw(names: Sequence[str], frame: pd.DataFrame, folder: Path) -> dict[str, str]:
-    """Draw what the rows can be drawn as."""
+def draw_figures(names: Sequence[str], frame: pd.DataFrame, folder: Path, suffix: str = "") -> dict[str, str]:
+    """Draw what the rows can be drawn as; a suffix tells files of several frames apart."""
     drawn = {}
     for name in names:
         figure = FIGURES.get(name)
         if not figure.lacks(frame):
-            figure.draw(frame, folder / name)
-            drawn[name] = figure.summary
+            figure.draw(frame, folder / f"{name}{suffix}")
+            drawn[f"{name}{suffix}"] = figure.summary
     return drawn
 
 

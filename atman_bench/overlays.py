@@ -1,7 +1,7 @@
 """Stored maps of pictures with the pictures that they lie on: what the figure of maps is drawn from.
 
 Pictures are not stored with the maps, nor where they were: the dataset is loaded again, from wherever it is now, and
-has to be the one that the maps were computed on.
+has to be the one that the maps were computed on. ``heat_map_of`` does the same for an explanation that was just made.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,13 @@ from atman_bench.datasets._base import Modality
 from atman_bench.errors import DataError, UnknownNameError
 from atman_bench.metrics import METRICS
 from atman_bench.metrics._signs import Sign
-from atman_bench.pictures import open_picture
-from atman_bench.records import Label, PatchUnits, Picture, Row, Sample, Status
+from atman_bench.pictures import open_picture, rgb_array
+from atman_bench.records import JointUnits, Label, PatchUnits, Picture, Row, Sample, Status
+from atman_bench.report.heatmap import Grid, HeatMap, Phrase
 from atman_bench.report.tables import FLOORS, cell_name, frame_of
 from atman_bench.scoring import dataset_name, grid_of, maps_of, rows_of
 from atman_bench.store import Cell, Identity, StoredMap
+from atman_bench.tensors import Explanation
 
 METRIC = "average_precision"
 
@@ -206,3 +208,41 @@ def _maps_of_sample(cell: Cell, stored: StoredMap, sample: Sample, sign: Sign) -
         )
         for index, ((x, y), (name, label)) in enumerate(zip(maps_of(stored, sign), explained, strict=True))
     ]
+
+
+def heat_map_of(
+    explanation: Explanation, prompt: str, picture: Picture | None, caption: str, phrases: tuple[Phrase, ...] = ()
+) -> HeatMap:
+    """One explanation as a heat map over the words of its prompt, the patches of its picture, or both.
+
+    Args:
+        explanation: Of text, a picture, or both together.
+        prompt: What the model read.
+        picture: What it saw.
+        caption: Model, method and variant, in words.
+        phrases: Parts of the target that get a map of their own.
+
+    Raises:
+        SampleError: The picture cannot be decoded.
+    """
+    units = explanation.units
+    grids: list[Grid] = []
+    spans: list[tuple[int, int] | None] = []
+    for block in units.blocks if isinstance(units, JointUnits) else (units,):
+        if isinstance(block, PatchUnits):
+            grids.append(Grid(len(spans), block))
+            spans += [None] * len(block)
+        else:
+            spans += block.spans or [None] * len(block)
+    return HeatMap(
+        caption=caption,
+        texts=units.texts,
+        scores=explanation.scores.numpy(),
+        target_texts=explanation.target_texts,
+        per_target=None if explanation.per_target is None else explanation.per_target.numpy(),
+        prompt=prompt,
+        spans=tuple(spans),
+        grids=tuple(grids),
+        picture=None if picture is None else rgb_array(open_picture(picture)),
+        phrases=phrases,
+    )

@@ -1,15 +1,17 @@
-"""What a cell of ``atman-bench scale`` would cost on a device: the code that would run, on a model without weights.
+"""What an explanation would cost on a device: the code that would run, on a model without weights.
 
-Two things keep that fast. An explanation by perturbation makes hundreds of forward passes that differ only in where
-they start and how many perturbations they hold: a first run with empty passes shows which they are, a second executes
-a few of them, and the others are interpolated. And layers are alike, so a deep model is continued from two shallow
-ones, both in memory and in time.
+``scale --simulate``, ``plan`` and ``eval --dry-run`` all ask here. Three things keep it fast. An explanation by
+perturbation makes hundreds of forward passes that differ only in where they start and how many perturbations they hold:
+a first run with empty passes shows which they are, a second executes a few of them, and the others are interpolated. Of
+thousands of perturbations of a long input some stand for their neighbours. And layers are alike, so a deep model is
+continued from two shallow ones, both in memory and in time.
 """
 
 import json
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,55 +19,142 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
+from atman_bench.attention.edit import WALK
 from atman_bench.attention.store import PrefixStore
 from atman_bench.config import Dtype
+from atman_bench.engine import MOST_ROWS, free_bytes
 from atman_bench.errors import AtmanBenchError, ModelError
-from atman_bench.methods import METHODS
+from atman_bench.methods import METHODS, atman
 from atman_bench.methods._perturbation import EngineConfig
+from atman_bench.methods.adaptive import AdaptiveConfig
+from atman_bench.methods.atman import AtManConfig
 from atman_bench.methods.chefer import Backward, CheferConfig
 from atman_bench.methods.integrated_gradients import IntegratedGradientsConfig
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._silence import silent_transformers
-from atman_bench.profiling.devices import Device
+from atman_bench.profiling.devices import Device, find_device
 from atman_bench.profiling.measure import count_tokens
-from atman_bench.profiling.scaling import ScaleRow, ScaleStatus, Source
-from atman_bench.profiling.simulate import Ledger, Simulation, Work, fake_model, weight_bytes
+from atman_bench.profiling.scaling import Agreement, ScaleRow, ScaleStatus, Source
+from atman_bench.profiling.simulate import (
+    Ledger,
+    Simulation,
+    Work,
+    evenly_spaced,
+    fake_model,
+    interpolated,
+    weight_bytes,
+)
 from atman_bench.profiling.sizes import config_of
-from atman_bench.scale import ScaleCell, ScaleConfig, ScaleSummary, measured_function, read_scale_rows
+from atman_bench.pull import PulledKind, pulled_folder
+from atman_bench.scale import PLAIN, ScaleCell, ScaleConfig, ScaleSummary, plain_pass, read_scale_rows
 from atman_bench.store import PartWriter, check_writable
 from atman_bench.tensors import Encoded
 
-DEPTHS = 2, 3
-"""Layers of the two models that a deeper one is continued from: from the second on, all layers cost the same."""
+DEPTHS = 3, 4
+"""Layers of the two models that a deeper one is continued from: between the first and the last all cost the same."""
 
-EXECUTED = 5
-"""Forward passes of a sweep that are simulated, evenly spaced from the first to the last."""
+MOST_UNITS = 128
+"""Units that are perturbed in a simulation: the last of the input, which fill the largest batches, and others evenly
+spaced, each of which stands for its stretch."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is simulated: a method on an input, as far as its cost depends on it.
+
+    Attributes:
+        explain: ``(adapter, encoded, options)``; options are None for a plain pass.
+        options: The method's.
+        tokens: S, positions of the input.
+        units: U, stretches of the prompt as long as each other.
+        targets: T, target tokens.
+        one_by_one: Whether every unit is perturbed for itself, so that a share of them tells what all cost.
+        budget: Share of the work that is done at the most.
+    """
+
+    explain: Callable[[CausalLM, Encoded, Any], object]
+    options: Any
+    tokens: int
+    units: int
+    targets: int = 1
+    one_by_one: bool = False
+    budget: float = 1.0
+
+    @property
+    def simulated_units(self) -> list[int]:
+        """Which units the simulated input has."""
+        if not self.one_by_one or self.units <= MOST_UNITS:
+            return list(range(self.units))
+        spaced, rest = MOST_UNITS - MOST_ROWS, self.units - MOST_ROWS
+        # The middle of each stretch: a restart there costs what the stretch costs on average.
+        middles = ((np.arange(spaced) + 0.5) * rest / spaced).astype(int).tolist()
+        return [*middles, *range(rest, self.units)]
+
+    @property
+    def stretch(self) -> float:
+        """Units that each of the evenly spaced ones stands for."""
+        left_out = self.units - len(self.simulated_units)
+        return 1 + left_out / (MOST_UNITS - MOST_ROWS)
+
+    def encode(self, adapter: CausalLM) -> Encoded:
+        """The input. Which tokens it holds does not matter."""
+        prompt = self.tokens - self.targets + 1
+        edges = np.linspace(0, prompt, self.units + 1).astype(int).tolist()
+        units = [range(edges[unit], edges[unit + 1]) for unit in self.simulated_units]
+        return adapter.encode_ids([0] * prompt, [0] * self.targets, units)
+
+
+def method_job(method: str, options: Any, tokens: int, units: int, targets: int = 1) -> Job:
+    """A method as it is simulated.
+
+    ``adaptive`` goes where the losses lead it, and simulated ones lead nowhere: it is AtMan in the same batches, with
+    its budget's share of the work.
+    """
+    spec, budget = METHODS.get(method), 1.0
+    one_by_one = isinstance(options, EngineConfig) and not spec.stochastic
+    if isinstance(options, AdaptiveConfig):
+        spec, budget = atman.SPEC, options.budget
+        options = AtManConfig(**{f.name: getattr(options, f.name) for f in fields(AtManConfig)})
+
+    def explain(adapter: CausalLM, encoded: Encoded, changed: Any) -> object:
+        return spec.explain(adapter, encoded, changed, 0)
+
+    return Job(explain, options, tokens, units, targets, one_by_one, budget)
+
+
+def plain_job(variant: str, tokens: int, targets: int = 1) -> Job:
+    """A forward pass without explanation, ``default`` or ``lean``."""
+    return Job(lambda adapter, encoded, _: plain_pass(variant, adapter, encoded), None, tokens, 1, targets)
 
 
 def configuration(model: str, length: int) -> PreTrainedConfig:
     """The configuration of a decoder, by the model's name alone; no weights are read.
 
     Args:
-        model: ``random:SIZE``, ``hf:ID_OR_FOLDER``, or just a folder or hub id. Of a vision-language model it is the
-            decoder's.
+        model: ``random:SIZE``, ``pulled:NAME``, ``hf:ID_OR_FOLDER``, or just a folder or hub id. Of a vision-language
+            model it is the decoder's.
         length: S; a named size gets a context window that is long enough.
 
     Raises:
-        UnknownNameError: No such size.
-        ModelError: No configuration can be read.
+        UnknownNameError: No such size, or no such model to pull.
+        ModelError: No configuration can be read, or the model was not pulled yet.
     """
     family, _, argument = model.partition(":")
     if family == "random":
         return config_of(argument, length)
-    source = Path(argument if family == "hf" else model).expanduser()
+    if family == "pulled":
+        source = pulled_folder(argument, PulledKind.LANGUAGE_MODEL)
+    else:
+        source = Path(argument if family == "hf" else model).expanduser()
     try:
         with silent_transformers():
             config = AutoConfig.from_pretrained(source if source.is_dir() else str(source))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"no configuration of {model!r}: expected random:SIZE, hf:ID_OR_FOLDER, a folder or a hub id "
+            f"no configuration of {model!r}: expected random:SIZE, pulled:NAME, hf:ID_OR_FOLDER, a folder or a hub id "
             f"({str(error).splitlines()[0]})"
         ) from error
     return config.get_text_config()
@@ -118,40 +207,22 @@ def simulate_grid(
     return ScaleSummary(rows, done, interrupted)
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """A measured cell beside its simulation.
-
-    Attributes:
-        measured: On a CPU, where the resident set is watched.
-        simulated: The same cell.
-    """
-
-    measured: ScaleRow
-    simulated: ScaleRow
-
-    @property
-    def ratio(self) -> float:
-        """Simulated by measured peak."""
-        return max(self.simulated.peak_bytes) / max(self.measured.peak_bytes)
+COMPARED_BYTES = 100_000_000
+"""Smaller peaks are not compared with a simulation: what the process itself needs shows in them."""
 
 
-def compare(rows: Iterable[ScaleRow], device: Device, least_bytes: int = 100_000_000) -> Iterator[Agreement]:
+def compare(rows: Iterable[ScaleRow], device: Device) -> Iterator[Agreement]:
     """Simulate cells that were measured, to see how far the simulation can be trusted.
-
-    Measure with ``MALLOC_MMAP_THRESHOLD_=65536`` in the environment: otherwise glibc keeps what was freed in a
-    fragmented heap, and the resident set shows up to four times the tensors that are alive.
 
     Args:
         rows: Measured rows; left out are those that did not end ok, ran in several processes, or batched only some of
             the perturbations.
         device: What the time is simulated for; the peak hardly depends on it.
-        least_bytes: Leave smaller peaks out: below, what the process itself needs shows.
     """
     for row in rows:
         measured = row.status is ScaleStatus.OK and row.source is Source.MEASURED and row.workers == 1
         complete = row.units in (None, row.tokens) or row.batch == 1
-        if measured and complete and max(row.peak_bytes, default=0) >= least_bytes:
+        if measured and complete and max(row.peak_bytes, default=0) >= COMPARED_BYTES:
             cell = ScaleCell(**{f.name: getattr(row, f.name) for f in fields(ScaleCell)} | {"dtype": Dtype(row.dtype)})
             simulated = predict([simulated_cell(cell, device)], device)
             yield from (Agreement(row, found) for found in simulated if found.peak_bytes)
@@ -184,8 +255,8 @@ def predict(cells: Iterable[ScaleCell], device: Device) -> Iterator[ScaleRow]:
         )
         try:
             found = simulate(cell, config, device, device.memory - weights)
-        except (AtmanBenchError, RuntimeError, NotImplementedError) as error:  # a model's code may look at its data
-            yield replace(row, error=f"cannot be simulated: {str(error).strip().splitlines()[0]}")
+        except ModelError as error:
+            yield replace(row, error=str(error))
             continue
         needed = weights + found.peak_bytes
         fits = needed <= device.memory
@@ -200,25 +271,67 @@ def predict(cells: Iterable[ScaleCell], device: Device) -> Iterator[ScaleRow]:
 
 
 def simulate(cell: ScaleCell, config: PreTrainedConfig, device: Device, free: float) -> Simulation:
-    """Cost of one cell.
+    """Cost of one cell; arguments and errors are those of ``simulate_job``."""
+    plain = cell.method == PLAIN
+    job = (
+        plain_job(cell.variant, cell.tokens)
+        if plain
+        else method_job(cell.method, cell.options, cell.tokens, units=cell.tokens)
+    )
+    return simulate_job(job, config, getattr(torch, cell.dtype), device, free)
+
+
+def simulate_loaded(adapter: CausalLM, job: Job) -> Simulation:
+    """Cost of a job on a model that is loaded, where it is loaded; of a vision-language model on its decoder.
+
+    Which device that is nobody knows, so times are those of a common one of its kind: take ratios of them.
+
+    Raises:
+        ModelError: As ``simulate_job``.
+    """
+    device = find_device("cpu-24GB" if adapter.device.type == "cpu" else "A100-80GB")
+    config, dtype = adapter.model.config.get_text_config(), getattr(torch, adapter.dtype_name)
+    return simulate_job(job, config, dtype, device, free_bytes(adapter.device))
+
+
+def simulate_job(job: Job, config: PreTrainedConfig, dtype: torch.dtype, device: Device, free: float) -> Simulation:
+    """Cost of a job.
 
     Args:
-        cell: What is run.
+        job: What is run.
         config: Of a decoder.
+        dtype: Of its weights.
         device: Where.
         free: Bytes that the weights leave; a quarter is the engine's budget, as when it runs for real.
 
     Raises:
-        ModelError: The model cannot be built without weights.
-        SampleError: The sequence is longer than the context window.
+        ModelError: It cannot be simulated: the model cannot be built without weights, the sequence is longer than its
+            context window, or what is run depends on data.
     """
-    options = cell.options
+    try:
+        found = _simulate_depths(job, config, dtype, device, free)
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise ModelError(f"cannot be simulated: what it runs depends on data ({_first_line(error)})") from error
+    except (AtmanBenchError, RuntimeError, NotImplementedError) as error:  # a model's code may look at its data
+        raise ModelError(f"cannot be simulated: {_first_line(error)}") from error
+    return replace(found, work=found.work * job.budget, forward_tokens=found.forward_tokens * job.budget)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _simulate_depths(job: Job, config: PreTrainedConfig, dtype: torch.dtype, device: Device, free: float) -> Simulation:
+    options = job.options
+    if isinstance(options, AtManConfig) and options.kappa is not None:
+        raise ModelError("neighbours are suppressed along with a unit by how alike they are; leave kappa out")
     if isinstance(options, EngineConfig) and options.memory_gb is None:
-        options = replace(options, memory_gb=max(free, 1e9) / 4e9)
+        job = replace(job, options=replace(options, memory_gb=max(free, 1e9) / 4e9))
+    at_depth = partial(_simulate_steps, job, dtype=dtype, device=device)
     shallow, deeper = DEPTHS
     if config.num_hidden_layers <= deeper or not _continues(config, options):
-        return _simulate_steps(cell, options, config, device)
-    first, second = (_simulate_steps(cell, options, _with_depth(config, n), device) for n in DEPTHS)
+        return at_depth(config)
+    first, second = (at_depth(_with_depth(config, n)) for n in DEPTHS)
     return first.towards(second, (config.num_hidden_layers - shallow) / (deeper - shallow))
 
 
@@ -240,33 +353,37 @@ def _with_depth(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
     return changed
 
 
-def _simulate_steps(cell: ScaleCell, options: Any, config: PreTrainedConfig, device: Device) -> Simulation:
+def _simulate_steps(job: Job, config: PreTrainedConfig, dtype: torch.dtype, device: Device) -> Simulation:
     """Integrated gradients repeat one step, so they are continued from two."""
-    model = fake_model(config, getattr(torch, cell.dtype))
+    model, options = fake_model(config, dtype), job.options
     if not isinstance(options, IntegratedGradientsConfig) or options.n_steps <= 2:
-        return _simulate_whole(cell, options, model, device)
-    first, second = (_simulate_whole(cell, replace(options, n_steps=n), model, device) for n in (1, 2))
+        return _simulate_whole(job, model, device)
+    first, second = (_simulate_whole(replace(job, options=replace(options, n_steps=n)), model, device) for n in (1, 2))
     return first.towards(second, options.n_steps - 1)
 
 
-def _simulate_whole(cell: ScaleCell, options: Any, model: PreTrainedModel, device: Device) -> Simulation:
+def _simulate_whole(job: Job, model: PreTrainedModel, device: Device) -> Simulation:
     ledger = Ledger(device)
     adapter = _RehearsedLM(model, ledger)
-    # A unit per token; which tokens they are does not matter.
-    encoded = adapter.encode_ids([0] * cell.tokens, [0])
+    encoded = job.encode(adapter)
 
     def explanation() -> object:
-        if options is None:
-            return measured_function(cell, adapter, encoded)()
-        return METHODS.get(cell.method).explain(adapter, encoded, options, 0)
+        return job.explain(adapter, encoded, job.options)
 
-    if isinstance(options, EngineConfig):
-        adapter.rehearse(explanation)
+    if isinstance(job.options, EngineConfig):
+        with ledger.sampling(WALK):
+            adapter.rehearse(explanation)
     ledger.ignore([*model.parameters(), *model.buffers()])
-    with ledger, count_tokens(model) as counter:
+    with ledger, ledger.sampling(WALK), count_tokens(model) as counter:
         explanation()
-    tokens = counter.tokens + adapter.skipped_tokens
-    return Simulation(ledger.peak_bytes, ledger.work + adapter.skipped_work(), tokens)
+    tokens, work = counter.tokens + adapter.skipped_tokens, ledger.work + adapter.skipped_work()
+    if job.stretch > 1:
+        # The last units are stretched too, but what is left of the input there is nearly nothing.
+        plain = adapter.passes[0]
+        tokens = round(plain.tokens + (tokens - plain.tokens) * job.stretch)
+        if plain.work is not None:
+            work = plain.work + (work - plain.work) * job.stretch
+    return Simulation(ledger.peak_bytes, work, tokens)
 
 
 @dataclass(frozen=True)
@@ -300,10 +417,9 @@ class _RehearsedLM(CausalLM):
         self._executed = frozenset({0})
         explanation()
         sizes = [p.tokens for p in self.passes]
-        spaced = np.linspace(0, len(sizes) - 1, min(EXECUTED, len(sizes))).round().astype(int)
         # The first pass is plain, and costs other than the perturbed ones that are interpolated.
         largest = 1 + int(np.argmax(sizes[1:])) if len(sizes) > 1 else 0
-        self._executed = frozenset({0, min(1, len(sizes) - 1), largest, *spaced.tolist()})
+        self._executed = frozenset({0, min(1, len(sizes) - 1), largest, *evenly_spaced(len(sizes))})
         self.passes = []
 
     @property
@@ -313,12 +429,10 @@ class _RehearsedLM(CausalLM):
 
     def skipped_work(self) -> Work:
         """What the passes that were left out would do."""
-        done = [(index, astuple(p.work)) for index, p in enumerate(self.passes) if p.work is not None and index]
+        # The first pass is plain, and costs other than those between which the rest lies.
+        done = {index: p.work for index, p in enumerate(self.passes) if p.work is not None and index}
         left_out = [index for index, p in enumerate(self.passes) if p.work is None]
-        if not left_out:
-            return Work()
-        places, works = zip(*done, strict=True)
-        return Work(*(float(np.interp(left_out, places, column).sum()) for column in zip(*works, strict=True)))
+        return interpolated(list(done), list(done.values()), left_out)
 
     def run(
         self,

@@ -4,108 +4,49 @@ All runs of a preset share one results folder and are stored as their own comman
 goes on where it was, and equal runs of several experiments are run once.
 """
 
+import itertools
 import json
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from atman_bench import api, docqa, outcomes, runner, scale, steering, sweep
-from atman_bench.config import RunConfig, load_config
+from atman_bench import accuracy, api, chunked, docqa, examples, illustrations, outcomes, runner, scale, steering
+from atman_bench.answers import AnswerCell
 from atman_bench.datasets import _documents
-from atman_bench.datasets._base import Modality
 from atman_bench.errors import ConfigError, DataError, ModelError, SampleError, UnknownNameError
 from atman_bench.experiments import EXPERIMENTS
 from atman_bench.experiments._base import (
+    Accuracy,
+    Chunks,
+    Comparison,
     Costs,
     Documents,
     Evaluation,
+    Examples,
     Experiment,
     Grid,
-    Preset,
     Run,
     Sentence,
     Steering,
 )
-from atman_bench.models import MODELS
 from atman_bench.models._base import ModelAdapter
-from atman_bench.profiling.devices import find_device
 from atman_bench.records import Status
 from atman_bench.report import page, sweeps
 from atman_bench.report.page import Section
 from atman_bench.report.scaling import frame_of as frame_of_costs
 from atman_bench.report.tables import frame_of
+from atman_bench.requested import Request, costs_of, evaluation_of, plan, quiz_of, requests_of, sweep_of
 from atman_bench.runner import RunSummary
 from atman_bench.store import environment
 
 ALL = "all"
 """Names every experiment."""
 
-DEVICE = "A100-80GB"
-"""What the time of the preset paper is predicted for."""
-
-_TARGETS, _BEYOND_UNITS = 3, 16
-"""Tokens of a typical target, and of a prompt beyond its units."""
-
-_NEED_FOLDERS = frozenset({"openimages", "gqa", "ccp", "caltech101"})
-"""Datasets that read a folder of the user's."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What ``atman-bench reproduce`` is told.
-
-    Attributes:
-        preset: How much of the paper.
-        results: Folder of the results.
-        data: Dataset -> where it is.
-        text_model: Replaces the preset's model of texts.
-        image_model: Replaces the preset's model of pictures.
-        device: A torch device, or None for CUDA where there is one.
-    """
-
-    preset: Preset
-    results: Path
-    data: Mapping[str, str] = field(default_factory=dict)
-    text_model: str | None = None
-    image_model: str | None = None
-    device: str | None = None
-
-    def command(self, name: str) -> str:
-        """What makes an experiment's section again."""
-        parts = ["atman-bench", "reproduce", name, "--preset", self.preset.value, "--results", str(self.results)]
-        for dataset, path in self.data.items():
-            parts += ["--data", f"{dataset}={path}"]
-        for flag in ("text_model", "image_model", "device"):
-            if (value := getattr(self, flag)) is not None:
-                parts += [f"--{flag.replace('_', '-')}", value]
-        return shlex.join(parts)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What would be run for one experiment.
-
-    Attributes:
-        name: Of the experiment.
-        title: What it shows.
-        what: Model, data and size in words, or why nothing is run.
-        cells: Methods or grid points.
-        needs: Downloads and files.
-        weights_bytes: Memory that the model's weights take, where its size is known.
-        device_hours: At least so many hours on ``DEVICE`` at its peak rate, where that can be said.
-    """
-
-    name: str
-    title: str
-    what: str
-    cells: int = 0
-    needs: tuple[str, ...] = ()
-    weights_bytes: float | None = None
-    device_hours: float | None = None
+_LACKING = (ConfigError, DataError, ModelError, SampleError)
+"""What a run that lacks its model or data ends with."""
 
 
 def chosen(names: Sequence[str]) -> tuple[str, ...]:
@@ -150,86 +91,31 @@ def reproduce(names: Sequence[str], request: Request, progress: runner.Progress)
         yield section
 
 
-def plan(name: str, request: Request) -> Plan:
-    """Check everything that an experiment would be run with, without loading weights or data.
-
-    Raises:
-        UnknownNameError: A model family, dataset, method or option does not exist.
-        ConfigError: A value is impossible.
-    """
-    experiment = EXPERIMENTS.get(name)
-    run = experiment.runs.get(request.preset)
-    if run is None:
-        return Plan(name, experiment.title, f"nothing: {experiment.left_out[request.preset]}")
-    planned = Plan(name, experiment.title, "")
-    match run:
-        case Evaluation() | Grid():
-            config = evaluation_of(run, request) if isinstance(run, Evaluation) else sweep_of(run, request).config
-            MODELS.get(config.model_name.partition(":")[0])
-            samples = config.limit or (run.samples if isinstance(run, Evaluation) else None)
-            what = f"{config.model_name} on {config.dataset}, {samples or 'all'} samples"
-            planned = replace(planned, what=what, cells=len(config.cells), needs=_needs(config))
-            return _predicted(planned, config, run, samples)
-        case Costs():
-            costs = costs_of(run, request)
-            what = f"{', '.join(costs.models)} at {', '.join(map(str, costs.tokens))} tokens"
-            return replace(planned, what=what, cells=len(costs.cells))
-        case Sentence() | Steering() | Documents():
-            model = request.text_model or run.model
-            MODELS.get(model.partition(":")[0])
-            return replace(planned, what=f"{model}, one text", cells=1, needs=_model_needs(model, None))
-
-
-def evaluation_of(run: Evaluation, request: Request) -> RunConfig:
-    """The resolved configuration of an evaluation.
-
-    Raises:
-        UnknownNameError: See ``config.load_config``.
-        ConfigError: See ``config.load_config``.
-    """
-    config = load_config(run.config, {**run.options, "results": request.results}, ())
-    return load_config(run.config, {**run.options, **_replaced(config, request), "results": request.results}, ())
-
-
-def sweep_of(run: Grid, request: Request) -> sweep.Sweep:
-    """The resolved configuration of a sweep.
-
-    Raises:
-        UnknownNameError: See ``sweep.load_sweep``.
-        ConfigError: See ``sweep.load_sweep``.
-    """
-    axes = [f"{path}={json.dumps(values)}" for path, values in run.axes.items()]
-    known = sweep.load_sweep(run.config, {**run.options, "results": request.results}, (), axes)
-    options = {**run.options, **_replaced(known.run, request), "results": request.results}
-    return sweep.load_sweep(run.config, options, (), axes)
-
-
-def costs_of(run: Costs, request: Request) -> scale.ScaleConfig:
-    """The resolved configuration of costs; their rows are in a folder of their own.
-
-    Raises:
-        UnknownNameError: See ``scale.load_scale_config``.
-        ConfigError: See ``scale.load_scale_config``.
-    """
-    return scale.load_scale_config(run.config, {**run.options, "results": request.results / "costs"})
-
-
 def _try(run: Run, request: Request, progress: runner.Progress) -> outcomes.Outcome | str:
     """What a run gave, or why it could not be run."""
     try:
         return _run(run, request, progress)
-    except (ConfigError, DataError, ModelError, SampleError) as error:
+    except _LACKING as error:
         return " ".join(str(error).split())
 
 
 def _run(run: Run, request: Request, progress: runner.Progress) -> outcomes.Outcome:
     match run:
         case Evaluation():
-            config = evaluation_of(run, request)
-            summary = _finished(runner.evaluate(config, progress))
-            rows = [row for cell in summary.cells for row in cell.rows() if row.sign == config.sign]
-            manifest = _with_environment(outcomes.manifest_of(summary, config), summary)
-            return outcomes.Evaluated(manifest, _notes(summary), config, frame_of(rows), summary.cells)
+            return _evaluated(run, request, progress)
+        case Chunks():
+            tokens = _evaluated(run.tokens, request, progress)
+            return replace(tokens, frame=frame_of(chunked.chunk_rows(tokens.config, tokens.cells)))
+        case Comparison():
+            return _compared(run, request, progress)
+        case Accuracy():
+            return _quizzed(run, request, progress)
+        case Examples():
+            config = evaluation_of(Evaluation(run.options), request)
+            model = api.load_configured(config)
+            model.probe()
+            maps = examples.explain_examples(model, config, run.examples)
+            return illustrations.Illustrated(_environment(run, model), (), maps)
         case Grid():
             grid = sweep_of(run, request)
             summary = _finished(runner.evaluate(grid.config, progress))
@@ -249,7 +135,7 @@ def _run(run: Run, request: Request, progress: runner.Progress) -> outcomes.Outc
         case Sentence():
             model = _load(run.model, request)
             explanation = api.explain(model, prompt=run.prompt, target=run.target)
-            return outcomes.Lost(_environment(run, model), (), run.prompt, run.evidence, model.name, explanation)
+            return illustrations.Lost(_environment(run, model), (), run.prompt, run.evidence, model.name, explanation)
         case Steering():
             model = _load(run.model, request)
             steered = tuple(
@@ -257,13 +143,68 @@ def _run(run: Run, request: Request, progress: runner.Progress) -> outcomes.Outc
                 for word in run.words
                 for factor in run.factors
             )
-            return outcomes.Written(_environment(run, model), (), model.name, steered)
+            return illustrations.Written(_environment(run, model), (), model.name, steered)
         case Documents():
             model = _load(run.model, request)
             source = _documents.example(_documents.Example(run.example))
             options = docqa.DocumentOptions(source.template)
             answers = tuple(docqa.ask(model, source.text, question, options) for question in source.questions)
-            return outcomes.Answered(_environment(run, model), (), model.name, source.text, answers)
+            return illustrations.Answered(_environment(run, model), (), model.name, source.text, answers)
+
+
+def _evaluated(run: Evaluation, request: Request, progress: runner.Progress) -> outcomes.Evaluated:
+    config = evaluation_of(run, request)
+    summary = _finished(runner.evaluate(config, progress))
+    rows = [row for cell in summary.cells for row in cell.rows() if row.sign == config.sign]
+    manifest = _with_environment(outcomes.manifest_of(summary, config), summary)
+    return outcomes.Evaluated(manifest, _notes(summary), config, frame_of(rows), summary.cells)
+
+
+def _compared(run: Comparison, request: Request, progress: runner.Progress) -> outcomes.Compared:
+    """What the sides gave that can be run; why the others cannot is noted.
+
+    Raises:
+        DataError: None of them can.
+    """
+    sides: dict[str, outcomes.Evaluated] = {}
+    notes: list[str] = []
+    for name, asked in requests_of(run, request).items():
+        try:
+            sides[name] = _evaluated(run.sides[name], asked, progress)
+        except _LACKING as error:
+            notes.append(f"{name} was not run: {' '.join(str(error).split())}")
+        else:
+            notes += [f"{name}: {note}" for note in sides[name].notes]
+    if not sides:
+        raise DataError("; ".join(notes))
+    return outcomes.Compared({name: side.manifest for name, side in sides.items()}, tuple(notes), sides)
+
+
+def _quizzed(run: Accuracy, request: Request, progress: runner.Progress) -> outcomes.Quizzed:
+    """The answers to those quizzes that can be run; why the others cannot is noted.
+
+    Raises:
+        DataError: None of them can.
+        KeyboardInterrupt: One was stopped.
+    """
+    cells: list[AnswerCell] = []
+    notes: list[str] = []
+    for quiz, shots in itertools.product(run.quizzes, run.shots):
+        config = quiz_of(quiz, shots, request)
+        what = f"{config.run.model_name} on {config.run.dataset}, {shots}-shot"
+        try:
+            summary = accuracy.ask_all(config, progress)
+        except _LACKING as error:
+            notes.append(f"{what} was not run: {' '.join(str(error).split())}")
+            continue
+        if summary.interrupted:
+            raise KeyboardInterrupt
+        cells.append(summary.cell)
+        if summary.first_error:
+            notes.append(f"{what}, first error: {summary.first_error}")
+    if not cells:
+        raise DataError("; ".join(notes))
+    return outcomes.Quizzed({"cells": [asdict(cell.quiz) for cell in cells]}, tuple(notes), tuple(cells))
 
 
 def _filled(section: Section, experiment: Experiment, outcome: outcomes.Outcome | str, folder: Path) -> Section:
@@ -285,17 +226,6 @@ def _filled(section: Section, experiment: Experiment, outcome: outcomes.Outcome 
         notes=(*experiment.readings, *outcome.notes, *failed),
         manifest=outcome.manifest,
     )
-
-
-def _replaced(config: RunConfig, request: Request) -> dict[str, Any]:
-    """The fields of a run that the request decides instead of the preset."""
-    models = {Modality.TEXT: request.text_model, Modality.IMAGE: request.image_model}
-    fields = {
-        "model": models[config.modality],
-        "data": request.data.get(config.dataset),
-        "device": request.device,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _load(name: str, request: Request) -> ModelAdapter:
@@ -334,48 +264,6 @@ def _with_environment(manifest: dict[str, Any], summary: RunSummary) -> dict[str
     return {**manifest, "created": stored["created"], "environment": stored["environment"]}
 
 
-def _environment(run: Sentence | Steering | Documents, model: ModelAdapter) -> dict[str, Any]:
+def _environment(run: Sentence | Steering | Documents | Examples, model: ModelAdapter) -> dict[str, Any]:
     about = environment(device=str(model.device), threads=torch.get_num_threads())
     return {**asdict(run), "model": model.name, "model_hash": model.content_hash, "environment": about}
-
-
-def _needs(config: RunConfig) -> tuple[str, ...]:
-    """Downloads and files of a run."""
-    needs = list(_model_needs(config.model_name, config.revision))
-    data = getattr(config.dataset_options, "data", None)
-    if config.dataset in _NEED_FOLDERS and data is None:
-        needs.append(f"--data {config.dataset}=FOLDER")
-    elif data is not None and not Path(data).exists():
-        needs.append(f"download of the data set {data} from the hub")
-    return tuple(needs)
-
-
-def _model_needs(model: str, revision: str | None) -> tuple[str, ...]:
-    family, _, argument = model.partition(":")
-    path = argument.partition(",")[0]
-    match family.replace("-", "_"):
-        case "hf" | "blip" if not Path(path).exists():
-            return (f"download of {path}{f' (revision {revision})' if revision else ''} from the hub",)
-        case "magma" if not Path(path).exists():
-            return (f"the checkpoint {path}: --image-model magma:FILE,noln",)
-        case "photo_magma":
-            return ("atman-bench models pull vit-s14-saliency",)
-    return ()
-
-
-def _predicted(planned: Plan, config: RunConfig, run: Evaluation | Grid, samples: int | None) -> Plan:
-    """A plan with memory and time, for runs that say how large their model is.
-
-    Two operations a parameter and position, in every pass that the methods' specifications announce: what no run can
-    be faster than. ``atman-bench scale --simulate`` says more.
-    """
-    if run.parameters is None:
-        return planned
-    size = {"float32": 4, "float16": 2, "bfloat16": 2}[config.dtype.value]
-    planned = replace(planned, weights_bytes=size * run.parameters)
-    if samples is None:
-        return planned
-    passes = samples * sum(cell.spec.forwards(run.units, _TARGETS, cell.options) for cell in config.cells)
-    operations = 2 * run.parameters * passes * (run.units + _BEYOND_UNITS + _TARGETS)
-    rate = find_device(DEVICE).flops[config.dtype.value]
-    return replace(planned, device_hours=operations / rate / 3600)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 
@@ -21,12 +21,14 @@ from atman_bench.config import MethodCell, RunConfig
 from atman_bench.datasets import DATASETS
 from atman_bench.datasets._base import Dataset
 from atman_bench.engine import is_out_of_memory
-from atman_bench.errors import AtmanBenchError, ConfigError, DataError, SampleError
+from atman_bench.errors import AtmanBenchError, ConfigError, DataError, ModelError, SampleError, UnfitError
 from atman_bench.metrics._signs import Sign
-from atman_bench.models._base import ModelAdapter
+from atman_bench.models._base import ModelAdapter, Plain
+from atman_bench.models._causal_lm import CausalLM
 from atman_bench.naming import Name, likeliest_names
+from atman_bench.prediction import method_job, plain_job, simulate_loaded
 from atman_bench.records import Picture, Row, Sample, Skipped, Status
-from atman_bench.scoring import grid_facts, labels_of, rows_of, words_of
+from atman_bench.scoring import grid_facts, labels_of, rows_of, seen_words, words_of
 from atman_bench.store import Cell, Identity, StoredMap, float32_list, identity_options
 from atman_bench.tensors import Encoded
 
@@ -93,6 +95,9 @@ class PlannedCell:
         stored: Samples that need no work.
         missing: Samples to explain.
         forwards: Full-length forward passes for them, an upper bound.
+        seconds: Predicted time of them.
+        peak_bytes: Predicted peak memory on the longest sample, weights included; None if it cannot be simulated, and
+            then the time is that of all ``forwards``: an upper bound too.
     """
 
     method: str
@@ -100,6 +105,8 @@ class PlannedCell:
     stored: int
     missing: int
     forwards: float
+    seconds: float
+    peak_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -109,14 +116,10 @@ class Plan:
     Attributes:
         cells: One entry per method.
         skipped: Reason -> number of samples that could not be used.
-        seconds: Predicted time of all missing explanations, from one timed forward pass of a sample of median length.
-        peak_bytes: Predicted peak memory: the model and its longest sample.
     """
 
     cells: tuple[PlannedCell, ...]
     skipped: Mapping[str, int]
-    seconds: float
-    peak_bytes: int
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,10 @@ def evaluate(config: RunConfig, progress: Progress, *, overwrite: bool = False) 
 
 
 def plan(config: RunConfig) -> Plan:
-    """Say what ``evaluate`` would do; writes nothing and runs one forward pass to time it.
+    """Say what ``evaluate`` would do; writes nothing and runs a forward pass to time it.
+
+    A simulation of the longest sample tells how the cost of each method compares with that of plain forward passes; a
+    timed pass of a sample of median length tells what those take here.
 
     Raises:
         StoreError: Stored results cannot be read.
@@ -210,17 +216,59 @@ def plan(config: RunConfig) -> Plan:
     run.adapter.plain(encoded)
     seconds_per_position = (time.perf_counter() - started) / median.length
     planned = []
-    seconds = 0.0
+    costs = _Costs(run.adapter, by_length[-1])
     for method, cell in run.cells:
         maps = cell.maps()
         finished = {uid for uid, stored in maps.items() if stored.finished}
         missing = [item for item in run.usable if item.sample.uid not in finished]
         forwards = [method.spec.forwards(len(item.label), item.n_targets, method.options) for item in missing]
-        seconds += sum(n * item.length for n, item in zip(forwards, missing, strict=True)) * seconds_per_position
-        stored = len(run.usable) - len(missing)
-        planned.append(PlannedCell(method.method, method.variant, stored, len(missing), sum(forwards)))
-    peak_bytes = run.adapter.predict_bytes(run.adapter.encode(by_length[-1].sample))
-    return Plan(tuple(planned), run.skipped, seconds, peak_bytes)
+        share, peak_bytes = costs.of(method) if missing else (1.0, None)
+        positions = sum(n * item.length for n, item in zip(forwards, missing, strict=True))
+        planned.append(
+            PlannedCell(
+                method.method,
+                method.variant,
+                len(run.usable) - len(missing),
+                len(missing),
+                sum(forwards),
+                share * positions * seconds_per_position,
+                peak_bytes,
+            )
+        )
+    return Plan(tuple(planned), run.skipped)
+
+
+class _Costs:
+    """What methods cost on one sample, by simulation; only decoders can be simulated.
+
+    Args:
+        adapter: The loaded model.
+        item: The sample.
+    """
+
+    def __init__(self, adapter: ModelAdapter, item: Usable):
+        self._adapter = adapter
+        self._item = item
+        self._plain_seconds: float | None = None
+
+    def of(self, method: MethodCell) -> tuple[float, int | None]:
+        """Time as a share of the method's ``forwards``, and peak memory; (1, None) where it cannot be simulated."""
+        units, targets = len(self._item.label), self._item.n_targets
+        forwards = method.spec.forwards(units, targets, method.options)
+        if not forwards:
+            return 1.0, self._adapter.weight_bytes
+        if not isinstance(self._adapter, CausalLM):
+            return 1.0, None
+        job = method_job(method.method, method.options, self._item.length, units, targets)
+        try:
+            if self._plain_seconds is None:
+                plain = plain_job("lean", self._item.length, targets)
+                self._plain_seconds = simulate_loaded(self._adapter, plain).work.seconds
+            found = simulate_loaded(self._adapter, job)
+        except ModelError:  # it depends on data, or reads a picture
+            return 1.0, None
+        share = found.work.seconds / (forwards * self._plain_seconds)
+        return share, self._adapter.weight_bytes + round(found.peak_bytes)
 
 
 def experiment_rows(config: RunConfig, summary: RunSummary) -> list[Row]:
@@ -251,8 +299,8 @@ def _prepare(config: RunConfig) -> _Prepared:
     adapter = load_configured(config)
     if config.named is not None and not dataset.names:
         raise ConfigError(f"{config.dataset} does not ask for names: leave named out")
-    usable, unusable = _select(adapter, dataset.samples, dataset.names, config)
-    skipped = _count_reasons((*dataset.skipped, *unusable))
+    usable, unusable, unseen = _select(adapter, dataset.samples, dataset.names, config)
+    skipped = _count_reasons((*dataset.skipped, *unusable, *unseen))
     if not usable:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items())
         raise DataError(f"no sample of {config.dataset} is usable ({reasons or 'it is empty'})")
@@ -265,8 +313,8 @@ def _prepare(config: RunConfig) -> _Prepared:
 
 def _select(
     adapter: ModelAdapter, samples: Sequence[Sample], names: Sequence[Name], config: RunConfig
-) -> tuple[tuple[Usable, ...], tuple[Skipped, ...]]:
-    """The first ``limit`` usable samples in seeded order, and the unusable ones met on the way.
+) -> tuple[tuple[Usable, ...], tuple[Skipped, ...], tuple[Skipped, ...]]:
+    """The first ``limit`` usable samples in seeded order, the unusable ones met on the way, and words left out.
 
     The order depends on the seed alone, so a larger limit keeps the samples of a smaller one.
     """
@@ -274,6 +322,7 @@ def _select(
     random.Random(config.seed).shuffle(ordered)
     usable: list[Usable] = []
     unusable: list[Skipped] = []
+    unseen: list[Skipped] = []
 
     @cache
     def likeliest(picture: Picture | None) -> list[Name]:
@@ -289,13 +338,18 @@ def _select(
             if config.named is not None and (sample.prompt, sample.target) not in likeliest(sample.picture):
                 raise SampleError(f"the model finds {config.named} or more other names likelier")
             label = labels_of(sample, encoded.units)
+            seen, left_out = seen_words(sample, encoded.units)
+            if left_out:
+                sample = replace(sample, words=seen)
+                encoded = adapter.encode(sample)
             words = words_of(sample, encoded.units)
         except SampleError as error:
             # Reasons are counted, so they must not name the sample.
             unusable.append(Skipped(sample.uid, str(error).removeprefix(f"sample {sample.uid}: ")))
         else:
             usable.append(Usable(sample, label, words, encoded.length, encoded.target_ids.shape[0]))
-    return tuple(usable), tuple(unusable)
+            unseen += left_out
+    return tuple(usable), tuple(unusable), tuple(unseen)
 
 
 def _identity(config: RunConfig, dataset: Dataset, adapter: ModelAdapter, cell: MethodCell) -> Identity:
@@ -318,36 +372,66 @@ def _identity(config: RunConfig, dataset: Dataset, adapter: ModelAdapter, cell: 
 def _explanations(
     run: _Prepared, work: Iterable[tuple[Usable, list[tuple[MethodCell, Cell]]]], total: int, progress: Progress
 ) -> Iterable[StoredMap]:
-    """Explain, store and yield one after the other."""
+    """Explain, store and yield one after the other; a method that does not fit the model is asked once."""
     done = 0
+    unfit: dict[str, str] = {}
     for item, missing in work:
         if not missing:
             continue
-        encoded = run.adapter.encode(item.sample)
+        case = _Case(run.adapter, item, run.adapter.encode(item.sample))
         for method, cell in missing:
             progress(done, total, f"{method.method} {method.variant}")
-            stored = _explain(run, item, encoded, method)
+            fingerprint = cell.identity.fingerprint
+            try:
+                if fingerprint in unfit:
+                    raise UnfitError(unfit[fingerprint])
+                stored = _explain(case, method, derived_seed(run.config.seed, item.sample.uid))
+            except UnfitError as error:
+                unfit[fingerprint] = _one_line(error)
+                stored = replace(case.ended, status=Status.SKIPPED, error=unfit[fingerprint])
             cell.append_map(stored)
             cell.append_rows(rows_of(cell, stored, run.config.metric_names, run.config.sign))
             done += 1
             yield stored
 
 
-def _explain(run: _Prepared, item: Usable, encoded: Encoded, method: MethodCell) -> StoredMap:
-    sample = item.sample
-    ended = StoredMap(
-        sample.uid,
-        Status.OK,
-        label=item.label,
-        word_labels=item.word_labels,
-        word_of_target=encoded.word_of_target,
-        group=sample.group,
-        facts=dict(sample.facts),
-    )
-    try:
-        explanation = explain_encoded(
-            run.adapter, encoded, method.method, method.options, derived_seed(run.config.seed, sample.uid)
+@dataclass(frozen=True)
+class _Case:
+    """A sample in front of the model: what its methods share."""
+
+    adapter: ModelAdapter
+    item: Usable
+    encoded: Encoded
+
+    @cached_property
+    def plain(self) -> Plain:
+        """The unperturbed model, which runs once for all of them."""
+        return self.adapter.plain(self.encoded)
+
+    @property
+    def ended(self) -> StoredMap:
+        """How the sample ended, before any method saw it."""
+        sample = self.item.sample
+        return StoredMap(
+            sample.uid,
+            Status.OK,
+            label=self.item.label,
+            word_labels=self.item.word_labels,
+            word_of_target=self.encoded.word_of_target,
+            group=sample.group,
+            facts=dict(sample.facts),
         )
+
+
+def _explain(case: _Case, method: MethodCell, seed: int) -> StoredMap:
+    """How a sample ended under a method.
+
+    Raises:
+        UnfitError: It ends so for every sample.
+    """
+    sample, encoded, ended = case.item.sample, case.encoded, case.ended
+    try:
+        explanation = explain_encoded(case.adapter, encoded, method.method, method.options, seed, case.plain)
         per_target = explanation.per_target
         if explanation.units is not encoded.units:  # a map of single pixels
             ended = replace(
@@ -366,6 +450,8 @@ def _explain(run: _Prepared, item: Usable, encoded: Encoded, method: MethodCell)
             forward_tokens=explanation.cost.forward_tokens,
             peak_bytes=explanation.cost.peak_bytes,
         )
+    except UnfitError:
+        raise
     except SampleError as error:
         return replace(ended, status=Status.SKIPPED, error=_one_line(error))
     except (AtmanBenchError, RuntimeError, MemoryError) as error:

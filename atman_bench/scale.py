@@ -25,7 +25,7 @@ from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models import MODELS
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.profiling.measure import count_tokens
-from atman_bench.profiling.memory import driver_bytes, limit_further_bytes
+from atman_bench.profiling.memory import driver_bytes, limit_further_bytes, separate_pages
 from atman_bench.profiling.repeat import Repeat, resident_peak, run_once
 from atman_bench.profiling.scaling import ScaleRow, ScaleStatus
 from atman_bench.profiling.server import Ending, Outcome, Server, Team
@@ -369,10 +369,14 @@ def measure_cell(request: Request, team: Team) -> Measured:
     torch.set_num_threads(request.cell.threads)
     parameters = model_bytes = None
     try:
-        model = _load(request)
-        parameters = sum(p.numel() for p in model.model.parameters())
-        model_bytes = sum(p.numel() * p.element_size() for p in model.model.parameters())
-        measured = _measure(request, team, model)
+        with separate_pages():
+            model = _load(request)
+            parameters = sum(p.numel() for p in model.model.parameters())
+            model_bytes = sum(p.numel() * p.element_size() for p in model.model.parameters())
+            function = _warmed_up(request.cell, team, model)
+            team.wait()
+            peaks = [resident_peak(function)] if model.device.type == "cpu" else []
+        measured = _repeated(request, team, model, function, peaks)
     except BrokenBarrierError:
         measured = Measured(ScaleStatus.ERROR, error=_ABANDONED)
     except Exception as error:  # whatever it is, it is this cell's alone and the sweep goes on
@@ -391,19 +395,24 @@ def _load(request: Request) -> CausalLM:
     return model
 
 
-def _measure(request: Request, team: Team, model: CausalLM) -> Measured:
-    cell, device = request.cell, model.device
-    warm_up = cell.tokens if device.type == "cuda" else min(cell.tokens, WARM_UP_TOKENS)
-    measured_function(cell, model, _sample(model, warm_up, None if cell.units is None else [0, warm_up // 2]))()
+def _warmed_up(cell: ScaleCell, team: Team, model: CausalLM) -> Callable[[], object]:
+    """What is measured of a cell, after a short run of it."""
+    on_cuda = model.device.type == "cuda"
+    short = cell.tokens if on_cuda else min(cell.tokens, WARM_UP_TOKENS)
+    _measured_function(cell, model, _sample(model, short, None if cell.units is None else [0, short // 2]))()
     sample = _sample(model, cell.tokens, _share(cell, team))
-    function = measured_function(cell, model, sample)
+    if not on_cuda:
+        # Matrix products keep scratch memory that grows with their size; it should not count as the method's.
+        plain_pass("lean", model, sample)
+    return _measured_function(cell, model, sample)
+
+
+def _repeated(
+    request: Request, team: Team, model: CausalLM, function: Callable[[], object], peaks: list[int | None]
+) -> Measured:
+    """Time a function as often as the request allows; ``peaks`` are those that are known already."""
+    device = model.device
     repeats: list[Repeat] = []
-    team.wait()
-    peaks: list[int | None] = []
-    if device.type == "cpu":
-        # Matrix products keep scratch memory that grows with their size; it should not count as this method's.
-        _without_gradients(_plain_lean, model, sample)
-        peaks = [resident_peak(function)]
     with count_tokens(model.model) as counter:
         while True:
             team.wait()
@@ -414,7 +423,7 @@ def _measure(request: Request, team: Team, model: CausalLM) -> Measured:
     return Measured(
         ScaleStatus.OK,
         tuple(repeats),
-        tuple(peak for peak in (*peaks, *(repeat.peak_bytes for repeat in repeats)) if peak is not None),
+        tuple(_known((*peaks, *(repeat.peak_bytes for repeat in repeats)))),
         forward_tokens=counter.tokens // len(repeats),
         driver_bytes=driver_bytes(device.index or 0) if device.type == "cuda" else None,
     )
@@ -451,17 +460,18 @@ def _sample(model: CausalLM, tokens: int, positions: list[int] | None) -> Encode
     return model.encode_ids(prompt, [target], None if positions is None else [[p] for p in positions])
 
 
-def measured_function(cell: ScaleCell, model: CausalLM, encoded: Encoded) -> Callable[[], object]:
-    """What is measured, or simulated, of a cell: a plain pass, or a method on one sample."""
+def _measured_function(cell: ScaleCell, model: CausalLM, encoded: Encoded) -> Callable[[], object]:
+    """What is measured of a cell: a plain pass, or a method on one sample."""
     if cell.method == PLAIN:
-        return lambda: _without_gradients(_PLAIN[cell.variant], model, encoded)
+        return lambda: plain_pass(cell.variant, model, encoded)
     spec, options = METHODS.get(cell.method), cell.options
     return lambda: spec.explain(model, encoded, options, 0)
 
 
 @torch.inference_mode()
-def _without_gradients(plain: Callable[[CausalLM, Encoded], object], model: CausalLM, encoded: Encoded) -> object:
-    return plain(model, encoded)
+def plain_pass(variant: str, model: CausalLM, encoded: Encoded) -> object:
+    """A forward pass without explanation: ``default`` or ``lean``."""
+    return _PLAIN[variant](model, encoded)
 
 
 _STATUS = {

@@ -4,16 +4,18 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from atman_bench import store
 from atman_bench.config import build
 from atman_bench.datasets import DATASETS
+from atman_bench.errors import SampleError
 from atman_bench.metrics import METRICS
 from atman_bench.metrics._align import unit_labels
 from atman_bench.metrics._signs import Sign, apply_sign
-from atman_bench.records import PatchUnits, Row, Sample, Status, Units
+from atman_bench.records import PatchUnits, Row, Sample, Skipped, Status, Units, Word
 from atman_bench.store import Cell, Identity, StoredMap
 
 
@@ -32,11 +34,22 @@ def rescore(results: Path, metrics: Sequence[str], sign: Sign) -> list[Row]:
     ]
 
 
-def rows_of(cell: Cell, stored: StoredMap, metrics: Iterable[str], sign: Sign) -> list[Row]:
+def rows_of(
+    cell: Cell, stored: StoredMap, metrics: Iterable[str], sign: Sign, groups: Sequence[Sequence[int]] | None = None
+) -> list[Row]:
     """The rows of one stored map: a function of nothing else, so rows that were lost can be made again.
 
     A sample that did not end ``ok`` gives a row without a value for each metric, to be counted as missing there.
+
+    Args:
+        cell: Where the map is.
+        stored: The map.
+        metrics: Names of metrics.
+        sign: How signed scores become a map.
+        groups: Units that are scored as one: map and label of a group are the largest of its units (chunks of a text).
+            None scores every unit on its own.
     """
+    label = stored.label if groups is None or not stored.label else largest(np.asarray(stored.label), groups).tolist()
     row = Row(
         fingerprint=cell.identity.fingerprint,
         dataset=dataset_name(cell.identity),
@@ -50,8 +63,8 @@ def rows_of(cell: Cell, stored: StoredMap, metrics: Iterable[str], sign: Sign) -
         status=stored.status,
         group=stored.group,
         n_questions=None if (count := stored.facts.get("n_questions")) is None else int(count),
-        n_units=len(stored.label),
-        n_positive=sum(stored.label),
+        n_units=len(label),
+        n_positive=sum(label),
         target_logprob=math.fsum(stored.target_logprobs) if stored.target_logprobs else None,
         answered=stored.answered,
         seconds=stored.seconds,
@@ -62,6 +75,8 @@ def rows_of(cell: Cell, stored: StoredMap, metrics: Iterable[str], sign: Sign) -
     if stored.status is not Status.OK:
         return [replace(row, metric=metric) for metric in metrics]
     maps = maps_of(stored, sign)
+    if groups is not None:
+        maps = [(largest(x, groups), largest(y, groups)) for x, y in maps]
     return [replace(row, metric=metric, value=_mean_over_words(metric, maps)) for metric in metrics]
 
 
@@ -76,6 +91,11 @@ def maps_of(stored: StoredMap, sign: Sign) -> list[tuple[np.ndarray, np.ndarray]
         (_word_map(sign, scores, per_target, tokens == word), np.asarray(label, np.float64))
         for word, label in enumerate(stored.word_labels)
     ]
+
+
+def largest(values: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    """The largest value (G,) of each group of units, of values (U,)."""
+    return np.array([values[list(group)].max() for group in groups])
 
 
 def _word_map(sign: Sign, scores: np.ndarray, per_target: np.ndarray | None, tokens: np.ndarray) -> np.ndarray:
@@ -118,6 +138,26 @@ def labels_of(sample: Sample, units: Units) -> tuple[float, ...]:
     return _stored(unit_labels(sample.label, units, sample.picture))
 
 
+def seen_words(sample: Sample, units: Units) -> tuple[tuple[Word, ...], list[Skipped]]:
+    """The words of a sample whose evidence the units show; the others, by name, with why they are left out.
+
+    Raises:
+        SampleError: There are words, and none is left.
+    """
+    seen, left_out = [], []
+    text = sample.prompt + sample.target
+    for word in sample.words:
+        try:
+            unit_labels(word.label, units, sample.picture)
+            seen.append(word)
+        except SampleError as error:
+            name = text[slice(*word.span)]
+            left_out.append(Skipped(f"{sample.uid}/{name}", f"word {name!r}: {error}"))
+    if left_out and not seen:
+        raise SampleError(left_out[0].reason)
+    return tuple(seen), left_out
+
+
 def words_of(sample: Sample, units: Units) -> tuple[tuple[float, ...], ...] | None:
     """The same for each word, or None for a sample without words."""
     if not sample.words:
@@ -131,7 +171,12 @@ def _stored(shares: np.ndarray) -> tuple[float, ...]:
 
 def dataset_name(identity: Identity) -> str:
     """What rows call a dataset: its name, and options that make it another experiment (``openimages (cropped)``)."""
-    spec = DATASETS.get(identity.dataset)
     options = {name: value for name, value in identity.dataset_options.items() if value is not None}
-    label = spec.label(build(spec.config, options, f"datasets.{identity.dataset}"))
-    return f"{identity.dataset} ({label})" if label else identity.dataset
+    built = build(DATASETS.get(identity.dataset).config, options, f"datasets.{identity.dataset}")
+    return dataset_label(identity.dataset, built)
+
+
+def dataset_label(name: str, options: Any) -> str:
+    """The same for a dataset's name and its resolved options."""
+    label = DATASETS.get(name).label(options)
+    return f"{name} ({label})" if label else name

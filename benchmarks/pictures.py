@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from _history import append, last_like
+from _history import append, in_words, last_like, spread
 
 from atman_bench import load_model
 from atman_bench.attention.edit import AttentionEdit
@@ -61,12 +61,9 @@ def main() -> None:
     found = {}
     for kappa, values in ratios.items():
         name = "kappa none" if kappa is None else f"kappa {kappa:g}"
-        found[name] = {"median": statistics.median(values), "least": min(values), "most": max(values)}
-        print(
-            f"{arguments.model}, {name}: {found[name]['median']:.2f} [{min(values):.2f}, {max(values):.2f}] "
-            f"x ({len(encoded.units)} plain passes of {encoded.length} positions)"
-            + (f"; last time {before['ratios'][name]['median']:.2f}" if before else "")
-        )
+        found[name] = spread(values)
+        words = in_words(found[name], before["ratios"][name] if before else None)
+        print(f"{arguments.model}, {name}, x {len(encoded.units)} plain passes of {encoded.length} positions: {words}")
     append({"settings": settings, "ratios": found})
 
 

@@ -90,8 +90,7 @@ class FakeAdapter:
     def plain(self, encoded: Encoded) -> None:
         """Take no time."""
 
-    def predict_bytes(self, encoded: Encoded) -> int:
-        return encoded.length
+    weight_bytes = 1000
 
 
 @dataclass
@@ -117,7 +116,7 @@ class Fakes:
         return FakeAdapter()
 
     def explain_encoded(
-        self, adapter: FakeAdapter, encoded: Encoded, method: str, options: FakeConfig, seed: int
+        self, adapter: FakeAdapter, encoded: Encoded, method: str, options: FakeConfig, seed: int, plain: object = None
     ) -> Explanation:
         time.sleep(self.delay)
         self.explained.append((method, encoded.uid))

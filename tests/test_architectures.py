@@ -10,6 +10,7 @@ from atman_bench.attention.host import AttentionHost, Editor
 from atman_bench.attention.similarity import cosine, suppression_factors
 from atman_bench.engine import EngineMode, EngineOptions, sweep
 from atman_bench.errors import ModelError
+from atman_bench.models import _causal_lm
 from atman_bench.tensors import Encoded
 
 PATCHED = {"gptj", "gpt_neo", "bloom", "falcon", "falcon-new", "falcon-alibi"}
@@ -125,3 +126,11 @@ def test_losses_are_those_of_the_eager_model_with_an_edited_softmax(monkeypatch,
 def test_models_that_cannot_be_edited_are_refused_by_name(name, reason):
     with pytest.raises(ModelError, match=reason):
         AttentionHost(tiny_models.build(name))
+
+
+@pytest.mark.parametrize(("name", "scale"), [("gemma2", 32**0.5), ("gemma3", 32**0.5), ("llama", 1)])
+def test_the_mean_embedding_is_on_the_scale_that_the_layers_read(monkeypatch, name, scale):
+    monkeypatch.setattr(_causal_lm, "SUMMED_TOKENS", 40)  # does not divide the vocabulary
+    model = tiny_models.adapter(name)
+    table = model.model.get_input_embeddings().weight
+    torch.testing.assert_close(model.mean_embedding(), scale * table.detach().mean(0))

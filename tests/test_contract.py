@@ -18,6 +18,7 @@ from atman_bench.methods._gradients import Reduction
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.methods.chefer import Backward
 from atman_bench.models._causal_lm import CausalLM
+from atman_bench.store import identity_options
 from atman_bench.tensors import Attribution, Encoded
 
 TEXT_METHODS = default_methods(Modality.TEXT)
@@ -62,7 +63,9 @@ def test_scores_are_finite_float32_on_the_cpu_and_the_mean_over_targets(model, m
         torch.testing.assert_close(result.scores, result.per_target.mean(0))
 
 
-@pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 5}, {"engine": EngineMode.NAIVE}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"batch": 1}, {"batch": 5}, {"engine": EngineMode.NAIVE}, {"engine": EngineMode.LEAN}], ids=str
+)
 @pytest.mark.parametrize("method", ENGINE_METHODS)
 def test_what_only_changes_cost_changes_no_score(model, encoded, method, options):
     default, other = attribute(model, encoded, method), attribute(model, encoded, method, **options)
@@ -165,6 +168,18 @@ def test_integrated_gradients_add_up_to_the_difference_from_the_baseline():
 def test_what_is_made_of_attention_adds_up_to_1(encoded, model, method):
     # The first target's row sees the whole prompt and nothing else.
     assert attribute(model, encoded, method).per_target[0].sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_rollout_without_the_last_units_differs_in_nothing_else(encoded, model):
+    whole, cut = (attribute(model, encoded, "rollout", without_last=n).per_target for n in (0, 2))
+    assert torch.equal(cut[:, :-2], whole[:, :-2])
+    assert not cut[:, -2:].any()
+    assert whole[:, -1].min() > 0
+
+
+def test_a_new_option_of_rollout_leaves_the_fingerprints_of_stored_maps():
+    assert identity_options(METHODS.get("rollout").config()) == {}
+    assert identity_options(METHODS.get("rollout").config(without_last=1)) == {"without_last": 1}
 
 
 def test_a_chunk_is_suppressed_as_a_whole(model):

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from atman_bench.attention import edit as edit_module
 from atman_bench.attention.edit import (
@@ -154,3 +156,34 @@ def test_shifted_suppression_never_raises_a_score_and_literal_does():
 def test_log_amplification_has_no_logarithm_of_a_negative_factor():
     with pytest.raises(ConfigError, match=r"needs f <= 1; received f = 1\.5"):
         AttentionEdit(torch.tensor([[1.0, -0.5]]), Form.LOG)
+
+
+@pytest.mark.parametrize("width", [3, 7, 10])
+def test_visibility_is_read_off_any_mask(monkeypatch, width):
+    monkeypatch.setattr(edit_module, "MASK_ROWS", 4)
+    mask = torch.rand(10, width, generator=torch.Generator().manual_seed(width)) < 0.4
+    mask[2], mask[5] = False, True
+    read = Visibility.of_mask(mask[None, None])
+    columns = [[j for j, visible in enumerate(row) if visible] for row in mask.tolist()]
+    assert read.hidden.equal(~mask)
+    assert read.ends == tuple(max(row, default=-1) + 1 for row in columns)
+    assert read.clear == tuple(min(set(range(width)) - set(row), default=width) for row in columns)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the bytes of the largest tensor that an operation returns."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        self.bytes = max([self.bytes, *(t.nbytes for t in tree_leaves(found) if isinstance(t, Tensor))])
+        return found
+
+
+def test_reading_a_mask_takes_one_byte_for_each_of_its_elements():
+    length = 600
+    mask = torch.ones(1, 1, length, length, dtype=torch.bool).tril()
+    with LargestTensor() as largest:
+        Visibility.of_mask(mask)
+    assert largest.bytes == length**2

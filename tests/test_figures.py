@@ -1,12 +1,14 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from atman_bench.errors import DataError, StoreError
-from atman_bench.records import Row, Status
+from atman_bench.records import PatchUnits, Row, Status
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.figures._base import FLOOR_LINES, main_cells
+from atman_bench.report.figures.phrases import MOST_TOKENS, phrases_of
+from atman_bench.report.heatmap import Grid, HeatMap, Phrase
 from atman_bench.report.tables import FLOORS, frame_of
 
 
@@ -102,3 +104,62 @@ def test_coverage_is_the_share_of_a_samples_units_that_is_evidence(frame):
 def test_every_floor_has_a_line_of_its_own():
     assert set(FLOOR_LINES) == FLOORS
     assert len(set(FLOOR_LINES.values())) == len(FLOORS)
+
+
+# Figures of single examples
+
+
+def example(per_target: np.ndarray | None = None) -> HeatMap:
+    """Four patches above three words, the second with negative relevance."""
+    return HeatMap(
+        caption="tiny",
+        texts=("(0, 0)", "(0, 1)", "(1, 0)", "(1, 1)", "What", " is", " red"),
+        scores=np.array([0.0, 0.5, 0.0, 0.0, 0.1, -1.0, 0.2], np.float32),
+        target_texts=(" a", " star") if per_target is not None else (" star",),
+        per_target=per_target,
+        prompt="What is red",
+        spans=(None, None, None, None, (0, 4), (4, 7), (7, 11)),
+        grids=(Grid(0, PatchUnits((2, 2), (0, 0, 8, 8), (8, 8))),),
+        picture=np.full((8, 8, 3), 90, np.uint8),
+    )
+
+
+def examples(*heats: HeatMap):
+    records = [row for i in range(len(heats)) for row in rows(f"method{i}", 1)[:1]]
+    return frame_of(records).assign(example="What is red → star", heat=list(heats))
+
+
+@pytest.mark.parametrize(("name", "panels"), [("examples", 3), ("phrases", 6)])
+def test_examples_show_the_picture_and_a_map_for_each_method_or_token(name, panels, tmp_path):
+    frame = examples(example(np.eye(2, 7, dtype=np.float32)), example(np.eye(2, 7, dtype=np.float32)))
+    axis = FIGURES.get(name).plot(frame).axes[0]
+    assert len(axis.images) == panels
+    FIGURES.get(name).draw(frame, tmp_path / "figure")
+    assert "squad · tiny · n = 1 in 1 groups" in (tmp_path / "figure.svg").read_text()
+
+
+def test_examples_leave_evidence_against_the_target_white():
+    axis = FIGURES.get("examples").plot(examples(example())).axes[0]
+    assert [patch.get_facecolor()[:3] == (1, 1, 1) for patch in axis.patches] == [False, True, False]
+
+
+def test_methods_that_explain_no_single_token_are_left_out_of_phrases():
+    frame = examples(example(), example(np.eye(2, 7, dtype=np.float32)))
+    assert len(FIGURES.get("phrases").plot(frame).axes[0].images) == 3
+
+
+def test_phrases_that_are_named_replace_tokens():
+    heat = replace(example(np.eye(2, 7, dtype=np.float32)), phrases=(Phrase("a star", (0, 2)),))
+    (panel,) = phrases_of(heat, heat.per_target)
+    assert panel.title == "“a star”"
+    assert panel.scores[:2].tolist() == [0.5, 0.5]
+
+
+def test_long_generations_are_cut_into_runs_of_tokens():
+    long = HeatMap(
+        "m", ("a",), np.ones(1), tuple(f"w{i} " for i in range(14)), np.arange(14.0)[:, None], "a", ((0, 1),)
+    )
+    panels = phrases_of(long, long.per_target)
+    assert len(panels) == MOST_TOKENS
+    assert panels[0].title == "“w0 w1”"
+    assert [float(panel.scores[0]) for panel in panels] == [0.5, 3.0, 5.5, 7.5, 10.0, 12.5]

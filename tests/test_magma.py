@@ -447,8 +447,7 @@ def test_gradients_flow_when_inference_read_the_picture_first(reader):
     assert explanation.scores.isfinite().all()
 
 
-def test_predicted_memory_counts_the_image_prefix(models):
+def test_weights_count_the_image_prefix(models):
     model = models["ln"]
-    encoded = encode(model)
     prefix = sum(p.numel() * p.element_size() for p in model.prefix.parameters())
-    assert model.predict_bytes(encoded) > prefix + sum(p.numel() * p.element_size() for p in model.model.parameters())
+    assert model.weight_bytes == prefix + sum(p.numel() * p.element_size() for p in model.model.parameters())

@@ -81,7 +81,9 @@ def test_scores_are_finite_float32_on_the_cpu_one_for_each_unit_and_the_mean_ove
         torch.testing.assert_close(result.scores, result.per_target.mean(0))
 
 
-@pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 5}, {"engine": EngineMode.NAIVE}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"batch": 1}, {"batch": 5}, {"engine": EngineMode.NAIVE}, {"engine": EngineMode.LEAN}], ids=str
+)
 @pytest.mark.parametrize("name", ENGINE_METHODS)
 def test_what_only_changes_cost_changes_no_score(model, encoded, name, options):
     default, other = attribute(model, encoded, name), attribute(model, encoded, name, **options)

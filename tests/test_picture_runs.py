@@ -219,6 +219,24 @@ def test_a_uniform_map_scores_the_mean_of_the_words_shares(words):
     assert row_of(words, "q", "uniform").n_positive == pytest.approx(sum(shares) * 16, abs=1e-4)
 
 
+def test_a_word_that_the_model_does_not_see_is_counted_by_name_and_the_others_are_kept(words):
+    file = Path(words.data) / "scene_graphs" / "val_sceneGraphs.json"
+    graph = json.loads(file.read_text())
+    graph["img"]["objects"]["1"] |= {"x": 0, "w": 3}  # cut off before the model looks
+    file.write_text(json.dumps(graph))
+    summary = run(words)
+    assert summary.skipped == {
+        "word 'tall owl': no explained patch holds evidence: it lies outside of what the model sees": 1
+    }
+    stored = map_of(words, "q")
+    picture = Picture(Path(words.data) / "images" / "img.png")
+    (label,) = stored.word_labels
+    assert label == pytest.approx(
+        unit_labels(Boxes((CAT,)), PatchUnits(tiny_pictures.GRID, (4, 0, 36, 32), SIZE), picture), abs=1e-6
+    )
+    assert set(stored.word_of_target) == {0}
+
+
 def test_maps_of_pixels_have_words_labels_of_their_own_size(words):
     run(replace(words, methods=PIXELS))
     stored = map_of(words, "q", "input_x_gradient", "pixels")

@@ -6,11 +6,31 @@ from types import SimpleNamespace
 import pytest
 from fakes import Fakes
 
+from atman_bench import api, chunked, requested, store
+from atman_bench import examples as exampling
 from atman_bench import reproduce as reproduction
+from atman_bench.chunks import split_document
 from atman_bench.cli import app
+from atman_bench.datasets import DATASETS
+from atman_bench.datasets.facts import FactsConfig
 from atman_bench.errors import ModelError, UnknownNameError
 from atman_bench.experiments import EXPERIMENTS
-from atman_bench.experiments._base import Beats, Cheaper, Evaluation, Experiment, Grid, Maps, Preset, Run, beats
+from atman_bench.experiments._base import (
+    Accuracy,
+    Beats,
+    Cheaper,
+    Chunks,
+    Comparison,
+    Evaluation,
+    Example,
+    Examples,
+    Experiment,
+    Grid,
+    Maps,
+    Preset,
+    Run,
+    beats,
+)
 from atman_bench.outcomes import Costed, Evaluated, Swept
 from atman_bench.profiling.devices import find_device
 from atman_bench.profiling.scaling import ScaleRow, ScaleStatus
@@ -19,7 +39,8 @@ from atman_bench.report import page, scaling, sweeps, tables
 from atman_bench.report._paper import REPORTED
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.page import Ending
-from atman_bench.reproduce import Request, plan, reproduce
+from atman_bench.reproduce import reproduce
+from atman_bench.requested import Request, plan
 
 
 @pytest.fixture
@@ -83,17 +104,45 @@ def test_claims_are_about_methods_and_points_that_the_tiny_run_has(name, tmp_pat
     spec = EXPERIMENTS.get(name)
     asked, run = request(tmp_path), spec.runs.get(Preset.TINY)
     sides = [side for claim in spec.claims for side in (claim.left, claim.right)]
+    if isinstance(run, Chunks):
+        run = run.tokens
     if isinstance(run, Evaluation):
-        config = reproduction.evaluation_of(run, asked)
-        present = {cell.method for cell in config.cells} | {f"{c.method}:{c.variant}" for c in config.cells}
-        variants = {side: replace(config, methods={side: {}}).cells[0] for side in sides if ":" in side}
-        named = {side: f"{cell.method}:{cell.variant}" for side, cell in variants.items()}
-        assert {named.get(side, side) for side in sides} <= present
+        assert_has_methods(requested.evaluation_of(run, asked), sides)
+    elif isinstance(run, Comparison):
+        for name, side in run.sides.items():
+            of_side = [text.partition("/")[2] for text in sides if text.startswith(f"{name}/")]
+            assert of_side
+            assert_has_methods(requested.evaluation_of(side, asked), of_side)
     elif isinstance(run, Grid):
-        grid = reproduction.sweep_of(run, asked)
+        grid = requested.sweep_of(run, asked)
         axes = [axis.name for axis in grid.axes]
         points = {sweeps.point_name(dict(zip(axes, point.place, strict=True))) for point in grid.points}
         assert set(sides) <= points
+
+
+def assert_has_methods(config, sides) -> None:
+    present = {cell.method for cell in config.cells} | {f"{c.method}:{c.variant}" for c in config.cells}
+    variants = {side: replace(config, methods={side: {}}).cells[0] for side in sides if ":" in side}
+    named = {side: f"{cell.method}:{cell.variant}" for side, cell in variants.items()}
+    assert {named.get(side, side) for side in sides} <= present
+
+
+def test_dry_runs_predict_every_model_of_a_comparison(tmp_path):
+    parts = {part.name: part for part in plan("table1c", request(tmp_path, Preset.PAPER)).parts}
+    sizes = {"MAGMA 6B": 6.43e9, "MAGMA 13B": 13e9, "MAGMA 30B": 30e9}
+    assert {name: parts[name].weights_bytes for name in sizes} == {name: 2 * size for name, size in sizes.items()}
+    assert parts["MAGMA 30B"].device_hours > 2 * parts["MAGMA 13B"].device_hours
+    assert parts["BLIP"].needs[0] == "download of Salesforce/blip-vqa-capfilt-large from the hub"
+
+
+def test_a_model_of_the_request_replaces_the_first_of_a_comparison_only(tmp_path):
+    asked = request(tmp_path, Preset.PAPER, image_model="magma:mine")
+    parts = plan("table1c", asked).parts
+    assert [part.what.partition(" ")[0] for part in parts[:3]] == [
+        "magma:mine",
+        "blip:Salesforce/blip-vqa-capfilt-large",
+        "hf:llava-hf/llava-1.5-7b-hf",
+    ]
 
 
 def test_the_paper_preset_names_downloads_and_predicts_memory_and_time(tmp_path):
@@ -104,7 +153,7 @@ def test_the_paper_preset_names_downloads_and_predicts_memory_and_time(tmp_path)
         "download of the data set rajpurkar/squad from the hub",
     )
     assert planned.weights_bytes == 2 * 6.05e9
-    config = reproduction.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.PAPER], request(tmp_path))
+    config = requested.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.PAPER], request(tmp_path))
     passes = 10_570 * sum(cell.spec.forwards(153, 3, cell.options) for cell in config.cells)
     rate = find_device("A100-80GB").flops["float16"]
     assert planned.device_hours == pytest.approx(2 * 6.05e9 * (153 + 16 + 3) * passes / rate / 3600)
@@ -114,8 +163,8 @@ def test_models_and_data_of_the_request_replace_those_of_the_preset(tmp_path):
     asked = request(
         tmp_path, Preset.SMALL, data={"squad": "mine.json"}, text_model="hf:mine", image_model="magma:other"
     )
-    text = reproduction.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.SMALL], asked)
-    pictures = reproduction.sweep_of(EXPERIMENTS.get("fig11").runs[Preset.SMALL], asked).run
+    text = requested.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.SMALL], asked)
+    pictures = requested.sweep_of(EXPERIMENTS.get("fig11").runs[Preset.SMALL], asked).run
     assert (text.model, text.data, pictures.model, pictures.data) == ("hf:mine", "mine.json", "magma:other", None)
 
 
@@ -177,6 +226,85 @@ def test_unknown_experiments_are_named_with_near_misses():
         reproduction.chosen(["table1"])
 
 
+def test_chunks_score_stored_maps_without_explaining_again(fakes, experiments, monkeypatch, tmp_path):
+    monkeypatch.setattr(chunked, "load_configured", lambda run: fakes.load_model(run.model_name))
+    experiments(table8=experiment(FACTS), table9=experiment(Chunks(FACTS)))
+    assert len(sections([], request(tmp_path))["table9"].tables) == 1
+    assert len(fakes.explained) == 8
+    config = requested.evaluation_of(FACTS, request(tmp_path))
+    cells = [cell for cell in store.cells(tmp_path) if cell.identity.method == "fake"]
+    found = {r.uid: r for r in chunked.chunk_rows(config, cells) if r.metric == "average_precision"}
+    for uid, stored in cells[0].maps().items():
+        (sample,) = (s for s in DATASETS.get("facts").load(FactsConfig()).samples if s.uid == uid)
+        context = sample.prompt[slice(*sample.explain)]
+        words = [word for a, b in split_document(context) for word in [len(context[a:b].split())]]
+        scores, label = iter(stored.scores), iter(stored.label)
+        x = [max(0, *(next(scores) for _ in range(n))) for n in words]
+        y = [max(next(label) for _ in range(n)) for n in words]
+        assert found[uid].value == pytest.approx(sum(a * b for a, b in zip(x, y, strict=True)) / sum(x))
+        assert (found[uid].n_units, found[uid].n_positive) == (len(words), sum(y))
+        assert found[uid].dataset == "facts in chunks"
+
+
+def test_a_comparison_pairs_the_same_samples_under_two_prompts(fakes, experiments, tmp_path):
+    other = Evaluation({**FACTS.options, "datasets": {"facts": {"template": "Question: {question} {context} A:"}}})
+    sides = Comparison({"plain": FACTS, "turned round": other})
+    claim = Beats("turned round/fake", "plain/fake")
+    experiments(table9=experiment(sides, claim, figures=("methods_bar",)))
+    section = sections(["table9"], request(tmp_path))["table9"]
+    assert [table.title.partition(":")[0] for table in section.tables] == ["plain", "turned round"]
+    assert set(section.figures) == {"methods_bar-plain", "methods_bar-turned-round"}
+    assert all((page.folder_of(tmp_path, "table9") / f"{name}.png").is_file() for name in section.figures)
+    assert "on 4 samples" in section.verdicts[0].because
+
+
+def test_a_side_that_lacks_its_model_is_noted_and_its_claims_are_not_tested(fakes, experiments, tmp_path):
+    lacking = Evaluation({**FACTS.options, "model": "tiny-magma"})
+    claim = Beats("large/fake", "large/noise")
+    experiments(table9=experiment(Comparison({"small": FACTS, "large": lacking}), claim))
+    section = sections([], request(tmp_path))["table9"]
+    assert len(section.tables) == 1
+    assert section.notes[0].startswith("large was not run: no model 'tiny-magma'")
+    assert section.verdicts[0].ending is Ending.UNTESTED
+
+
+def test_answers_are_scored_in_a_table_and_a_quiz_without_data_is_noted(experiments, monkeypatch, tmp_path):
+    adapter = SimpleNamespace(name="m", content_hash="0", dtype_name="float32", device="cpu")
+    adapter.complete = lambda prompt, n, picture: " nothing at all"
+    monkeypatch.setattr("atman_bench.accuracy.load_configured", lambda run: adapter)
+    quizzes = Accuracy(({"dataset": "facts", "limit": 3}, {"dataset": "squad"}), shots=(0, 1))
+    experiments(table9=experiment(quizzes))
+    section = sections([], request(tmp_path))["table9"]
+    (table,) = section.tables
+    shots, n, exact = (table.columns.index(name) for name in ("shots", "n", "exact match"))
+    assert [(line[shots], line[n], line[exact].partition(" ")[0]) for line in table.lines] == [
+        ("0", "3", "0.0"),
+        ("1", "3", "0.0"),
+    ]
+    assert sum("squad" in note and "was not run" in note for note in section.notes) == 2
+
+
+def test_examples_are_drawn_and_stored_as_data(fakes, experiments, monkeypatch, tmp_path):
+    monkeypatch.setattr(api, "load_model", fakes.load_model)
+    monkeypatch.setattr(exampling, "explain_encoded", fakes.explain_encoded)
+    run = Examples({"dataset": "facts", "methods": ["fake", "noise"]}, (Example("facts-held_out-0-00000"),))
+    experiments(fig99=experiment(run, figures=("examples",)))
+    section = sections([], request(tmp_path))["fig99"]
+    assert set(section.figures) == {"examples"}
+    stored = json.loads((page.folder_of(tmp_path, "fig99") / "examples.json").read_text())
+    assert [record["method"] for record in stored] == ["fake", "noise"]
+    scores = [unit["score"] for unit in stored[0]["heat"]["units"]]
+    assert stored[0]["value"] == max(scores)
+    assert section.tables[0].lines[0][0] == "Q: Who designed Foxglove Station? A: → Ulrich Quimby"
+
+
+def test_an_example_that_the_data_lack_is_named(fakes, experiments, monkeypatch, tmp_path):
+    monkeypatch.setattr(api, "load_model", fakes.load_model)
+    run = Examples({"dataset": "facts", "methods": ["fake"]}, (Example("q7"),))
+    experiments(fig99=experiment(run))
+    assert "facts has no sample q7" in sections([], request(tmp_path))["fig99"].missing
+
+
 # What becomes of claims
 
 
@@ -193,7 +321,7 @@ def cell(method: str, variant: str = "default") -> SimpleNamespace:
 
 def verdict(claim, left: dict[str, float], right: dict[str, float], tmp_path):
     frame = tables.frame_of([*rows("atman", left, "shifted"), *rows("chefer", right)])
-    config = reproduction.evaluation_of(Evaluation({"methods": ["atman", "chefer"]}), request(tmp_path))
+    config = requested.evaluation_of(Evaluation({"methods": ["atman", "chefer"]}), request(tmp_path))
     outcome = Evaluated({}, (), config, frame, (cell("atman", "shifted"), cell("chefer")))
     (found,) = outcome.verdicts(experiment(FACTS, claim))
     return found
@@ -327,7 +455,7 @@ def test_maps_of_one_picture_are_those_of_the_picture_with_most_targets(tmp_path
     identity = SimpleNamespace(method="atman", dataset="facts", dataset_options={}, model="m")
     maps = {"a1": stored("a1", "a"), "b1": stored("b1", "b"), "b2": stored("b2", "b")}
     first = SimpleNamespace(identity=identity, variant="shifted", maps=lambda: maps)
-    config = reproduction.evaluation_of(FACTS_TEXT, request(tmp_path))
+    config = requested.evaluation_of(FACTS_TEXT, request(tmp_path))
     outcome = Evaluated({}, (), config, tables.frame_of(rows("atman", {"q": 0.5})), (first,))
     assert outcome._selection(Maps(("atman",), n=3, one_picture=True)).uids == ["b1", "b2"]
 

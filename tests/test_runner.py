@@ -12,7 +12,7 @@ from fakes import Fakes
 
 from atman_bench import runner, scoring
 from atman_bench.config import RunConfig
-from atman_bench.errors import DataError, ModelError, SampleError, StoreError
+from atman_bench.errors import DataError, ModelError, SampleError, StoreError, UnfitError
 from atman_bench.metrics._signs import Sign
 from atman_bench.records import Status
 from atman_bench.store import cells, read_rows
@@ -126,6 +126,19 @@ def test_failures_are_tried_again_and_refusals_are_not(config, fakes):
     run(config)
     assert set(fakes.explained) == {("fake", failing), ("noise", failing)}
     assert {r.status for r in read_rows(config.results) if r.uid == failing} == {Status.OK}
+
+
+def test_a_method_that_does_not_fit_the_model_is_asked_once_and_never_again(config, fakes):
+    uids = [item.sample.uid for item in runner._prepare(config).usable]
+    fakes.fail |= {uid: UnfitError("needs ReLUs") for uid in uids}
+    summary = run(config)
+    assert summary.computed == {Status.SKIPPED: 12}
+    assert summary.first_error is None
+    assert fakes.explained == [("fake", uids[0]), ("noise", uids[0])]
+    assert {(r.status, r.error) for r in read_rows(config.results)} == {(Status.SKIPPED, "needs ReLUs")}
+    fakes.explained.clear()
+    assert run(config).reused == 12
+    assert not fakes.explained
 
 
 def test_scores_that_are_not_finite_are_an_error_of_that_sample(config, fakes, monkeypatch):

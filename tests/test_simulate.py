@@ -12,10 +12,13 @@ from transformers import GPTJConfig, LlamaConfig, PreTrainedConfig
 from typer.testing import CliRunner
 
 from atman_bench import prediction
+from atman_bench.attention import edit
 from atman_bench.cli.app import app
 from atman_bench.config import Dtype
 from atman_bench.errors import ConfigError, UnknownNameError
+from atman_bench.methods import METHODS
 from atman_bench.prediction import predict, simulate, simulated_cell
+from atman_bench.profiling import simulate as simulate_module
 from atman_bench.profiling.devices import Device, find_device
 from atman_bench.profiling.scaling import ScaleStatus, Source
 from atman_bench.profiling.simulate import Ledger, Simulation
@@ -24,6 +27,9 @@ from atman_bench.scale import ScaleCell
 A100 = find_device("A100-80GB")
 TINY_GPTJ = GPTJConfig(
     vocab_size=96, n_positions=64, n_embd=32, n_layer=6, n_head=4, rotary_dim=4, bos_token_id=None, eos_token_id=None
+)
+LONG_GPTJ = GPTJConfig(
+    vocab_size=96, n_positions=512, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, bos_token_id=None, eos_token_id=None
 )
 TINY_LLAMA = LlamaConfig(
     vocab_size=96,
@@ -139,11 +145,58 @@ def test_a_deep_model_is_continued_exactly(name: str, config: PreTrainedConfig, 
 @pytest.mark.parametrize("batch", [1, None])
 def test_a_few_passes_stand_for_all(batch: int | None, monkeypatch: pytest.MonkeyPatch):
     few = simulated("atman:default", batch=batch)
-    monkeypatch.setattr(prediction, "EXECUTED", 100)
+    monkeypatch.setattr(simulate_module, "EXECUTED", 100)
     all_of_them = simulated("atman:default", batch=batch)
     assert few.peak_bytes == all_of_them.peak_bytes
     assert few.work.seconds == pytest.approx(all_of_them.work.seconds, rel=0.05)
     assert few.forward_tokens == all_of_them.forward_tokens
+
+
+@pytest.mark.parametrize("batch", [1, None])
+def test_evenly_spaced_units_stand_for_all(batch: int | None, monkeypatch: pytest.MonkeyPatch):
+    whole = simulated("atman:default", LONG_GPTJ, tokens=512, batch=batch)
+    monkeypatch.setattr(prediction, "MOST_UNITS", 64)
+    some = simulated("atman:default", LONG_GPTJ, tokens=512, batch=batch)
+    assert some.forward_tokens == pytest.approx(whole.forward_tokens, rel=0.05)
+    assert some.peak_bytes == pytest.approx(whole.peak_bytes, rel=0.02)
+
+
+def test_a_few_blocks_of_attention_stand_for_all(monkeypatch: pytest.MonkeyPatch):
+    few = simulated("atman:default", tokens=64)
+    monkeypatch.setattr(edit, "BLOCK_ELEMENTS", 1)  # blocks of 16 rows
+    monkeypatch.setattr(simulate_module, "EXECUTED", 2)
+    sampled = simulated("atman:default", tokens=64)
+    monkeypatch.setattr(simulate_module, "EXECUTED", 100)
+    whole = simulated("atman:default", tokens=64)
+    assert sampled.work.flops == pytest.approx(whole.work.flops, rel=0.02)
+    assert sampled.peak_bytes == whole.peak_bytes
+    assert few.work.launches < whole.work.launches
+
+
+def test_adaptive_costs_its_budget_of_the_exact_sweep():
+    exact, quarter = simulated("atman:default", batch=None), simulated("adaptive:budget0.25", batch=None)
+    assert quarter.forward_tokens == pytest.approx(exact.forward_tokens / 4)
+    assert quarter.peak_bytes == exact.peak_bytes
+
+
+def test_what_depends_on_data_says_so():
+    (row,) = predict([cell("atman:shifted-kappa0.7")], A100)
+    assert row.status is ScaleStatus.UNSUPPORTED
+    assert "how alike they are" in str(row.error)
+
+
+def test_several_targets_are_explained_one_gradient_each():
+    one, three = (
+        prediction.simulate_job(
+            prediction.method_job("input_x_gradient", METHODS.get("input_x_gradient").config(), 12, 4, targets),
+            TINY_GPTJ,
+            torch.float32,
+            A100,
+            1e10,
+        )
+        for targets in (1, 3)
+    )
+    assert one.work.seconds < three.work.seconds < 3.1 * one.work.seconds
 
 
 def test_one_perturbation_at_a_time_restarts_at_each_token():
@@ -208,8 +261,7 @@ if __name__ == "__main__":  # the processes that measure import this file
 def test_simulated_peaks_agree_with_measured_ones(tmp_path: Path):
     script = tmp_path / "measure.py"
     script.write_text(MEASURE)
-    # A fragmented heap would be measured otherwise (see ``compare``).
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, str(script), str(tmp_path / "results")]
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     ratios = [float(ratio) for ratio in printed.split()]

@@ -71,6 +71,25 @@ def test_failure_that_was_repaired_later_is_not_counted():
     assert line_of(summarise(frame), "atman")[["n", "oom"]].tolist() == [1, 0]
 
 
+def test_a_method_that_does_not_fit_the_model_is_not_applicable_with_its_reason():
+    refused = [
+        row("gradcam", i, value=None, status=Status.SKIPPED, error="needs ReLUs", n_units=4, variant="guided")
+        for i in range(2)
+    ]
+    too_long = row("gradcam", 2, value=None, status=Status.SKIPPED, error="too long", variant="guided")
+    text = summary_markdown(summarise(frame_of([*rows("atman", [0.5, 0.6]), *refused, too_long])))
+    (line,) = (line for line in text.splitlines() if line.startswith("| gradcam:guided"))
+    assert "| n/a |" in line
+    assert "n/a, gradcam:guided: needs ReLUs." in text
+
+
+def test_samples_that_a_method_refuses_one_by_one_are_counted():
+    refused = row("atman", 1, value=None, status=Status.SKIPPED, error="two pictures", n_units=4)
+    text = summary_markdown(summarise(frame_of([row("atman", 0, n_units=4), refused])))
+    assert "1 skipped" in text
+    assert "n/a" not in text
+
+
 def test_cell_without_any_value_keeps_its_line():
     frame = frame_of([*rows("atman", [0.5, 0.6]), row("chefer", 0, value=None, status=Status.OOM)])
     line = line_of(summarise(frame), "chefer")

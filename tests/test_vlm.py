@@ -18,10 +18,13 @@ from transformers.utils import logging
 from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.host import Editor
 from atman_bench.engine import EngineMode
-from atman_bench.errors import ModelError, SampleError
+from atman_bench.errors import ModelError, SampleError, UnfitError
+from atman_bench.methods import METHODS
 from atman_bench.methods.atman import AtManConfig, explain
+from atman_bench.methods.gradcam import GradCAMConfig
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._decoder_call import restarts_of, tensors_of
+from atman_bench.models._loading import content_hash
 from atman_bench.models._patch_grids import ProcessedPictures, patch_grids
 from atman_bench.models._vlm import VisionLM
 from atman_bench.models.hf import load
@@ -324,6 +327,23 @@ def test_a_saved_model_is_loaded_with_its_processor(name, picture, tmp_path):
     assert loaded.plain(encode(loaded, picture)).logprobs == pytest.approx(
         model.plain(encode(model, picture)).logprobs, abs=1e-4
     )
+
+
+def test_the_chat_template_that_prompts_are_put_into_is_part_of_the_content_hash(tmp_path):
+    model = tiny_vlms.adapter("llava").model
+    hashes = set()
+    for template in ("{{ one }}", "{{ other }}"):
+        (tmp_path / "chat_template.jinja").write_text(template)
+        hashes.add(content_hash(tmp_path, model, None, template=True))
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize("variant", ["guided", "guided-pixels", "guided-as-released"])
+def test_a_variant_of_gradcam_that_the_model_has_nothing_for_does_not_fit_it(picture, variant):
+    model = tiny_vlms.adapter("llava")
+    config = GradCAMConfig(**METHODS.get("gradcam").variants[variant])
+    with pytest.raises(UnfitError, match="llava"):
+        METHODS.get("gradcam").explain(model, encode(model, picture, Explained.IMAGE), config, 0)
 
 
 def test_blip2_is_explained_in_its_vision_encoder(picture):

@@ -5,11 +5,13 @@ Editing key position j with factor c_j = 1 - f_j changes column j of every head.
 so a number is never shown without its form.
 """
 
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from atman_bench.errors import ConfigError
@@ -70,6 +72,10 @@ class AttentionEdit:
         return replace(self, factors=self.factors[perturbations])
 
 
+MASK_ROWS = 256
+"""Rows of a mask that are looked at together."""
+
+
 @dataclass(frozen=True)
 class Visibility:
     """Which key positions each query row may attend to; the same for all heads and samples (there is no padding).
@@ -88,19 +94,29 @@ class Visibility:
     def of_mask(cls, mask: Bool[Tensor, "B 1 Lq Lk"]) -> "Visibility":
         """Read a transformers mask (True = visible)."""
         visible = mask[0, 0]
-        columns = torch.arange(1, visible.shape[-1] + 1, device=visible.device)
-        ends = (visible * columns).amax(-1)
-        clear = torch.where(visible, visible.shape[-1], columns - 1).amin(-1)
-        return cls(~visible, *map(tuple, torch.stack([ends, clear]).tolist()))
+        hidden = ~visible
+        # Beside the mask itself only some rows are held at a time: at 32k positions one more copy would take 1 GB.
+        ends = [visible.shape[-1] - _first_true(rows.flip(-1)) for rows in visible.split(MASK_ROWS)]
+        clear = [_first_true(rows) for rows in hidden.split(MASK_ROWS)]
+        return cls(hidden, *(tuple(torch.cat(found).tolist()) for found in (ends, clear)))
 
     def to(self, device: torch.device) -> "Visibility":
         """The same on another device."""
         return replace(self, hidden=self.hidden.to(device))
 
+    def at(self, rows: list[int]) -> "Visibility":
+        """The same for some of the rows."""
+        return Visibility(self.hidden[rows], tuple(self.ends[i] for i in rows), tuple(self.clear[i] for i in rows))
+
     def block(self, rows: slice, end: int) -> "HiddenBlock":
         """What some rows may not see of the columns before ``end``."""
         first = min(self.clear[rows])
         return HiddenBlock(self.hidden[rows, :end], min(first, end))
+
+
+def _first_true(flags: Bool[Tensor, "R Lk"]) -> Int[Tensor, " R"]:
+    """The first column that is true in each row, Lk where none is."""
+    return torch.where(flags.any(-1), flags.view(torch.uint8).argmax(-1), flags.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,10 @@ class AttentionInputs:
     softcap: float | None = None
     bias: Float[Tensor, "B H 1 Lk"] | None = None
     sinks: Float[Tensor, " H"] | None = None
+
+    def at(self, rows: list[int]) -> "AttentionInputs":
+        """The same call for some of its query rows."""
+        return replace(self, query=self.query[:, :, rows], visibility=self.visibility.at(rows))
 
 
 def edit_scores(
@@ -212,6 +232,12 @@ BLOCK_ELEMENTS = 1 << 18
 """Scores held at once by ``attend``: 1 MB, so that a block stays in a core's cache while it is edited."""
 
 
+Walk = Callable[[Sequence[slice]], Iterable[slice]]
+
+WALK: ContextVar[Walk] = ContextVar("WALK", default=lambda blocks: blocks)
+"""Which blocks of rows ``attend`` visits: all. A simulation visits some, and infers what the others would cost."""
+
+
 def attend(inputs: AttentionInputs, edit: AttentionEdit | None) -> Float[Tensor, "B H Lq Dv"]:
     """Exact attention in blocks of rows: never the whole Lq x Lk, and no column that a whole block cannot see.
 
@@ -223,8 +249,7 @@ def attend(inputs: AttentionInputs, edit: AttentionEdit | None) -> Float[Tensor,
     block = max(16, BLOCK_ELEMENTS // (batch * heads * columns))
     sees_all = edit is not None and edit.form is Form.SHIFTED and edit.row_min is RowMin.ALL
     output = inputs.value.new_empty(batch, heads, length, inputs.value.shape[-1])
-    for first in range(0, length, block):
-        rows = slice(first, min(first + block, length))
+    for rows in WALK.get()([slice(first, min(first + block, length)) for first in range(0, length, block)]):
         end = columns if sees_all else max(inputs.visibility.ends[rows])
         weights = attention_weights(inputs, edit, rows, end).to(inputs.value.dtype)
         output[:, :, rows] = mix(weights, inputs.value[:, :, :end])

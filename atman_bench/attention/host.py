@@ -26,6 +26,7 @@ from atman_bench.attention.edit import (
     mix,
 )
 from atman_bench.attention.patched import PATCHES
+from atman_bench.attention.spared import TokenWise, one_copy, only_rows, scattered
 from atman_bench.errors import ModelError
 
 IMPLEMENTATION = "atman_bench"
@@ -94,12 +95,14 @@ class Session:
         layers: Numbers the hosted attention modules in call order; others (a vision tower) run plainly.
         discovering: Number every module that is met, instead of refusing unknown ones.
         calls: The layers that were called so far.
+        read: Rows that the last layer computes, or None for all; see ``AttentionHost.sparing``.
     """
 
     processor: Processor
     layers: dict[nn.Module, int]
     discovering: bool = False
     calls: list[int] = field(default_factory=list)
+    read: list[int] | None = None
     _masks: dict[int, tuple[Tensor, Visibility]] = field(default_factory=dict)
     _no_masks: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
 
@@ -149,7 +152,10 @@ def process(
     if layer is None:
         return attend(inputs, None), None
     session.calls.append(layer)
-    return session.processor(layer, inputs)
+    if session.read is None or layer < len(session.layers) - 1:
+        return session.processor(layer, inputs)
+    mixed, weights = session.processor(layer, inputs.at(session.read))
+    return scattered(mixed, session.read, query.shape[2], dim=2), weights
 
 
 def _routed_attention(
@@ -204,6 +210,7 @@ class AttentionHost:
         self._configs = self._configs_of(model.modules())
         self._layers = self._find_layers(run or self._run_two_tokens)
         self._configs = self._configs_of(self._layers)
+        self._ends = [TokenWise.beside(list(self._layers)[i], model) for i in (0, -1)]
 
     @property
     def path(self) -> str:
@@ -220,6 +227,26 @@ class AttentionHost:
         """Run forward passes inside this block under a processor; the model is restored on leaving it, however."""
         with self._hosting(Session(processor, self._layers)) as session:
             yield session
+
+    @contextmanager
+    def sparing(self, rows: list[int], copies: bool) -> Iterator[None]:
+        """Leave out of a pass what is not needed (see ``spared``); only for decoders, and with the same numbers.
+
+        Args:
+            rows: Positions of the pass whose logits are read, ascending and each once. The attention of a session is
+                cut to them too.
+            copies: Whether all items of the batch are called with the same input.
+        """
+        first, last = self._ends
+        session = _SESSION.get()
+        with ExitStack() as restore:
+            if copies:
+                restore.enter_context(one_copy(first))
+            restore.enter_context(only_rows(last, rows))
+            if session is not None:
+                restore.callback(setattr, session, "read", session.read)
+                session.read = rows
+            yield
 
     @contextmanager
     def _hosting(self, session: Session) -> Iterator[Session]:

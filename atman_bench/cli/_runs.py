@@ -96,15 +96,24 @@ def show_plan(console: "Console", plan: "Plan") -> None:
     from rich.table import Table
 
     table = Table("method", "variant", title="What would run", box=box.SIMPLE_HEAD)
-    for column in ("stored", "to explain", "forward passes"):
+    for column in ("stored", "to explain", "forward passes", "time here", "peak memory, MB"):
         table.add_column(column, justify="right")
     for cell in plan.cells:
         counts = (cell.stored, cell.missing, round(cell.forwards))
-        table.add_row(cell.method, cell.variant, *(f"{count:,}" for count in counts))
+        known = cell.peak_bytes is not None or not cell.missing
+        time = f"{'' if known else '≤ '}{_duration(cell.seconds)}"
+        peak = "–" if cell.peak_bytes is None else f"{cell.peak_bytes / 1e6:,.0f}"
+        table.add_row(cell.method, cell.variant, *(f"{count:,}" for count in counts), time, peak)
     console.print(table)
-    minutes, seconds = divmod(round(plan.seconds), 60)
-    passes = sum(cell.forwards for cell in plan.cells)
-    typer.echo(f"{passes:,.0f} forward passes at most, about {minutes} min {seconds} s here")
-    typer.echo(f"peak memory about {plan.peak_bytes / 2**20:,.0f} MiB")
+    passes, seconds = (sum(getattr(cell, name) for cell in plan.cells) for name in ("forwards", "seconds"))
+    typer.echo(f"{passes:,.0f} forward passes at most, about {_duration(seconds)} here")
+    peaks = [cell.peak_bytes for cell in plan.cells if cell.peak_bytes is not None]
+    simulated = f"about {max(peaks) / 1e6:,.0f} MB" if peaks else "unknown"
+    typer.echo(f"peak memory {simulated}, with weights; ≤ and –: cannot be simulated")
     for reason, count in plan.skipped.items():
         typer.echo(f"skipped: {count} × {reason}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

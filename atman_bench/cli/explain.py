@@ -11,7 +11,6 @@ from atman_bench.cli._explaining import STDOUT, load_probed, read_overrides, wri
 from atman_bench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from atman_bench.records import Picture
     from atman_bench.report.heatmap import HeatMap, Phrase
     from atman_bench.tensors import Explanation
 
@@ -60,6 +59,7 @@ def explain(
     A target of several tokens, such as the model's own words, gets a map for each of them from the same sweep.
     """
     import atman_bench
+    from atman_bench.overlays import heat_map_of
     from atman_bench.records import Explained, Picture
 
     options = _method_options(overrides, method)
@@ -81,7 +81,7 @@ def explain(
         **options,
     )
     caption = f"{loaded.name} · {explanation.method} {explanation.variant}"
-    heat = _heat_map(explanation, prompt, picture, caption, _phrases(explanation, phrases))
+    heat = heat_map_of(explanation, prompt, picture, caption, _phrases(explanation, phrases))
     _deliver(heat, json_path, html_path, png_path)
 
 
@@ -130,40 +130,6 @@ def _phrases(explanation: "Explanation", listed: str | None) -> "tuple[Phrase, .
             f"--phrases: {explanation.method} explains the mean over the target only; take another method"
         )
     return tuple(find_phrase(explanation.target_texts, phrase.strip()) for phrase in listed.split(";"))
-
-
-def _heat_map(
-    explanation: "Explanation",
-    prompt: str,
-    picture: "Picture | None",
-    caption: str,
-    phrases: "tuple[Phrase, ...]",
-) -> "HeatMap":
-    from atman_bench.pictures import open_picture, rgb_array
-    from atman_bench.records import JointUnits, PatchUnits
-    from atman_bench.report.heatmap import Grid, HeatMap
-
-    units = explanation.units
-    grids: list[Grid] = []
-    spans: list[tuple[int, int] | None] = []
-    for block in units.blocks if isinstance(units, JointUnits) else (units,):
-        if isinstance(block, PatchUnits):
-            grids.append(Grid(len(spans), block))
-            spans += [None] * len(block)
-        else:
-            spans += block.spans or [None] * len(block)
-    return HeatMap(
-        caption=caption,
-        texts=units.texts,
-        scores=explanation.scores.numpy(),
-        target_texts=explanation.target_texts,
-        per_target=None if explanation.per_target is None else explanation.per_target.numpy(),
-        prompt=prompt,
-        spans=tuple(spans),
-        grids=tuple(grids),
-        picture=None if picture is None else rgb_array(open_picture(picture)),
-        phrases=phrases,
-    )
 
 
 def _deliver(heat: "HeatMap", json_path: str | None, html_path: Path | None, png_path: Path | None) -> None:

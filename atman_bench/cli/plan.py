@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     model: Annotated[
-        str, typer.Argument(help="A folder or hub id (only its configuration is read), or random:SIZE (10M to 70B).")
+        str, typer.Argument(help="A folder or hub id (only its configuration is read), pulled:NAME or random:SIZE.")
     ],
     tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="Length of the input.")] = 512,
     methods: Annotated[

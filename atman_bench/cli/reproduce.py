@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from atman_bench.experiments._base import Preset
     from atman_bench.report.page import Section
-    from atman_bench.reproduce import Plan
+    from atman_bench.requested import Plan
 
 
 def register(app: typer.Typer) -> None:
@@ -53,10 +53,11 @@ def reproduce(
     Runs what is missing, then draws. report.html in the results folder shows everything.
     """
     from atman_bench import reproduce as reproduction
+    from atman_bench import requested
     from atman_bench.cli._console import console
     from atman_bench.report import page
 
-    request = reproduction.Request(
+    request = requested.Request(
         preset=_preset(preset),
         results=results or Path("results") / f"reproduce-{preset}",
         data=_data(data or ()),
@@ -66,7 +67,7 @@ def reproduce(
     )
     names = reproduction.chosen(experiments or ())
     if dry_run:
-        _show_plans(console(), [reproduction.plan(name, request) for name in names])
+        _show_plans(console(), [requested.plan(name, request) for name in names])
         return
     screen = console(quiet=quiet)
     try:
@@ -126,6 +127,8 @@ def _show(console: "Console", section: "Section") -> None:
 
 def _show_plans(console: "Console", plans: "Sequence[Plan]") -> None:
     """Print what would run, and what it needs."""
+    from dataclasses import replace
+
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -134,7 +137,8 @@ def _show_plans(console: "Console", plans: "Sequence[Plan]") -> None:
     for column in ("cells", "weights", "at least"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("needs")
-    for plan in plans:
+    lines = [line for plan in plans for line in (plan, *(replace(part, name=f"  {part.name}") for part in plan.parts))]
+    for plan in lines:
         table.add_row(
             Text(plan.name),
             Text(plan.what),
@@ -145,6 +149,6 @@ def _show_plans(console: "Console", plans: "Sequence[Plan]") -> None:
         )
     console.print(table)
     if any(plan.device_hours is not None for plan in plans):
-        from atman_bench.reproduce import DEVICE
+        from atman_bench.requested import DEVICE
 
         typer.echo(f"at least: hours on one {DEVICE} at its peak rate, for samples of typical length")

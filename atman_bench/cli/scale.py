@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def scale(
     models: Annotated[
         str | None,
-        typer.Option("--models", "-m", help="Models by commas: random:SIZE (10M to 34B), pulled:NAME, hf:FOLDER."),
+        typer.Option("--models", "-m", help="Models by commas: random:SIZE (10M to 70B), pulled:NAME, hf:FOLDER."),
     ] = None,
     methods: Annotated[
         str | None,
@@ -57,7 +57,7 @@ def scale(
     config: Annotated[
         str | None,
         typer.Option(
-            "--config", "-c", help="YAML file, or a preset of configs/scale (smollm2, sizes, parallel, paper)."
+            "--config", "-c", help="YAML file, or a preset of configs/scale (smollm2, sizes, parallel, paper, long)."
         ),
     ] = None,
     simulate: Annotated[
@@ -68,6 +68,9 @@ def scale(
             help="Predict instead, without weights: A100-80GB, H100-80GB, H200, RTX4090, cpu-24GB, or a YAML file.",
         ),
     ] = None,
+    agreement: Annotated[
+        bool, typer.Option("--agreement", help="Simulate the measured cells too, and write agreement.md.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure stored cells again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which cells would run.")] = False,
     quiet: _options.Quiet = False,
@@ -110,6 +113,8 @@ def scale(
         else:
             summary = simulate_grid(settings, find_device(simulate), progress, overwrite=overwrite)
     _report(screen, settings, summary)
+    if agreement:
+        _report_agreement(screen, settings)
 
 
 def _numbers(name: str, listed: str | None) -> list[int | None] | None:
@@ -132,6 +137,27 @@ def _show_plan(settings: "ScaleConfig") -> None:
     for cell in missing:
         typer.echo(str(cell))
     typer.echo(f"{len(missing)} cells to measure, {len(settings.cells) - len(missing)} stored in {settings.results}")
+
+
+def _report_agreement(screen: "Console", settings: "ScaleConfig") -> None:
+    """Print and write how simulated peaks compare with all measured ones of the results folder."""
+    from atman_bench.cli._runs import write_text
+    from atman_bench.errors import DataError
+    from atman_bench.prediction import COMPARED_BYTES, compare
+    from atman_bench.profiling.devices import find_device
+    from atman_bench.report.scaling import agreement_markdown
+    from atman_bench.scale import read_scale_rows
+
+    with screen.status("simulating what was measured"):
+        pairs = list(compare(read_scale_rows(settings.results), find_device("cpu-24GB")))
+    if not pairs:
+        raise DataError(
+            f"no measured cell in {settings.results} can be compared with a simulation: expected cells of a CPU whose "
+            f"peak is above {COMPARED_BYTES / 1e6:.0f} MB"
+        )
+    table = agreement_markdown(pairs)
+    write_text(settings.results / "agreement.md", table)
+    screen.print(table, markup=False, highlight=False)
 
 
 def _report(screen: "Console", settings: "ScaleConfig", summary: "ScaleSummary") -> None:

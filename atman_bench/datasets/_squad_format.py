@@ -16,6 +16,9 @@ from atman_bench.records import CharSpans, Sample, Skipped
 PAPER_TEMPLATE = "{context} Q: {question} A:"
 """The paper's prompt for SQuAD."""
 
+INSTRUCTION_TEMPLATE = "Answer with respect to the given context.\n{context}\nQuestion: {question}\nAnswer:"
+"""A prompt with the instruction that A.10 proposes; the paper shows no more of it than its first sentence."""
+
 Value = TypeVar("Value")
 
 

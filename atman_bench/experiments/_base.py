@@ -168,6 +168,7 @@ class Example:
         target: Instead of the sample's.
         generated: The model's own words are the target.
         explained: Of a sample with a picture: patches, tokens, or both together.
+        phrases: Parts of the target that get a map each in Fig. 1a, as far as a generation has them.
     """
 
     uid: str
@@ -175,6 +176,7 @@ class Example:
     target: str | None = None
     generated: bool = False
     explained: Explained = Explained.BOTH
+    phrases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,18 @@ PICTURES: Mapping[Preset, Evaluation] = {
 }
 """Pictures whose object is named: Tables 1b and 2, the rollout of A.9, Figs 4, 9, 10, 13 and 15."""
 
+BLIP = Evaluation(
+    {
+        "model": "blip:Salesforce/blip-vqa-capfilt-large",
+        "dataset": "openimages",
+        "methods": ["atman:blip", "chefer", "random", "uniform", "centre"],
+    },
+    parameters=0.385e9,
+    samples=27_871,
+    units=900,
+)
+"""Table 3, and a column of Table 1c."""
+
 NO_GUIDED = "The vision transformer of the preset small has no ReLU, so guided GradCAM is not defined there."
 
 

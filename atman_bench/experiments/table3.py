@@ -1,6 +1,7 @@
 """Table 3: AtMan and Chefer on the vision encoder of BLIP."""
 
-from atman_bench.experiments._base import Evaluation, Experiment, Preset, beats
+from atman_bench.experiments._base import Experiment, Preset, beats
+from atman_bench.experiments._runs import BLIP
 from atman_bench.report._paper import BLIP_OPENIMAGES
 
 NO_WEIGHTS = "No BLIP is embedded: give its weights with the preset paper."
@@ -8,18 +9,7 @@ NO_WEIGHTS = "No BLIP is embedded: give its weights with the preset paper."
 SPEC = Experiment(
     title="BLIP: AtMan and Chefer on the vision encoder",
     paper="Table 3: OpenImages cropped to the object, BLIP-VQA base",
-    runs={
-        Preset.PAPER: Evaluation(
-            {
-                "model": "blip:Salesforce/blip-vqa-capfilt-large",
-                "dataset": "openimages",
-                "methods": ["atman:blip", "chefer", "random", "uniform", "centre"],
-            },
-            parameters=0.385e9,
-            samples=27_871,
-            units=900,
-        )
-    },
+    runs={Preset.PAPER: BLIP},
     left_out={Preset.TINY: NO_WEIGHTS, Preset.SMALL: NO_WEIGHTS},
     figures=("methods_bar",),
     reported=BLIP_OPENIMAGES,

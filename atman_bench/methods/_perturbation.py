@@ -49,8 +49,8 @@ def occlude(
     model: ModelAdapter, encoded: Encoded, present: Bool[Tensor, "P U"], baseline: Baseline, options: EngineOptions
 ) -> Sweep:
     """Losses with the embeddings of absent units replaced by a baseline."""
-    mean = model.mean_embedding()
-    vector = torch.zeros_like(mean) if baseline is Baseline.ZERO else mean
+    mean = baseline is Baseline.MEAN
+    vector = model.mean_embedding() if mean else torch.zeros_like(model.embeddings(encoded)[0, 0])
     units = encoded.unit_of_position
     kept = torch.ones(present.shape[0], encoded.length, dtype=torch.bool)
     kept[:, units >= 0] = present[:, units[units >= 0]]

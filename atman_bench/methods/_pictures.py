@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atman_bench.errors import ConfigError
+from atman_bench.errors import SampleError, UnfitError
 from atman_bench.methods._base import changed_options
 from atman_bench.methods._gradients import (
     Logit,
@@ -69,12 +69,12 @@ def patch_blocks(encoded: Encoded, method: str) -> list[PatchUnits]:
     """The grids of a sample whose units are all patches.
 
     Raises:
-        ConfigError: It has other units.
+        UnfitError: It has other units.
     """
     blocks = encoded.units.blocks if isinstance(encoded.units, JointUnits) else (encoded.units,)
     patches = [block for block in blocks if isinstance(block, PatchUnits)]
     if len(patches) < len(blocks):
-        raise ConfigError(f"{method} needs an image: leave it out of --methods for text")
+        raise UnfitError(f"{method} needs an image: leave it out of --methods for text")
     return patches
 
 
@@ -82,14 +82,17 @@ def pixel_model(model: ModelAdapter, encoded: Encoded, method: str) -> tuple[Pix
     """A model with a differentiable encoder, the pixels it reads, and the grid of its one picture.
 
     Raises:
-        ConfigError: The model has none, or the sample is not one picture.
+        UnfitError: The model has none.
+        SampleError: The sample is not one picture.
     """
     blocks = patch_blocks(encoded, method)
-    if not isinstance(model, PixelModel) or encoded.pixels is None or len(blocks) != 1:
-        raise ConfigError(
-            f"{method} at pixel granularity needs one picture and a model whose image encoder can be differentiated "
+    if not isinstance(model, PixelModel):
+        raise UnfitError(
+            f"{method} at pixel granularity needs a model whose image encoder can be differentiated "
             f"(magma, tiny-magma, photo-magma, blip); received {model.name}"
         )
+    if encoded.pixels is None or len(blocks) != 1:
+        raise SampleError(f"{method} at pixel granularity needs exactly one picture, received {len(encoded.pictures)}")
     return model, encoded.pixels.to(model.device), blocks[0]
 
 
@@ -129,6 +132,6 @@ def pixel_attribution(maps: Float[Tensor, "T h w"], units: PatchUnits, pooled: b
         return Attribution(maps.mean(0).flatten(), None, replace(units, grid=(maps.shape[1], maps.shape[2])))
     rows, columns = units.grid
     if maps.shape[1] % rows or maps.shape[2] % columns:
-        raise ConfigError(f"{maps.shape[1]} x {maps.shape[2]} pixels do not divide into {rows} x {columns} patches")
+        raise UnfitError(f"{maps.shape[1]} x {maps.shape[2]} pixels do not divide into {rows} x {columns} patches")
     sums = maps.view(len(maps), rows, maps.shape[1] // rows, columns, maps.shape[2] // columns).sum((2, 4))
     return Attribution.mean_of(sums.flatten(1))

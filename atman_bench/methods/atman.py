@@ -11,7 +11,7 @@ from atman_bench.attention import similarity
 from atman_bench.attention.edit import AttentionEdit, Form, RowMin
 from atman_bench.attention.similarity import Similarity, suppression_factors
 from atman_bench.engine import sweep
-from atman_bench.errors import ConfigError
+from atman_bench.errors import ConfigError, UnfitError
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._base import ModelAdapter
@@ -105,12 +105,12 @@ def suppressor(
         ``groups of positions -> one perturbation per group``.
 
     Raises:
-        ConfigError: The model has no such layer, or the sample no text that an external embedder could read.
+        UnfitError: The model has no such layer, or the sample no text that an external embedder could read.
     """
     layers = None if config.layers is None else frozenset(config.layers)
     outside = [] if layers is None else sorted(n for n in layers if not 0 <= n < model.host.n_layers)
     if outside:
-        raise ConfigError(f"layer {outside[0]} does not exist: expected 0 to {model.host.n_layers - 1}")
+        raise UnfitError(f"layer {outside[0]} does not exist: expected 0 to {model.host.n_layers - 1}")
     similarities = _similarities(model, encoded, config)
     candidates = encoded.unit_of_position >= 0 if config.neighbours is Neighbours.UNITS else None
 
@@ -134,7 +134,7 @@ def _similarities(model: ModelAdapter, encoded: Encoded, config: AtManConfig) ->
             return similarity.softmax(model.embeddings(encoded)[0]).cpu()
         case Similarity.EXTERNAL:
             if encoded.text is None or encoded.offsets is None or config.embedder is None or encoded.pictures:
-                raise ConfigError(
+                raise UnfitError(
                     "similarity 'external' aligns tokens by characters: give a text prompt, not token ids, "
                     "and no picture"
                 )
@@ -155,6 +155,8 @@ SPEC = MethodSpec(
         # The released code for BLIP: no shift, f = 0.95 and a low threshold.
         "blip": {"form": "literal", "kappa": 0.1, "f": 0.95, "neighbours": "units"},
         "paper": {"form": "shifted", "row_min": "all", "kappa": 0.7},
+        # The same maps with the memory of a plain forward pass.
+        "lean": {"engine": "lean"},
     },
     image_variants=("shifted-kappa0.7",),
 )

@@ -127,8 +127,9 @@ class ModelAdapter(Protocol):
     def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
         """What tokens read."""
 
-    def predict_bytes(self, encoded: Encoded) -> int:
-        """Estimated peak memory of one plain forward pass."""
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights."""
 
 
 @dataclass(frozen=True)

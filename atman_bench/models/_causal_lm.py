@@ -1,7 +1,7 @@
 """Text decoders: tokenisation, units, logits; nothing about methods."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from transformers import (
 
 from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.host import AttentionHost, Editor
+from atman_bench.attention.spared import are_copies
 from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ModelError, SampleError
 from atman_bench.models._base import PROBE_TOLERANCE, LoadOptions, Plain, ProbeReport
@@ -23,6 +24,9 @@ from atman_bench.models._parts import Block, Part, TextPart, encoded_of, first_l
 from atman_bench.models._silence import silent_transformers
 from atman_bench.records import Explained, Picture, Sample, Word
 from atman_bench.tensors import Encoded
+
+SUMMED_TOKENS = 1 << 12
+"""Embeddings that are looked up at once: a vocabulary's scaled copy would take as much memory as the table itself."""
 
 
 class CausalLM:
@@ -82,9 +86,11 @@ class CausalLM:
             return encoded.inputs["inputs_embeds"].to(self.device)
         return self.embed(encoded.inputs["input_ids"])
 
+    @torch.no_grad()
     def mean_embedding(self) -> Float[Tensor, " D"]:
-        """Mean over the vocabulary."""
-        return self.model.get_input_embeddings().weight.detach().float().mean(0)
+        """Mean over the vocabulary, as the layers read it: Gemma scales embeddings after looking them up."""
+        sums = [self.embed(ids).float().sum(0) for ids in torch.arange(self.vocab_size).split(SUMMED_TOKENS)]
+        return torch.stack(sums).sum(0) / self.vocab_size
 
     def run(
         self,
@@ -116,12 +122,18 @@ class CausalLM:
     def logits(
         self, inputs: Mapping[str, Tensor], rows: list[int] | None, store: PrefixStore | None
     ) -> Float[Tensor, "B R V"]:
-        """Logits of some rows, or of all (None); keys and values are read from and written to the store."""
+        """Logits of some rows, or of all (None); keys and values are read from and written to the store.
+
+        With a store, work that nobody reads is left out (``attention/spared.py``). A pass without one is what others
+        are compared with, and runs as the model's own code has it.
+        """
         keep = 0 if rows is None else torch.tensor(rows, device=self.device)
         moved = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         if store is None:
             return self.model(**moved, use_cache=False, logits_to_keep=keep).logits
-        return self.model(**moved, use_cache=True, past_key_values=store, logits_to_keep=keep).logits
+        copies = all(map(are_copies, inputs.values()))
+        with nullcontext() if rows is None else self.host.sparing(sorted(set(rows)), copies):
+            return self.model(**moved, use_cache=True, past_key_values=store, logits_to_keep=keep).logits
 
     @torch.inference_mode()
     def plain(self, encoded: Encoded) -> Plain:
@@ -274,10 +286,10 @@ class CausalLM:
         )
         return ProbeReport(self.host.path, self.host.n_layers, details)
 
-    def predict_bytes(self, encoded: Encoded) -> int:
-        """Estimated peak memory of one plain forward pass, weights included."""
-        weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        return weights + encoded.length * self.activation_bytes + len(encoded.target_ids) * self.logit_bytes
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(p.numel() * p.element_size() for p in self.model.parameters())
 
     def _measure_activations(self) -> int:
         """Bytes that one position occupies at a time in a forward pass, from the largest module of a small one."""

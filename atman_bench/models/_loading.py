@@ -96,12 +96,20 @@ def usable_device(name: str | None) -> torch.device:
     return device
 
 
-def content_hash(source: Path, model: PreTrainedModel, revision: str | None) -> str:
-    """SHA-256 over a local folder's weights, config and tokenizer; for a hub model the commit that was loaded."""
+def content_hash(source: Path, model: PreTrainedModel, revision: str | None, template: bool = False) -> str:
+    """SHA-256 over a local folder's weights, config and tokenizer; for a hub model the commit that was loaded.
+
+    Args:
+        source: The folder, or a hub id.
+        model: What was loaded.
+        revision: What was asked for.
+        template: Whether prompts are put into the chat template, which then counts too.
+    """
     if not source.is_dir():
         return getattr(model.config, "_commit_hash", None) or revision or "unknown"
     digest = hashlib.sha256()
-    for path in sorted(p for p in source.iterdir() if p.suffix in {".safetensors", ".bin", ".json", ".model", ".gguf"}):
+    suffixes = {".safetensors", ".bin", ".json", ".model", ".gguf"} | ({".jinja"} if template else set())
+    for path in sorted(p for p in source.iterdir() if p.suffix in suffixes):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

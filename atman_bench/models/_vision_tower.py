@@ -270,10 +270,10 @@ class VisionTowerAdapter(ABC):
         )
         return ProbeReport(self.host.path, self.host.n_layers, details)
 
-    def predict_bytes(self, encoded: Encoded) -> int:
-        """Estimated peak memory of one plain forward pass, weights included."""
-        weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        return weights + encoded.length * self.activation_bytes + len(encoded.target_ids) * self.logit_bytes
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(p.numel() * p.element_size() for p in self.model.parameters())
 
     def read_picture(self, picture: Picture | None) -> tuple[Image.Image, Float[Tensor, "1 3 n n"]]:
         """Decode a picture, and squash it into the square that the tower reads.

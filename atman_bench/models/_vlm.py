@@ -464,7 +464,7 @@ def load_vision_lm(source: str | Path, model_type: str, name: str, options: Load
     except (ImportError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"cannot load the processor of {str(source)!r}: {str(error).splitlines()[0]}") from error
     with silent_transformers():  # the first forward pass may have something to say too
-        return VisionLM(name, model, processor, content_hash(Path(source), model, options.revision))
+        return VisionLM(name, model, processor, content_hash(Path(source), model, options.revision, template=True))
 
 
 def processor_class(model_type: str) -> type[ProcessorMixin]:

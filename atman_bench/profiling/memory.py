@@ -35,9 +35,6 @@ class ResidentPeak:
 def watch_resident() -> Iterator[ResidentPeak]:
     """Measure the peak resident memory of this block above what is resident before it.
 
-    Within it every tensor of 64 KiB and more has pages of its own, which go back to the system when it is freed: on the
-    heap, gaps between tensors would count too, and they come and go. That takes time; measure time in another run.
-
     Run the same code on a small input first: the pages of libraries count too when they are touched for the first time.
     """
     peak = ResidentPeak()
@@ -47,12 +44,10 @@ def watch_resident() -> Iterator[ResidentPeak]:
     return_freed()
     _CLEAR_REFS.write_text("5")  # resets the high-water mark to the current resident set
     before = status_bytes("VmRSS")
-    _set_malloc(_PAGES_OF_ITS_OWN)
     try:
         yield peak
     finally:
         peak.bytes = status_bytes("VmHWM") - before
-        _set_malloc(_STEADY)
 
 
 def return_freed() -> None:
@@ -60,6 +55,20 @@ def return_freed() -> None:
     gc.collect()
     with suppress(OSError, AttributeError):  # only glibc has it
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@contextmanager
+def separate_pages() -> Iterator[None]:
+    """Give every tensor of 64 KiB and more pages of its own, which go back to the system when it is freed.
+
+    On the heap, gaps between tensors count as resident too, and they come and go. Enter this before a model is loaded:
+    what is free on the heap is used first. It takes time, so measure time outside.
+    """
+    _set_malloc(_PAGES_OF_ITS_OWN)
+    try:
+        yield
+    finally:
+        _set_malloc(_STEADY)
 
 
 def _set_malloc(mmap_threshold: int) -> None:

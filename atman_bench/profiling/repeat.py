@@ -17,7 +17,7 @@ class Repeat:
         seconds: Wall time, synchronised with the device.
         cpu_seconds: Processor time of all threads.
         device_seconds: Time between two CUDA events around the run; None on a CPU.
-        peak_bytes: Peak of the CUDA allocator above what was there before; None on a CPU, where it takes a run of its own.
+        peak_bytes: Peak of the CUDA allocator above what was there before; None on a CPU, where it takes its own run.
         reserved_bytes: Peak of what the CUDA allocator held, weights included; None on a CPU.
     """
 

@@ -119,3 +119,21 @@ class ScaleRow:
                 **{name: tuple(content[name]) for name in _REPEATED},
             }
         )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A measured cell beside its simulation.
+
+    Attributes:
+        measured: On a CPU, where the resident set is watched.
+        simulated: The same cell.
+    """
+
+    measured: ScaleRow
+    simulated: ScaleRow
+
+    @property
+    def ratio(self) -> float:
+        """Simulated by measured peak."""
+        return max(self.simulated.peak_bytes) / max(self.measured.peak_bytes)

@@ -9,10 +9,14 @@ counts no arithmetic, so it cannot follow an explanation.
 """
 
 import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import astuple, dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._C import DispatchKey
@@ -55,6 +59,23 @@ class Work:
 
     def __mul__(self, times: float) -> "Work":
         return Work(*(times * value for value in astuple(self)))
+
+
+EXECUTED = 5
+"""Of many steps that differ only in size so many are simulated, evenly spaced from the first to the last."""
+
+
+def evenly_spaced(count: int) -> list[int]:
+    """Numbers of the steps that are simulated, of 0 .. count - 1."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(EXECUTED, count))})
+
+
+def interpolated(executed: Sequence[int], works: Sequence[Work], left_out: Sequence[int]) -> Work:
+    """What steps that were left out would do, from those before and after."""
+    if not left_out:
+        return Work()
+    columns = zip(*map(astuple, works), strict=True)
+    return Work(*(float(np.interp(left_out, executed, column).sum()) for column in columns))
 
 
 @dataclass(frozen=True)
@@ -132,6 +153,31 @@ class Ledger(TorchDispatchMode):
         """Do not count storages that were there before: the weights."""
         for tensor in _tensors(tensors):
             self._known.add(tensor.untyped_storage())
+
+    @contextmanager
+    def sampling(self, walk: ContextVar[Callable[[Sequence[Any]], Iterable[Any]]]) -> Iterator[None]:
+        """Inside this block, of steps that are walked through in order only some run, evenly spaced.
+
+        The work of the others is put in as lying between; they hold no more memory than the largest of those that run.
+        """
+        token = walk.set(self._sample)
+        try:
+            yield
+        finally:
+            walk.reset(token)
+
+    def _sample(self, steps: Sequence[Any]) -> Iterator[Any]:
+        executed = evenly_spaced(len(steps))
+        works = []
+        for index in executed:
+            before = self.work
+            yield steps[index]
+            works.append(self.work - before)
+        rest = interpolated(executed, works, [index for index in range(len(steps)) if index not in executed])
+        self._seconds += rest.seconds
+        self._flops += rest.flops
+        self._moved += rest.moved_bytes
+        self._launches += rest.launches
 
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -362,7 +362,7 @@ def _html_piece(piece: Piece, scores: Float[np.ndarray, " U"], scale: float) -> 
 
 
 @dataclass(frozen=True)
-class _Placed:
+class Placed:
     """A piece of text at a place on a page of fixed-width cells."""
 
     text: str
@@ -371,16 +371,16 @@ class _Placed:
     column: int
 
 
-def _lay_out(pieces: tuple[Piece, ...]) -> list[_Placed]:
-    """Break pieces into lines of at most ``_PNG_COLUMNS`` cells, before spaces where there are some."""
-    placed: list[_Placed] = []
+def lay_out(pieces: tuple[Piece, ...], width: int) -> list[Placed]:
+    """Break pieces into lines of at most so many cells, before spaces where there are some."""
+    placed: list[Placed] = []
     line = column = 0
     for piece in pieces:
-        for part in re.findall(rf"\n| *[^ \n]{{1,{_PNG_COLUMNS}}}| +", piece.text):
+        for part in re.findall(rf"\n| *[^ \n]{{1,{width}}}| +", piece.text):
             shown = "↵" if part == "\n" else part
-            if column and column + cell_len(shown) > _PNG_COLUMNS:
+            if column and column + cell_len(shown) > width:
                 line, column = line + 1, 0
-            placed.append(_Placed(shown, piece.unit, line, column))
+            placed.append(Placed(shown, piece.unit, line, column))
             column += cell_len(shown)
             if part == "\n":
                 line, column = line + 1, 0
@@ -396,7 +396,7 @@ def to_png(heat: HeatMap, path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    placed = _lay_out(heat.pieces)
+    placed = lay_out(heat.pieces, _PNG_COLUMNS)
     blocks = list(heat.blocks())
     picture_lines = _PNG_PICTURE_LINES + 1 if heat.pictures(heat.scores) else 0
     block_lines = (placed[-1].line + 3 if placed else 2) + picture_lines

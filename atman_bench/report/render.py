@@ -15,6 +15,7 @@ from atman_bench.report._paper import reported
 from atman_bench.report.tables import EXPERIMENT, cell_name, folded
 
 NOTHING = "–"
+NOT_APPLICABLE = "n/a"
 
 _WIDEST_NAME = 26
 """Characters in the terminal; a long variant gets a second line."""
@@ -106,6 +107,7 @@ def _summary_tables(summary: pd.DataFrame, columns: _Columns) -> Iterator[TextTa
         paper = reported(part["dataset"].iloc[0], part["model"].iloc[0])
         printed = {"paper": "mAP / mAP_IQ / mAR / mAR_IQ", "paper mAP": "mAP"}
         note += "".join(f" Paper ({paper.source}): {printed[name]}." for name in printed if paper and name in shown)
+        note += _refusals(part)
         yield _text_table(title, note, part, shown)
 
 
@@ -142,11 +144,21 @@ def _number(line: pd.Series, column: str, form: str = ".1f") -> str:
     return NOTHING if np.isnan(line[column]) else f"{line[column]:{form}}"
 
 
+def _refusals(part: pd.DataFrame) -> str:
+    """Why methods do not apply, as the end of a note; methods with the same reason share it."""
+    methods: dict[str, list[str]] = {}
+    for _, line in part[part["not_applicable"] != ""].iterrows():
+        methods.setdefault(line["not_applicable"], []).append(cell_name(line["method"], line["variant"]))
+    return "".join(f" {NOT_APPLICABLE}, {', '.join(names)}: {reason}." for reason, names in methods.items())
+
+
 def _degenerate(line: pd.Series) -> str:
     return f"{line['degenerate']:.0f}" if line["degenerate"] > 0 else NOTHING
 
 
 def _missing(line: pd.Series) -> str:
+    if line["not_applicable"]:
+        return NOT_APPLICABLE
     return ", ".join(f"{line[reason]} {reason}" for reason in _MISSING if line[reason]) or NOTHING
 
 

@@ -72,7 +72,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """Summarise every cell of every experiment in one line.
 
     Columns: dataset, model, sign, method, variant, floor; n (samples with a value) and answered (of them); what is
-    missing or special: oom, error, skipped, undefined (ok, but no metric has a value), degenerate; for mAP and mAR
+    missing or special: oom, error, skipped, undefined (ok, but no metric has a value), degenerate; not_applicable, why
+    the method refused every sample that it saw ("" if it did not); for mAP and mAR
     the mean with _low and _high (95 %, over groups), the interquartile mean _IQ with _IQ_low and _IQ_high, _IQ_25_72 as
     the released notebooks have it; AUPRC, P@k, pointing; mean seconds and forward_tokens of a sample; and the paper's
     numbers as paper_mAP, paper_mAP_IQ, paper_mAR, paper_mAR_IQ. NaN where there is no number.
@@ -137,7 +138,7 @@ def _check(frame: pd.DataFrame) -> None:
         )
 
 
-def _summarise_cell(cell: pd.DataFrame) -> dict[str, int | float]:
+def _summarise_cell(cell: pd.DataFrame) -> dict[str, int | float | str]:
     ok = cell[cell["status"] == Status.OK]
     samples = ok.drop_duplicates("uid").set_index("uid")
     # Columns of metrics that were not computed are NaN, like values that are undefined.
@@ -145,18 +146,26 @@ def _summarise_cell(cell: pd.DataFrame) -> dict[str, int | float]:
     values = values.reindex(columns=[*WITH_INTERVAL.values(), *WITHOUT_INTERVAL.values(), "degenerate"])
     defined = samples.loc[values.index[values.drop(columns="degenerate").notna().any(axis=1)]]
     failed = cell[~cell["uid"].isin(samples.index)].drop_duplicates("uid")["status"].value_counts()
-    line: dict[str, int | float] = {
+    line: dict[str, int | float | str] = {
         "n": len(defined),
         "answered": int(defined["answered"].eq(True).sum()),
         **{status.value: int(failed.get(status.value, 0)) for status in Status if status is not Status.OK},
         "undefined": len(samples) - len(defined),
         "degenerate": values["degenerate"].sum(min_count=1),
+        "not_applicable": _refusal(cell),
     }
     for name, metric in WITH_INTERVAL.items():
         line |= _averages(name, values[metric].dropna(), samples["group"])
     for name, metric in WITHOUT_INTERVAL.items():
         line[name] = 100 * values[metric].mean()
     return line | {column: defined[column].mean() for column in ("seconds", "forward_tokens")}
+
+
+def _refusal(cell: pd.DataFrame) -> str:
+    """The one reason for which a method skipped all samples that got as far as to it, or nothing."""
+    seen = cell[cell["n_units"] > 0]
+    reasons = seen["error"].unique()
+    return reasons[0] if len(reasons) == 1 and seen["status"].eq(Status.SKIPPED).all() else ""
 
 
 def _averages(name: str, values: pd.Series, groups: pd.Series) -> dict[str, float]:

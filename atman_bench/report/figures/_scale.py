@@ -85,7 +85,7 @@ def explain_marks(figure: Figure, frame: pd.DataFrame, lines: list[str]) -> None
     used = [text.replace("unsupported:", "U:").replace("error:", "E:") for text in used]
     if frame["extrapolated"].any():
         used.append("hollow: extrapolated from some perturbations")
-    figure.supxlabel("; ".join([*lines, *used]), fontsize=8)
+    figure.supxlabel("\n".join([*lines, "; ".join(used)]).rstrip(), fontsize=8)
 
 
 def _caption(frame: pd.DataFrame) -> str:

@@ -5,8 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from atman_bench.report._paper_costs import OOM, READINGS, Reading, above_weights_gb, paper_reading
 from atman_bench.report.figures._base import WIDTH
-from atman_bench.report.figures._scale import MARKERS, ScaleFigureSpec, explain_marks, mark_failures
+from atman_bench.report.figures._scale import LIGHTNING, MARKERS, ScaleFigureSpec, explain_marks, mark_failures
 from atman_bench.report.scaling import PLAIN, told_apart
 
 _BASELINES = {"plain:lean": "-", "plain:default": "--"}
@@ -33,6 +34,7 @@ def plot(frame: pd.DataFrame) -> Figure:
         rows = frame[frame["model"] == model]
         for axis, number, scale in ((axes[0, column], "time", 1.0), (axes[1, column], "peak", 1e-6)):
             _panel(axis, rows, names, number, scale)
+            _mark_paper(axis, rows, number, len(names))
         parameters = rows["parameters"].max()
         size = "" if pd.isna(parameters) else f"\n{parameters / 1e6:,.0f} M parameters"
         axes[0, column].set_title(model.rpartition("/")[2] + size)
@@ -44,7 +46,7 @@ def plot(frame: pd.DataFrame) -> Figure:
     axes[1, 0].set_ylabel("peak above the model, MB")
     handles = {label: handle for a in axes.flat for handle, label in zip(*a.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside right center")
-    explain_marks(figure, frame, [])
+    explain_marks(figure, frame, [_PAPER] if any(label.startswith("paper: ") for label in handles) else [])
     return figure
 
 
@@ -74,6 +76,49 @@ def _panel(axis: Axes, rows: pd.DataFrame, names: list[str], number: str, scale:
             )
         mark_failures(axis, cells[cells["status"] != "ok"], "tokens", place)
 
+
+def _mark_paper(axis: Axes, rows: pd.DataFrame, number: str, row: int) -> None:
+    """Cells that the paper's Fig. 5 shows too; its lightnings stand in a row of their own, in grey."""
+    cells = rows[["model", "method", "variant", "tokens"]].drop_duplicates().sort_values("tokens").to_dict("records")
+    for place, (method, variant) in enumerate(READINGS):
+        found = {
+            int(cell["tokens"]): (str(cell["model"]), reading)
+            for cell in cells
+            if (cell["method"], cell["variant"]) == (method, variant)
+            and (reading := paper_reading(cell["model"], method, variant, cell["tokens"])) is not None
+        }
+        values = {
+            tokens: (reading.seconds if number == "time" else _above_weights_mb(model, reading)) or float("nan")
+            for tokens, (model, reading) in found.items()
+            if reading != OOM
+        }
+        if values:
+            axis.plot(
+                list(values),
+                list(values.values()),
+                color="0.5",
+                linestyle="none",
+                marker="+x1"[place],
+                label=f"paper: {method}" if variant == "default" else f"paper: {method}:{variant}",
+            )
+        failed = [tokens for tokens, (_, reading) in found.items() if reading == OOM]
+        axis.plot(
+            failed,
+            [0.97 - 0.07 * row] * len(failed),
+            color="0.5",
+            linestyle="none",
+            marker=LIGHTNING,
+            markersize=8,
+            transform=axis.get_xaxis_transform(),
+        )
+
+
+def _above_weights_mb(model: str, reading: Reading) -> float | None:
+    above = above_weights_gb(model, reading)
+    return None if above is None else 1000 * above
+
+
+_PAPER = "paper: read off its Fig. 5, weights taken off, shown above 0.5 GB; grey lightning: out of memory there"
 
 SPEC = ScaleFigureSpec(
     summary="time and memory of every method against the sequence length, by model size (Figs 5 and 7)",

@@ -1,0 +1,61 @@
+"""What ``make bench`` says of a run beside the one before; the measurements themselves are not repeated here."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import _history  # noqa: E402
+import run as bench  # noqa: E402
+
+sys.path.remove(str(BENCHMARKS))
+
+SETTINGS = {"model": "tiny", "tokens": 8}
+
+
+def row(fast: tuple[float, ...], captum: tuple[float, ...]) -> dict:
+    ratios = {"fast / (U x plain_lean)": _history.spread(fast), "captum / fast": _history.spread(captum)}
+    return {
+        "settings": SETTINGS,
+        "inseq": "left out",
+        "ratios": ratios,
+        "share_of_product_rate": {"fast": _history.spread((0.25,))},
+        "product_rate": _history.spread((1e11,)),
+        "forward_tokens": {"fast": 36, "exact minimum": 36, "naive": 72},
+        "peak_bytes": {"fast": 10**6},
+        "bytes of all logits": 10**6,
+    }
+
+
+def warnings(now: dict, before: dict | None) -> list[str]:
+    return [line for line in bench.report(now, before) if line.startswith("warning")]
+
+
+def test_a_ratio_is_printed_with_its_spread_and_its_change():
+    lines = bench.report(row((0.3, 0.4, 0.5), (4, 5, 6)), row((0.5, 0.5), (5, 5)))
+    assert "fast / (U x plain_lean): 0.4 (0.3 to 0.5, n = 3); last time 0.5, -20%" in lines
+
+
+def test_only_what_became_worse_by_more_than_the_spread_is_warned_of():
+    before = row((0.4, 0.5), (5, 6))
+    assert not warnings(row((0.4, 0.5), (5, 6)), before)
+    assert not warnings(row((0.5, 0.6), (4, 5)), before)  # ranges touch
+    assert not warnings(row((0.1, 0.2), (9, 9)), before)  # better
+    assert len(warnings(row((0.6, 0.7), (5, 6)), before)) == 1
+    assert len(warnings(row((0.6, 0.7), (3, 4)), before)) == 2  # captum's ratio is better the higher it is
+
+
+def test_a_single_repeat_or_a_first_run_warns_of_nothing():
+    assert not warnings(row((9,), (1,)), row((0.4,), (5,)))
+    assert not warnings(row((9, 9), (1, 1)), None)
+
+
+def test_a_run_is_compared_with_the_newest_of_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows = [SETTINGS | {"n": 1}, SETTINGS, SETTINGS | {"n": 2}]
+    monkeypatch.setattr(_history, "HISTORY", tmp_path / "history.jsonl")
+    assert _history.last_like(SETTINGS) is None
+    _history.HISTORY.write_text("".join(json.dumps({"settings": s, "id": i}) + "\n" for i, s in enumerate(rows)))
+    assert _history.last_like(SETTINGS)["id"] == 1
