@@ -56,9 +56,9 @@ from atman_bench.tensors import Encoded
 DEPTHS = 3, 4
 """Layers of the two models that a deeper one is continued from: between the first and the last all cost the same."""
 
-MOST_UNITS = 128
+MOST_UNITS = 1024
 """Units that are perturbed in a simulation: the last of the input, which fill the largest batches, and others evenly
-spaced, each of which stands for its stretch."""
+spaced, each of which stands for its stretch. The table of factors (U x S, on the host) has a row for these only."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def test_an_external_model_says_which_tokens_are_alike(model, embedder):
         (IDS | {"method": "atmann"}, UnknownNameError, "unknown method 'atmann': did you mean 'atman'"),
         (IDS | {"kapa": 0.7}, UnknownNameError, "'kapa': did you mean 'kappa'"),
         (IDS | {"form": "shift"}, UnknownNameError, "did you mean 'shifted'"),
-        (IDS | {"engine": "quick"}, UnknownNameError, "valid: fast, naive"),
+        (IDS | {"engine": "quick"}, UnknownNameError, "valid: fast, lean, naive"),
         (IDS | {"kappa": 1.5}, ConfigError, "kappa is a cosine similarity: expected -1 to 1 or null, received 1.5"),
         (IDS | {"f": "much"}, ConfigError, "methods.atman.f must be a number, received 'much'"),
         (IDS | {"form": "log", "f": 1.5}, ConfigError, "expected f <= 1, received 1.5"),

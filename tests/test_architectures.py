@@ -59,7 +59,10 @@ def test_the_fast_engine_gives_the_naive_engines_losses(model, encoded, edit):
     positions = [[position] for position in range(encoded.length)]
     factors = suppression_factors(positions, encoded.length, 0.9, None if kappa is None else similarity, kappa)
     perturbations = AttentionEdit(factors, form, row_min, layers)
-    fast, naive = (sweep(model, encoded, perturbations, EngineOptions(mode, batch=7)) for mode in EngineMode)
+    fast, naive = (
+        sweep(model, encoded, perturbations, EngineOptions(mode, batch=7))
+        for mode in (EngineMode.FAST, EngineMode.NAIVE)
+    )
     torch.testing.assert_close(fast.losses, naive.losses, rtol=0, atol=1e-4)
     torch.testing.assert_close(fast.plain, naive.plain, rtol=0, atol=1e-4)
     assert fast.deltas.abs().max() > 0.01

@@ -115,6 +115,8 @@ def test_half_precision_is_hosted(name):
     factors = torch.ones(2, encoded.length)
     factors[0, 0], factors[1, 12] = 0.1, 0.0
     edit = AttentionEdit(factors, Form.LOG)
-    fast, naive = (sweep(model, encoded, edit, EngineOptions(mode)).losses for mode in EngineMode)
+    fast, naive = (
+        sweep(model, encoded, edit, EngineOptions(mode)).losses for mode in (EngineMode.FAST, EngineMode.NAIVE)
+    )
     # Eight bits of mantissa on losses around 10.
     torch.testing.assert_close(fast, naive, rtol=0, atol=0.2)

@@ -155,10 +155,10 @@ def test_a_few_passes_stand_for_all(batch: int | None, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("batch", [1, None])
 def test_evenly_spaced_units_stand_for_all(batch: int | None, monkeypatch: pytest.MonkeyPatch):
     whole = simulated("atman:default", LONG_GPTJ, tokens=512, batch=batch)
-    monkeypatch.setattr(prediction, "MOST_UNITS", 64)
+    monkeypatch.setattr(prediction, "MOST_UNITS", 128)
     some = simulated("atman:default", LONG_GPTJ, tokens=512, batch=batch)
-    assert some.forward_tokens == pytest.approx(whole.forward_tokens, rel=0.05)
-    assert some.peak_bytes == pytest.approx(whole.peak_bytes, rel=0.02)
+    assert some.forward_tokens == pytest.approx(whole.forward_tokens, rel=0.03)
+    assert some.peak_bytes == pytest.approx(whole.peak_bytes, rel=0.2)  # fewer rows of factors
 
 
 def test_a_few_blocks_of_attention_stand_for_all(monkeypatch: pytest.MonkeyPatch):

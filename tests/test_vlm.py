@@ -74,7 +74,8 @@ def test_the_probe_passes(model):
 def test_the_fast_engine_gives_the_numbers_of_the_naive_one(model, picture, kappa):
     encoded = encode(model, picture)
     fast, naive = (
-        explain(model, encoded, AtManConfig(kappa=kappa, engine=mode, batch=3), 0).per_target for mode in EngineMode
+        explain(model, encoded, AtManConfig(kappa=kappa, engine=mode, batch=3), 0).per_target
+        for mode in (EngineMode.FAST, EngineMode.NAIVE)
     )
     torch.testing.assert_close(fast, naive, rtol=0, atol=1e-4)
     assert naive.abs().max() > 0.01
@@ -351,7 +352,9 @@ def test_blip2_is_explained_in_its_vision_encoder(picture):
     encoded = model.encode_text(PROMPT, TARGET, picture=picture, explained=Explained.IMAGE)
     assert (encoded.units.grid, encoded.units.area, encoded.length) == ((6, 6), (0, 0, *SIZE), 37)
     assert model.probe().layers == 2
-    fast, naive = (explain(model, encoded, AtManConfig(engine=mode), 0).scores for mode in EngineMode)
+    fast, naive = (
+        explain(model, encoded, AtManConfig(engine=mode), 0).scores for mode in (EngineMode.FAST, EngineMode.NAIVE)
+    )
     torch.testing.assert_close(fast, naive, rtol=0, atol=1e-4)
     with torch.inference_mode():
         own = Blip2ForConditionalGeneration.forward(
