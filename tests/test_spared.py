@@ -111,7 +111,8 @@ def test_a_model_without_a_list_of_layers_is_left_alone():
 
 def losses(model: CausalLM, encoded: Encoded, perturbations: Perturbations) -> list[Tensor]:
     """Of both engines."""
-    return [sweep(model, encoded, perturbations, EngineOptions(mode, batch=3)).losses for mode in EngineMode]
+    modes = (EngineMode.FAST, EngineMode.NAIVE)
+    return [sweep(model, encoded, perturbations, EngineOptions(mode, batch=3)).losses for mode in modes]
 
 
 def test_a_feed_forward_that_serves_two_layers_is_left_alone():
