@@ -207,6 +207,18 @@ def test_only_samples_that_every_point_has_are_compared():
         frame({"0.5": {"0": 0.2}, "0.9": {"1": 0.4}})
 
 
+def test_a_sample_that_another_run_skipped_at_some_points_is_left_out():
+    def rows(**status: Status) -> list[Row]:
+        return [row(uid, 0.5 if found is Status.OK else None, status=found) for uid, found in status.items()]
+
+    points = [
+        ({"f": "0.5"}, rows(a=Status.OK, b=Status.OK, c=Status.SKIPPED)),
+        ({"f": "0.9"}, rows(a=Status.OK, b=Status.SKIPPED, c=Status.SKIPPED)),
+    ]
+    compared = sweeps.frame_of(points, [], {"f": ["0.5", "0.9"]}, None)
+    assert set(compared["uid"]) == {"a", "c"}
+
+
 def test_the_matrix_keeps_the_order_of_the_grid_and_its_holes():
     def rows(value: float | None) -> list[Row]:
         return [row("0", value, status=Status.OK if value is not None else Status.ERROR)]

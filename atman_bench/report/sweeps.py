@@ -84,6 +84,8 @@ def frame_of(
 ) -> pd.DataFrame:
     """Put a sweep's rows into a data frame (see the module), of the samples that every point has rows for.
 
+    A sample that some points skipped is left out at all: a stored point may come from a run with other limits.
+
     Args:
         points: The place of each point on every axis, and its rows.
         references: Rows of what the grid is compared with.
@@ -93,7 +95,9 @@ def frame_of(
     Raises:
         DataError: No sample has been run at every point.
     """
+    skipped = [{row.uid for row in rows if row.status is Status.SKIPPED} for _, rows in points]
     common = set.intersection(*({row.uid for row in rows} for _, rows in points))
+    common -= set.union(*skipped) - set.intersection(*skipped)
     if not common:
         raise DataError("no sample has been explained at every grid point yet: run the same command again")
     parts = []
