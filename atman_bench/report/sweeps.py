@@ -97,7 +97,7 @@ def frame_of(
     """
     skipped = [{row.uid for row in rows if row.status is Status.SKIPPED} for _, rows in points]
     common = set.intersection(*({row.uid for row in rows} for _, rows in points))
-    common -= set.union(*skipped) - set.intersection(*skipped)
+    common = {uid for uid in common if len({uid in uids for uids in skipped}) == 1}
     if not common:
         raise DataError("no sample has been explained at every grid point yet: run the same command again")
     parts = []
