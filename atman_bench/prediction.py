@@ -49,7 +49,8 @@ from atman_bench.profiling.simulate import (
 )
 from atman_bench.profiling.sizes import config_of
 from atman_bench.pull import PulledKind, pulled_folder
-from atman_bench.scale import PLAIN, ScaleCell, ScaleConfig, ScaleSummary, plain_pass, read_scale_rows
+from atman_bench.scale import ScaleConfig, ScaleSummary, read_scale_rows
+from atman_bench.scale_cell import PLAIN, ScaleCell, plain_pass
 from atman_bench.store import PartWriter, check_writable
 from atman_bench.tensors import Encoded
 

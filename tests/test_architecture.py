@@ -30,6 +30,7 @@ LEVELS = [
         "steering",
         "report",
         "scale",
+        "scale_cell",
         "naming",
         "overlays",
         "experiments",

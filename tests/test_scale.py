@@ -10,7 +10,7 @@ import torch
 from processes import double, end_as_told
 from typer.testing import CliRunner
 
-from atman_bench import scale
+from atman_bench import scale, scale_cell
 from atman_bench.cli.app import app
 from atman_bench.config import Dtype
 from atman_bench.errors import ConfigError, DataError, UnknownNameError
@@ -24,7 +24,8 @@ from atman_bench.profiling.server import Ending, Outcome, Server, Team
 from atman_bench.profiling.sizes import SIZES, config_of
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.scaling import agreement_markdown, frame_of, markdown
-from atman_bench.scale import Measured, Request, ScaleCell, ScaleConfig, load_scale_config, measure_cell, missing_cells
+from atman_bench.scale import ScaleConfig, load_scale_config, missing_cells
+from atman_bench.scale_cell import Measured, Request, ScaleCell, measure_cell
 
 MEGABYTE = 1 << 20
 
@@ -106,7 +107,7 @@ class Alone:
 @pytest.fixture
 def tiny(monkeypatch):
     """Measure a tiny decoder in this process."""
-    monkeypatch.setattr(scale, "load_model", lambda name, device, dtype: tiny_models.adapter("gptj"))
+    monkeypatch.setattr(scale_cell, "load_model", lambda name, device, dtype: tiny_models.adapter("gptj"))
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
 
 
@@ -124,7 +125,7 @@ def test_atman_runs_the_plain_pass_and_every_suffix_once(tiny):
 
 def test_some_perturbations_are_spread_evenly_and_shared_by_workers(tiny):
     assert measured(cell(units=3)).forward_tokens == 12 + (12 - 2) + (12 - 6) + (12 - 10)
-    halves = [scale._share(cell(units=4, workers=2), Team(i, 2, None, None)) for i in (0, 1)]
+    halves = [scale_cell._share(cell(units=4, workers=2), Team(i, 2, None, None)) for i in (0, 1)]
     assert halves == [[1, 7], [4, 10]]
 
 
@@ -152,7 +153,7 @@ def test_what_a_method_raises_becomes_a_status(tiny, monkeypatch, error, status)
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setitem(scale._PLAIN, "lean", fail)
+    monkeypatch.setitem(scale_cell._PLAIN, "lean", fail)
     found = measured(cell(method="plain", variant="lean", batch=None, units=None))
     assert (found.status, found.error) == (status, str(error))
 

@@ -22,7 +22,7 @@ from atman_bench.profiling import simulate as simulate_module
 from atman_bench.profiling.devices import Device, find_device
 from atman_bench.profiling.scaling import ScaleStatus, Source
 from atman_bench.profiling.simulate import Ledger, Simulation
-from atman_bench.scale import ScaleCell
+from atman_bench.scale_cell import ScaleCell
 
 A100 = find_device("A100-80GB")
 TINY_GPTJ = GPTJConfig(
