@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -23,6 +23,9 @@ from rich.text import Text
 from atman_bench.errors import ConfigError
 from atman_bench.records import PatchUnits
 from atman_bench.report._overlay import BLUE, RED, overlay, pooled, scale_of, shrink, spread
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _TERMINAL_PATCHES = 36
 """Rows and columns of a map in the terminal; larger ones are averaged."""
@@ -387,6 +390,26 @@ def lay_out(pieces: tuple[Piece, ...], width: int) -> list[Placed]:
     return placed
 
 
+def write_cells(
+    axes: "Axes", column: float, line: float, text: str, size: float, ink: str = "#000000", *, bold: bool = False
+) -> None:
+    """Write text into axes whose units are character cells, its left end at a column and its middle in a line.
+
+    Args:
+        axes: Columns from left to right, lines from top to bottom.
+        column: Of its first character.
+        line: Of all of it.
+        text: What is written, also where it looks like mathematics.
+        size: Points.
+        ink: Colour.
+        bold: Weight.
+    """
+    weight = "bold" if bold else "normal"
+    axes.text(
+        column, line + 0.5, text, color=ink, family="monospace", size=size, weight=weight, va="center", parse_math=False
+    )
+
+
 def to_png(heat: HeatMap, path: Path) -> None:
     """Draw the maps into a picture.
 
@@ -407,17 +430,7 @@ def to_png(heat: HeatMap, path: Path) -> None:
     axes.axis("off")
 
     def write(column: float, line: float, text: str, ink: str = "#000000", bold: bool = False) -> None:
-        axes.text(
-            column,
-            line + 0.5,
-            text,
-            color=ink,
-            family="monospace",
-            size=_PNG_FONT_SIZE,
-            weight="bold" if bold else "normal",
-            va="center",
-            parse_math=False,
-        )
+        write_cells(axes, column, line, text, _PNG_FONT_SIZE, ink, bold=bold)
 
     write(0, 0, heat.caption, bold=True)
     for index, (title, scores) in enumerate(blocks):

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from atman_bench.report._overlay import scale_of
 from atman_bench.report.figures._base import WIDTH
-from atman_bench.report.heatmap import HeatMap, Placed, colour, ink, lay_out
+from atman_bench.report.heatmap import HeatMap, Placed, colour, ink, lay_out, write_cells
 
 SIZE = 6.5
 COLUMN = 0.602 * SIZE / 72
@@ -69,10 +69,10 @@ def draw_panels(rows: Sequence[tuple[str, Sequence[Panel]]]) -> Figure:
     top = 0.0
     for title, (_, panels), texts, has, height in zip(titles, rows, placed, pictured, heights, strict=True):
         for i, text in enumerate(title):
-            _write(axes, 0, top + i, text, weight="bold")
+            write_cells(axes, 0, top + i, text, SIZE, bold=True)
         for i, (panel, words) in enumerate(zip(panels, texts, strict=True)):
             left, below = i * (width + 2.0), top + len(title)
-            _write(axes, left, below, panel.title[:width], ink="#555555")
+            write_cells(axes, left, below, panel.title[:width], SIZE, "#555555")
             if has:
                 _picture(axes, panel, left, below + 1.1, width)
             if panel.scores is not None:
@@ -98,23 +98,9 @@ def _words(axes: Axes, words: Sequence[Placed], scores: Float[np.ndarray, " U"],
     scale = scale_of(scores)
     for word in words:
         if word.unit is None:
-            _write(axes, left + word.column, top + word.line, word.text, ink="#777777")
+            write_cells(axes, left + word.column, top + word.line, word.text, SIZE, "#777777")
             continue
         background = colour(scores[word.unit], scale)
         place = (left + word.column, top + word.line + 0.04)
         axes.add_patch(Rectangle(place, cell_len(word.text), 0.92, facecolor=background, linewidth=0))
-        _write(axes, left + word.column, top + word.line, word.text, ink=ink(background))
-
-
-def _write(axes: Axes, column: float, line: float, text: str, ink: str = "#000000", weight: str = "normal") -> None:
-    axes.text(
-        column,
-        line + 0.5,
-        text,
-        color=ink,
-        family="monospace",
-        size=SIZE,
-        weight=weight,
-        va="center",
-        parse_math=False,
-    )
+        write_cells(axes, left + word.column, top + word.line, word.text, SIZE, ink(background))
