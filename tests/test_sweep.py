@@ -332,3 +332,12 @@ def test_f_0_is_a_null_control_of_the_embedded_model(command, tmp_path):
     assert degenerate == {1.0}
     line = next(s for s in (tmp_path / "out" / "sweep.md").read_text().splitlines() if "kappa=0.7, f=0 " in s)
     assert line.split(" | ")[-2] == "2"
+
+
+def test_a_sweep_is_named_with_what_its_points_share():
+    def swept(*variants: str) -> str:
+        rows = [({"f": name}, [replace(row("0", 0.5), variant=name)]) for name in variants]
+        return sweeps.swept(sweeps.frame_of(rows, [], {"f": list(variants)}, None))
+
+    assert swept("shifted-kappa0.7-f0.5", "shifted-f0.5") == "atman:shifted"
+    assert swept("log", "shifted-kappa0.7") == "atman"

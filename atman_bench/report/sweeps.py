@@ -11,6 +11,7 @@ The frame of a sweep has the columns of ``Row`` and, with categories in the orde
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -127,6 +128,14 @@ def tuning_groups(groups: Sequence[str], seed: int) -> frozenset[str]:
     """A seeded half of the groups, the smaller one: the reported number needs the samples more."""
     shuffled = sorted(groups, key=lambda group: hashlib.sha256(f"{seed}/{group}".encode()).digest())
     return frozenset(shuffled[: len(groups) // 2])
+
+
+def swept(frame: pd.DataFrame) -> str:
+    """What all points have in common: the method, and what their variants begin with (``atman:shifted``)."""
+    points = frame[frame["point"].notna()]
+    variants = [str(variant).split("-") for variant in points["variant"].unique()]
+    common = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*variants, strict=False))
+    return cell_name(points["method"].iloc[0], "-".join(parts[0] for parts in common) or "default")
 
 
 def axes_of(frame: pd.DataFrame) -> list[str]:
@@ -268,8 +277,7 @@ def markdown(frame: pd.DataFrame, notes: Iterable[str]) -> str:
 
 def _title(frame: pd.DataFrame) -> str:
     dataset, model, sign = frame[EXPERIMENT].iloc[0]
-    method = frame.loc[frame["point"].notna(), "method"].iloc[0]
-    return f"{method} on {dataset} · {model} · sign {sign}"
+    return f"{swept(frame)} on {dataset} · {model} · sign {sign}"
 
 
 def _line(part: pd.DataFrame) -> tuple[str, ...]:

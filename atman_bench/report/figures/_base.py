@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from atman_bench.errors import DataError, StoreError
 from atman_bench.records import Status
+from atman_bench.report import sweeps
 from atman_bench.report.tables import CELL, EXPERIMENT, FLOORS, cell_name
 
 STYLE = {
@@ -135,4 +136,5 @@ def _usable(frame: pd.DataFrame) -> pd.DataFrame:
 def _caption(frame: pd.DataFrame) -> str:
     dataset, model, sign = frame[EXPERIMENT].iloc[0]
     usable = _usable(frame)
-    return f"{dataset} · {model} · n = {usable['uid'].nunique()} in {usable['group'].nunique()} groups · sign {sign}"
+    what = f"{sweeps.swept(frame)} on {dataset}" if "point" in frame else dataset
+    return f"{what} · {model} · n = {usable['uid'].nunique()} in {usable['group'].nunique()} groups · sign {sign}"
