@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from atman_bench.attention.edit import AttentionEdit
+from atman_bench.attention.edit import AttentionEdit, first_true
 from atman_bench.attention.host import Editor
 from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ConfigError
@@ -77,8 +78,24 @@ class InputEdit:
         """The same edit for some of the perturbations."""
         return replace(self, kept=self.kept[perturbations])
 
+    def first_changed(self) -> list[int]:
+        """The first position that each perturbation replaces, S where none is."""
+        return first_true(~self.kept).tolist()
 
-Perturbations = AttentionEdit | InputEdit
+
+Edit = AttentionEdit | InputEdit
+"""What one batch of perturbations changes."""
+
+
+@runtime_checkable
+class Perturbations(Protocol):
+    """P perturbations of one sequence of S positions: an edit of them all, or what makes edits of some."""
+
+    def select(self, perturbations: list[int]) -> Edit:
+        """The edit of some of them."""
+
+    def first_changed(self) -> list[int]:
+        """The first position that each of the P changes, S where none is."""
 
 
 @dataclass(frozen=True)
@@ -127,23 +144,17 @@ MOST_ROWS = 16
 """Perturbations per pass at the most: near the end, where suffixes are short, more rows only recompute each other's."""
 
 
-def first_changed(perturbations: Perturbations, restarts: Sequence[int] | None = None) -> list[int]:
+def first_rows(perturbations: Perturbations, restarts: Sequence[int] | None = None) -> list[int]:
     """The first row that each perturbation has to run again; S for one that changes nothing. Host integers.
 
     Args:
         perturbations: What is changed.
         restarts: ``Encoded.restarts``: the first row for each changed position, itself by default.
     """
-    if isinstance(perturbations, AttentionEdit):
-        changed = perturbations.factors != 1
-        if perturbations.layers is not None and not perturbations.layers:
-            changed = torch.zeros_like(changed)
-    else:
-        changed = ~perturbations.kept
-    first = torch.where(changed.any(1), changed.int().argmax(1), changed.shape[1])
+    first = perturbations.first_changed()
     if restarts is None:
-        return first.tolist()
-    return [restarts[i] if i < len(restarts) else i for i in first.tolist()]
+        return first
+    return [restarts[i] if i < len(restarts) else i for i in first]
 
 
 def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int], slack: float = 1.0) -> list[Batch]:
@@ -210,7 +221,7 @@ def _sweep_fast(
     """Run a sweep after a plain pass, whose store it overwrites."""
     length, rows = encoded.length, encoded.target_rows.tolist()
     plain, store = unperturbed.losses, unperturbed.store
-    losses = plain.repeat(len(first := first_changed(perturbations, encoded.restarts)), 1)
+    losses = plain.repeat(len(first := first_rows(perturbations, encoded.restarts)), 1)
 
     budget = options.memory_bytes or free_bytes(model.device) // 4
     most = min(options.batch or MOST_ROWS, max(1, budget // 2 // max(1, store.row_bytes)))
@@ -252,7 +263,7 @@ def _sweep_whole(model: ModelAdapter, encoded: Encoded, perturbations: Perturbat
     length, rows = encoded.length, encoded.target_rows.tolist()
     naive = options.mode is EngineMode.NAIVE
     plain = _run(model, encoded, None, 0, 1, rows, None, all_logits=naive)[0]
-    count = len(first_changed(perturbations))
+    count = len(perturbations.first_changed())
     size = options.batch or max(1, FULL_SPEED_TOKENS // length)
     losses = [
         _run(model, encoded, perturbations.select(chunk), 0, len(chunk), rows, None, all_logits=naive)
@@ -265,7 +276,7 @@ def _sweep_whole(model: ModelAdapter, encoded: Encoded, perturbations: Perturbat
 def _run(
     model: ModelAdapter,
     encoded: Encoded,
-    edit: Perturbations | None,
+    edit: Edit | None,
     start: int,
     batch: int,
     rows: list[int],

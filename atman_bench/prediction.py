@@ -57,6 +57,10 @@ from atman_bench.tensors import Encoded
 DEPTHS = 3, 4
 """Layers of the two models that a deeper one is continued from: between the first and the last all cost the same."""
 
+STEPS = 3, 4
+"""Steps of the two integrals that a longer one is continued from: from the third on, what a step holds of the steps
+before it no longer grows."""
+
 MOST_UNITS = 1024
 """Units that are perturbed in a simulation: the last of the input, which fill the largest batches, and others evenly
 spaced, each of which stands for its stretch. The table of factors (U x S, on the host) has a row for these only."""
@@ -355,12 +359,13 @@ def _with_depth(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
 
 
 def _simulate_steps(job: Job, config: PreTrainedConfig, dtype: torch.dtype, device: Device) -> Simulation:
-    """Integrated gradients repeat one step, so they are continued from two."""
+    """Integrated gradients repeat one step, so a long integral is continued from two short ones."""
     model, options = fake_model(config, dtype), job.options
-    if not isinstance(options, IntegratedGradientsConfig) or options.n_steps <= 2:
+    few, more = STEPS
+    if not isinstance(options, IntegratedGradientsConfig) or options.n_steps <= more:
         return _simulate_whole(job, model, device)
-    first, second = (_simulate_whole(replace(job, options=replace(options, n_steps=n)), model, device) for n in (1, 2))
-    return first.towards(second, options.n_steps - 1)
+    first, second = (_simulate_whole(replace(job, options=replace(options, n_steps=n)), model, device) for n in STEPS)
+    return first.towards(second, (options.n_steps - few) / (more - few))
 
 
 def _simulate_whole(job: Job, model: PreTrainedModel, device: Device) -> Simulation:

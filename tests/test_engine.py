@@ -10,8 +10,10 @@ import tiny_models
 import torch
 
 from atman_bench.attention.edit import AttentionEdit, Form
+from atman_bench.attention.similarity import suppression_factors
 from atman_bench.engine import EngineMode, EngineOptions, InputEdit, Perturbations, plan, sweep
 from atman_bench.errors import ConfigError
+from atman_bench.methods import atman
 from atman_bench.methods.atman import AtManConfig, explain
 from atman_bench.profiling.measure import count_tokens
 from atman_bench.tensors import Encoded
@@ -154,3 +156,16 @@ def test_the_lean_engine_keeps_nothing_and_reads_target_rows_only(monkeypatch):
     assert [(call["start"], call["store"], call["rows"]) for call in calls] == [
         (0, None, ENCODED.target_rows.tolist())
     ] * 3
+
+
+def test_factors_are_made_for_a_few_perturbations_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    made: list[int] = []
+
+    def spy(groups: list[list[int]], *options: object) -> torch.Tensor:
+        made.append(len(groups))
+        return suppression_factors(groups, *options)
+
+    monkeypatch.setattr(atman, "suppression_factors", spy)
+    long = MODEL.encode_ids([i % tiny_models.VOCABULARY for i in range(3 * atman.TOGETHER)], tiny_models.TARGET_IDS)
+    explain(MODEL, long, AtManConfig(), seed=0)
+    assert max(made) == atman.TOGETHER  # and not three times as many

@@ -211,6 +211,14 @@ def test_steps_of_integrated_gradients_cost_time_and_no_memory(monkeypatch: pyte
     assert ten.peak_bytes < 1.5 * one.peak_bytes
 
 
+def test_a_continued_integral_peaks_where_one_of_all_steps_does(monkeypatch: pytest.MonkeyPatch):
+    continued = simulated("integrated_gradients:checkpointed", TINY_LLAMA, tokens=48)
+    monkeypatch.setattr(prediction, "STEPS", (10, 11))  # all ten are simulated
+    whole = simulated("integrated_gradients:checkpointed", TINY_LLAMA, tokens=48)
+    assert continued.peak_bytes == whole.peak_bytes
+    assert continued.forward_tokens == whole.forward_tokens
+
+
 def test_the_paper_pays_for_weight_gradients():
     parameters = sum(p.numel() for p in prediction.fake_model(TINY_GPTJ, torch.float32).parameters())
     assert simulated("chefer:full").peak_bytes >= 4 * parameters

@@ -71,6 +71,13 @@ class AttentionEdit:
         """The same edit for some of the perturbations."""
         return replace(self, factors=self.factors[perturbations])
 
+    def first_changed(self) -> list[int]:
+        """The first position that each perturbation edits, S where none is."""
+        changed = self.factors != 1
+        if self.layers is not None and not self.layers:
+            changed = torch.zeros_like(changed)
+        return first_true(changed).tolist()
+
 
 MASK_ROWS = 256
 """Rows of a mask that are looked at together."""
@@ -81,12 +88,12 @@ class Visibility:
     """Which key positions each query row may attend to; the same for all heads and samples (there is no padding).
 
     Attributes:
-        hidden: True where row i may not attend to column j.
+        visible: True where row i may attend to column j: the model's own mask, since a copy would live as long as a pass.
         ends: For each row one past its last visible column, as host integers: columns from there on need no computing.
         clear: For each row its first hidden column: columns before it need no masking.
     """
 
-    hidden: Bool[Tensor, "Lq Lk"]
+    visible: Bool[Tensor, "Lq Lk"]
     ends: tuple[int, ...]
     clear: tuple[int, ...]
 
@@ -94,27 +101,26 @@ class Visibility:
     def of_mask(cls, mask: Bool[Tensor, "B 1 Lq Lk"]) -> "Visibility":
         """Read a transformers mask (True = visible)."""
         visible = mask[0, 0]
-        hidden = ~visible
-        # Beside the mask itself only some rows are held at a time: at 32k positions one more copy would take 1 GB.
-        ends = [visible.shape[-1] - _first_true(rows.flip(-1)) for rows in visible.split(MASK_ROWS)]
-        clear = [_first_true(rows) for rows in hidden.split(MASK_ROWS)]
-        return cls(hidden, *(tuple(torch.cat(found).tolist()) for found in (ends, clear)))
+        # Only some rows are copied at a time: at 32k positions all of them take 1 GB.
+        ends = [visible.shape[-1] - first_true(rows.flip(-1)) for rows in visible.split(MASK_ROWS)]
+        clear = [first_true(~rows) for rows in visible.split(MASK_ROWS)]
+        return cls(visible, *(tuple(torch.cat(found).tolist()) for found in (ends, clear)))
 
     def to(self, device: torch.device) -> "Visibility":
         """The same on another device."""
-        return replace(self, hidden=self.hidden.to(device))
+        return replace(self, visible=self.visible.to(device))
 
     def at(self, rows: list[int]) -> "Visibility":
         """The same for some of the rows."""
-        return Visibility(self.hidden[rows], tuple(self.ends[i] for i in rows), tuple(self.clear[i] for i in rows))
+        return Visibility(self.visible[rows], tuple(self.ends[i] for i in rows), tuple(self.clear[i] for i in rows))
 
     def block(self, rows: slice, end: int) -> "HiddenBlock":
         """What some rows may not see of the columns before ``end``."""
         first = min(self.clear[rows])
-        return HiddenBlock(self.hidden[rows, :end], min(first, end))
+        return HiddenBlock(~self.visible[rows, :end], min(first, end))
 
 
-def _first_true(flags: Bool[Tensor, "R Lk"]) -> Int[Tensor, " R"]:
+def first_true(flags: Bool[Tensor, "R Lk"]) -> Int[Tensor, " R"]:
     """The first column that is true in each row, Lk where none is."""
     return torch.where(flags.any(-1), flags.view(torch.uint8).argmax(-1), flags.shape[-1])
 

@@ -122,7 +122,7 @@ class Session:
         if id(mask) not in self._masks:
             self._masks[id(mask)] = (mask, Visibility.of_mask(mask))  # holding the mask keeps its id from being reused
         seen = self._masks[id(mask)][1]
-        if seen.hidden.device != query.device:  # a dispatched model has layers on several devices
+        if seen.visible.device != query.device:  # a dispatched model has layers on several devices
             return seen.to(query.device)
         return seen
 

@@ -1,5 +1,6 @@
 """Which positions carry the same concept: neighbours that correlated suppression takes along (paper Eq. 6, Fig. 19)."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import torch
@@ -32,7 +33,7 @@ def softmax(embeddings: Float[Tensor, "S D"]) -> Float[Tensor, "S S"]:
 
 
 def suppression_factors(
-    units: list[list[int]],
+    units: Sequence[list[int]],
     length: int,
     f: float,
     similarity: Float[Tensor, "S S"] | None = None,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from atman_bench.engine import first_changed, plain_pass, sweep
+from atman_bench.engine import first_rows, plain_pass, sweep
 from atman_bench.errors import ConfigError
 from atman_bench.methods import atman
 from atman_bench.methods._base import MethodSpec
@@ -57,7 +57,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed:
     suppress = suppressor(model, encoded, config)
     options = replace(config.engine_options(), slack=SLACK)
     kept = plain_pass(model, encoded)
-    starts = first_changed(suppress(units), encoded.restarts)
+    starts = first_rows(suppress(units), encoded.restarts)
     end = int(encoded.target_rows.max()) + 1
 
     def tokens(spans: Sequence[Span]) -> int:

@@ -1,8 +1,9 @@
 """AtMan: suppress attention to one unit at a time and read how the target's loss changes (paper Eq. 4-7)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -90,15 +91,43 @@ def label(config: AtManConfig) -> str:
     return "-".join(parts)
 
 
+TOGETHER = 64
+"""Perturbations whose factors are looked at together for where they start."""
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """P perturbations of one sequence, one per group of positions.
+
+    Their table of factors (P x S) is as large as an attention matrix, so a batch's part of it is made when it runs.
+
+    Attributes:
+        groups: Positions of each.
+        edit_of: ``groups of positions -> one perturbation per group``.
+    """
+
+    groups: Sequence[list[int]]
+    edit_of: Callable[[Sequence[list[int]]], AttentionEdit]
+
+    def select(self, perturbations: list[int]) -> AttentionEdit:
+        """The edit of some of the perturbations."""
+        return self.edit_of([self.groups[i] for i in perturbations])
+
+    def first_changed(self) -> list[int]:
+        """The first position that each perturbation edits, S where none is."""
+        parts = (self.groups[first : first + TOGETHER] for first in range(0, len(self.groups), TOGETHER))
+        return [position for part in parts for position in self.edit_of(part).first_changed()]
+
+
 def explain(model: ModelAdapter, encoded: Encoded, config: AtManConfig, seed: int) -> Attribution:
     """One perturbation per unit; relevance = suppressed loss - plain loss (Eq. 5)."""
-    edit = suppressor(model, encoded, config)(encoded.positions_of_units())
-    return Attribution.mean_of(sweep(model, encoded, edit, config.engine_options()).deltas)
+    suppression = suppressor(model, encoded, config)(encoded.positions_of_units())
+    return Attribution.mean_of(sweep(model, encoded, suppression, config.engine_options()).deltas)
 
 
 def suppressor(
     model: ModelAdapter, encoded: Encoded, config: AtManConfig
-) -> Callable[[list[list[int]]], AttentionEdit]:
+) -> Callable[[Sequence[list[int]]], Suppression]:
     """Prepare a sample for the suppression of any groups of positions, neighbours included (Eq. 6).
 
     Returns:
@@ -114,13 +143,13 @@ def suppressor(
     similarities = _similarities(model, encoded, config)
     candidates = encoded.unit_of_position >= 0 if config.neighbours is Neighbours.UNITS else None
 
-    def suppress(groups: list[list[int]]) -> AttentionEdit:
+    def edit_of(groups: Sequence[list[int]]) -> AttentionEdit:
         factors = suppression_factors(
             groups, encoded.length, config.f, similarities, config.kappa, candidates, config.graded
         )
         return AttentionEdit(factors, config.form, config.row_min, layers)
 
-    return suppress
+    return partial(Suppression, edit_of=edit_of)
 
 
 @torch.inference_mode()
