@@ -93,11 +93,7 @@ class Evaluated(Outcome):
         """Figures of rows, and maps."""
         drawn = draw_figures(experiment.figures, self.frame, folder)
         if experiment.maps is not None:
-            maps = picture_maps(
-                self.config.results, self.config.data, self.config.sign, self._selection(experiment.maps)
-            )
-            FIGURES.get("maps").draw(frame_of_maps(maps), folder / "maps")
-            drawn["maps"] = f"{experiment.title}: {self._about}"
+            drawn |= _draw_maps(experiment.title, self.config, self._selection(experiment.maps), folder)
         return drawn
 
     def _verdict(self, claim: Claim) -> Verdict:
@@ -106,10 +102,6 @@ class Evaluated(Outcome):
         left, right = self._cell(claim.left), self._cell(claim.right)
         names = [cell_name(*cell) if cell else side for cell, side in ((left, claim.left), (right, claim.right))]
         return _compared(claim, self._rows(left), self._rows(right), names)
-
-    @property
-    def _about(self) -> str:
-        return f"{dataset_name(self.cells[0].identity)}, {self.cells[0].identity.model}"
 
     def _cell(self, side: str) -> tuple[str, str] | None:
         """Method and variant of one side of a claim; None if the run has no such cell."""
@@ -149,10 +141,14 @@ class Swept(Outcome):
     """Rows of a sweep.
 
     Attributes:
-        frame: From ``report.sweeps``.
+        config: What was run.
+        frame: Its rows, from ``report.sweeps``.
+        points: The stored cells of the grid's points.
     """
 
+    config: RunConfig
     frame: pd.DataFrame
+    points: tuple[Cell, ...]
 
     def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
         """Every point in a line, or a matrix for each metric where there are many."""
@@ -161,8 +157,14 @@ class Swept(Outcome):
         return tuple(sweeps.matrix_table(self.frame, name) for name in WITH_INTERVAL)
 
     def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
-        """Figures of the grid."""
-        return draw_figures(experiment.figures, self.frame, folder)
+        """Figures of the grid, and maps of all its points."""
+        drawn = draw_figures(experiment.figures, self.frame, folder)
+        if experiment.maps is not None:
+            about = self.points[0].identity
+            names = [cell_name(point.identity.method, point.variant) for point in self.points]
+            selection = Selection(dataset_name(about), about.model, names, None, experiment.maps.n)
+            drawn |= _draw_maps(experiment.title, self.config, selection, folder)
+        return drawn
 
     def _verdict(self, claim: Claim) -> Verdict:
         if not isinstance(claim, Beats):
@@ -324,6 +326,12 @@ def draw_figures(names: Sequence[str], frame: pd.DataFrame, folder: Path, suffix
             figure.draw(frame, folder / f"{name}{suffix}")
             drawn[f"{name}{suffix}"] = figure.summary
     return drawn
+
+
+def _draw_maps(title: str, config: RunConfig, selection: Selection, folder: Path) -> dict[str, str]:
+    maps = picture_maps(config.results, config.data, config.sign, selection)
+    FIGURES.get("maps").draw(frame_of_maps(maps), folder / "maps")
+    return {"maps": f"{title}: {selection.dataset}, {selection.model}"}
 
 
 def _compared(claim: Beats, left: pd.DataFrame, right: pd.DataFrame, names: Sequence[str]) -> Verdict:

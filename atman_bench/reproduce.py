@@ -121,7 +121,8 @@ def _run(run: Run, request: Request, progress: runner.Progress) -> outcomes.Outc
             summary = _finished(runner.evaluate(grid.config, progress))
             frame = grid.frame(summary, holdout=True)
             manifest = _with_environment(outcomes.manifest_of(summary, grid.run), summary)
-            return outcomes.Swept(manifest, (*sweeps.describe(frame), *_notes(summary)), frame)
+            points = summary.cells[: len(grid.points)]
+            return outcomes.Swept(manifest, (*sweeps.describe(frame), *_notes(summary)), grid.config, frame, points)
         case Costs():
             costs = costs_of(run, request)
             measured = scale.run(costs, progress)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from fakes import Fakes
 
-from atman_bench import api, chunked, requested, store
+from atman_bench import api, chunked, outcomes, requested, store
 from atman_bench import examples as exampling
 from atman_bench import reproduce as reproduction
 from atman_bench.chunks import split_document
@@ -361,10 +361,25 @@ def test_a_claim_about_a_method_that_was_not_run_is_not_tested(side, tmp_path):
     assert side in found.because
 
 
-def test_claims_of_sweeps_are_about_grid_points():
+def swept(folder, points: tuple[SimpleNamespace, ...] = ()) -> Swept:
     values = {"0.1": 0.2, "0.9": 0.4}
-    points = [({"f": f}, rows("atman", {f"q{i}": ap for i in range(10)})) for f, ap in values.items()]
-    outcome = Swept({}, (), sweeps.frame_of(points, [], {"f": list(values)}, seed=0))
+    at_points = [({"f": f}, rows("atman", {f"q{i}": ap for i in range(10)})) for f, ap in values.items()]
+    frame = sweeps.frame_of(at_points, [], {"f": list(values)}, seed=0)
+    return Swept({}, (), requested.evaluation_of(FACTS_TEXT, request(folder)), frame, points)
+
+
+def test_maps_of_a_grid_are_those_of_all_its_points(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(outcomes, "_draw_maps", lambda *arguments: drawn.append(arguments) or {"maps": "Title"})
+    identity = SimpleNamespace(method="atman", dataset="scenes", dataset_options={}, model="m")
+    points = tuple(SimpleNamespace(identity=identity, variant=variant) for variant in ("shifted", "shifted-softmax"))
+    assert swept(tmp_path, points).draw(experiment(FACTS, maps=Maps(n=3)), tmp_path) == {"maps": "Title"}
+    ((_, _, selection, _),) = drawn
+    assert (selection.methods, selection.n) == (["atman:shifted", "atman:shifted-softmax"], 3)
+
+
+def test_claims_of_sweeps_are_about_grid_points(tmp_path):
+    outcome = swept(tmp_path)
     (found,) = outcome.verdicts(experiment(FACTS, Beats("f=0.9", "f=0.1", words="more helps")))
     assert (found.claim, found.ending) == ("more helps", Ending.HOLDS)
 

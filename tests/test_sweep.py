@@ -263,7 +263,7 @@ def test_the_heat_map_shows_every_mean_and_frames_the_best(grid_of_forms):
     assert [text.get_text() for text in panel.texts] == [f"{10 * i:.1f}" for i in range(1, 9)]
     (frame,) = panel.patches
     assert frame.get_xy() == (0.5, 2.5)
-    assert "uniform 5.0" in panel.get_title()
+    assert "mAP of floors: uniform 5.0" in figure.get_supxlabel()
 
 
 def test_layers_are_compared_with_all_layers_of_their_own_series(grid_of_forms):

@@ -88,7 +88,7 @@ class Visibility:
     """Which key positions each query row may attend to; the same for all heads and samples (there is no padding).
 
     Attributes:
-        visible: True where row i may attend to column j: the model's own mask, since a copy would live as long as a pass.
+        visible: True where row i may attend to column j: the model's own mask (a copy would live through a pass).
         ends: For each row one past its last visible column, as host integers: columns from there on need no computing.
         clear: For each row its first hidden column: columns before it need no masking.
     """

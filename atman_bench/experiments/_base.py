@@ -244,7 +244,8 @@ class Maps:
     """Which stored maps are laid over their pictures.
 
     Attributes:
-        methods: ``METHOD`` or ``METHOD:VARIANT``, as in ``Beats``: the columns; none takes all but floors.
+        methods: The columns: ``METHOD`` or ``METHOD:VARIANT``, as in ``Beats``; none takes all but floors. A grid shows
+            all its points.
         n: How many samples: the rows.
         one_picture: Take the targets of one picture instead of the first samples.
     """

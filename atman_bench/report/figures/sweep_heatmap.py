@@ -23,20 +23,24 @@ def plot(frame: pd.DataFrame) -> Figure:
     n_rows, n_columns = next(iter(means.values())).shape
     # Up to seven numbers fit half a page, and up to fourteen a page, before they are turned upright.
     halves, height = n_columns <= 7, 0.24 if n_columns <= UPRIGHT else 0.36
-    figure = Figure(figsize=(WIDTH, 1.4 + height * n_rows * (1 if halves else 2)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.7 + height * n_rows * (1 if halves else 2)), layout="constrained")
     panels = figure.subplots(*((1, 2) if halves else (2, 1)), squeeze=False).ravel()
     chosen = best(frame)
+    notes = []
     for axis, (name, metric) in zip(panels, WITH_INTERVAL.items(), strict=True):
         _draw(axis, means[name])
         if chosen is not None:
             column, row = place_of(frame, chosen.point)
             axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, linewidth=2, clip_on=False))
-        axis.set_title(f"{name} × 100{_floors(frame, metric)}")
+        axis.set_title(f"{name} × 100")
         axis.set_xlabel(across)
         axis.set_ylabel(" · ".join(down))
+        if floors := _floors(frame, metric):
+            notes.append(f"{name} of floors: {floors}")
     if chosen is not None:
         on = f"the {chosen.tuning.n} tuning samples" if chosen.held_out else "the samples that are shown"
-        figure.supxlabel(f"frame: best by mAP on {on}", fontsize=8)
+        notes.append(f"frame: best by mAP on {on}")
+    figure.supxlabel("\n".join(notes), fontsize=8)
     return figure
 
 
@@ -60,10 +64,10 @@ def _draw(axis: Axes, means: pd.DataFrame) -> None:
 
 
 def _floors(frame: pd.DataFrame, metric: str) -> str:
-    """``(uniform 12.3)``: what the numbers have to beat."""
+    """``uniform 12.3``: what the numbers have to beat."""
     rows = frame[frame["metric"].eq(metric) & frame["method"].isin(FLOORS)]
     means = 100 * rows.groupby("method")["value"].mean()
-    return f" ({', '.join(f'{floor} {mean:.1f}' for floor, mean in means.items())})" if len(means) else ""
+    return ", ".join(f"{floor} {mean:.1f}" for floor, mean in means.items())
 
 
 SPEC = FigureSpec(
