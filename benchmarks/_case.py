@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from atman_bench import load_model
-from atman_bench.attention.edit import AttentionEdit
-from atman_bench.attention.similarity import suppression_factors
 from atman_bench.datasets.facts import FactsConfig, load
+from atman_bench.methods.atman import AtManConfig, Suppression, suppressor
 from atman_bench.models._base import ModelAdapter
 from atman_bench.tensors import Encoded
 
@@ -30,10 +29,10 @@ class Case:
     prompt: str
     target: str
 
-    def edit(self, every: int = 1) -> AttentionEdit:
+    def suppression(self, every: int = 1) -> Suppression:
         """Form ``shifted``, row minimum ``visible``, f = 0.9, kappa none; one perturbation per token, or every n-th."""
         positions = [[position] for position in range(0, self.tokens, every)]
-        return AttentionEdit(suppression_factors(positions, self.encoded.length, 0.9))
+        return suppressor(self.model, self.encoded, AtManConfig())(positions)
 
 
 def make_case(model_name: str, tokens: int) -> Case:

@@ -15,10 +15,9 @@ import torch
 from _history import append, in_words, last_like, spread
 
 from atman_bench import load_model
-from atman_bench.attention.edit import AttentionEdit
-from atman_bench.attention.similarity import cosine, suppression_factors
 from atman_bench.datasets.scenes import ScenesConfig, load
 from atman_bench.engine import EngineOptions, sweep
+from atman_bench.methods.atman import AtManConfig, suppressor
 
 KAPPAS = (None, 0.7)
 
@@ -39,14 +38,8 @@ def main() -> None:
     arguments = parser.parse_args()
     model = load_model(arguments.model, device="cpu")
     encoded = model.encode(load(ScenesConfig(n=1)).samples[0])
-    similarity = cosine(model.embeddings(encoded)[0])
     edits = {
-        kappa: AttentionEdit(
-            suppression_factors(
-                encoded.positions_of_units(), encoded.length, 0.9, None if kappa is None else similarity, kappa
-            )
-        )
-        for kappa in KAPPAS
+        kappa: suppressor(model, encoded, AtManConfig(kappa=kappa))(encoded.positions_of_units()) for kappa in KAPPAS
     }
     rows = encoded.target_rows.tolist()
     ratios: dict[float | None, list[float]] = {kappa: [] for kappa in KAPPAS}

@@ -61,12 +61,12 @@ def plain_default(case: Case, every: int = 1) -> object:
 
 def fast(case: Case, every: int = 1, batch: int | None = None) -> object:
     """A sweep of the fast engine."""
-    return sweep(case.model, case.encoded, case.edit(every), EngineOptions(batch=batch))
+    return sweep(case.model, case.encoded, case.suppression(every), EngineOptions(batch=batch))
 
 
 def naive(case: Case, every: int = 1) -> object:
     """A sweep with all logits and no reuse."""
-    return sweep(case.model, case.encoded, case.edit(every), EngineOptions(EngineMode.NAIVE, NAIVE_BATCH))
+    return sweep(case.model, case.encoded, case.suppression(every), EngineOptions(EngineMode.NAIVE, NAIVE_BATCH))
 
 
 def captum(case: Case, every: int = 1) -> object:
