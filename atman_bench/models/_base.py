@@ -11,26 +11,9 @@ from transformers import PreTrainedModel
 
 from atman_bench.attention.host import AttentionHost
 from atman_bench.attention.store import PrefixStore
+from atman_bench.models._probe import ProbeReport
 from atman_bench.records import Explained, Picture, Sample
 from atman_bench.tensors import Encoded
-
-PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}
-"""Logits may differ this much between our attention and the model's own: rounding, over many layers."""
-
-
-@dataclass(frozen=True)
-class ProbeReport:
-    """What a model's probe found.
-
-    Attributes:
-        path: How edits get into the model: ``routed`` or ``patched``.
-        layers: Softmax-attention layers, all of which are edited.
-        details: What was checked, with the largest deviations.
-    """
-
-    path: str
-    layers: int
-    details: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from atman_bench.attention.host import AttentionHost, Editor
 from atman_bench.attention.spared import are_copies
 from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ModelError, SampleError
-from atman_bench.models._base import PROBE_TOLERANCE, LoadOptions, Plain, ProbeReport
+from atman_bench.models._base import LoadOptions, Plain
 from atman_bench.models._loading import content_hash, hub_options, load_tokenizer, load_weights
 from atman_bench.models._parts import Block, Part, TextPart, encoded_of, first_line, plain_of, text_part, units_of
+from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 from atman_bench.models._silence import silent_transformers
 from atman_bench.records import Explained, Picture, Sample, Word
 from atman_bench.tensors import Encoded
@@ -257,31 +258,21 @@ class CausalLM:
         ids = torch.randint(0, self.vocab_size, (1, 12), generator=generator)
         changed = ids.clone()
         changed[0, -1] = (changed[0, -1] + 1) % self.vocab_size
-        tolerance = PROBE_TOLERANCE.get(self.model.dtype, 1e-3)
         with torch.inference_mode():
             own = self.logits({"input_ids": ids}, None, None).float()
             with self.host.applied(Editor(AttentionEdit(torch.ones(1, 12)))) as session:
                 hosted = self.logits({"input_ids": ids}, None, None).float()
                 calls = list(session.calls)
                 later = self.logits({"input_ids": changed}, None, None).float()
-        name = type(self.model).__name__
-        scale = own.abs().max().clamp(min=1).item()
-        if sorted(calls) != list(range(self.host.n_layers)):
-            raise ModelError(
-                f"{name}: the edit was called for layers {calls}, expected each of {self.host.n_layers} once"
-            )
-        noop = (own - hosted).abs().max().item() / scale
-        if not noop <= tolerance:
-            raise ModelError(
-                f"{name}: factors of 1 change the logits by {noop:.2g} of their largest value, expected at most "
-                f"{tolerance:g}; the model's attention does something that our edit does not reproduce"
-            )
-        leak = (hosted[:, :-1] - later[:, :-1]).abs().max().item() / scale
-        if not leak <= tolerance:
-            raise ModelError(f"{name}: a later token moves earlier logits by {leak:.2g}; the model is not causal here")
+        probe = Probe(type(self.model).__name__, own, TOLERANCE.get(self.model.dtype, 1e-3))
+        probe.check_layers(calls, self.host.n_layers)
+        noop = probe.check_same(
+            hosted, "factors of 1 change", "the model's attention does something that our edit does not reproduce"
+        )
+        leak = probe.check_causal(hosted[:, :-1], later[:, :-1], "the model is not causal here")
         details = (
             f"edit called once in each of {self.host.n_layers} layers",
-            f"factors of 1 change logits by {noop:.1e} (relative; limit {tolerance:g})",
+            f"factors of 1 change logits by {noop:.1e} (relative; limit {probe.tolerance:g})",
             f"a later token changes earlier logits by {leak:.1e}",
         )
         return ProbeReport(self.host.path, self.host.n_layers, details)

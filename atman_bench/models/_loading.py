@@ -11,7 +11,8 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from atman_bench.errors import ConfigError, ModelError
-from atman_bench.models._base import PROBE_TOLERANCE, LoadOptions
+from atman_bench.models._base import LoadOptions
+from atman_bench.models._probe import TOLERANCE
 from atman_bench.models._silence import silent_transformers
 
 
@@ -63,7 +64,7 @@ def weights_type(name: str) -> torch.dtype:
         ConfigError: No such type.
     """
     dtype = getattr(torch, name, None)
-    if dtype not in PROBE_TOLERANCE:
+    if dtype not in TOLERANCE:
         raise ConfigError(f"unknown dtype {name!r}: expected one of float32, float16, bfloat16")
     return dtype
 

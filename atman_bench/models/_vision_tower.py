@@ -15,9 +15,10 @@ from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.attention.host import AttentionHost, Editor
 from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ModelError, SampleError
-from atman_bench.models._base import PROBE_TOLERANCE, Plain, ProbeReport
+from atman_bench.models._base import Plain
 from atman_bench.models._image_prefix import CLIP_MEAN, CLIP_STD, normalised, squashed
 from atman_bench.models._parts import plain_of
+from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 from atman_bench.pictures import open_picture, rgb_array
 from atman_bench.records import Explained, PatchUnits, Picture, Sample
 from atman_bench.tensors import Encoded
@@ -240,7 +241,6 @@ class VisionTowerAdapter(ABC):
         """
         pixels = torch.randn(self._no_pixels().shape, generator=torch.Generator().manual_seed(0))
         encoded = self._encoded("probe", pixels, self.texts("probe", "What is this?", "a picture"), ())
-        tolerance = PROBE_TOLERANCE[self.model.dtype]
         ones = torch.ones(1, encoded.length, device=self.device)
         hidden = torch.where(encoded.unit_of_position.to(self.device) >= 0, 0, ones)
         own = self.run(encoded).float()
@@ -248,23 +248,19 @@ class VisionTowerAdapter(ABC):
             hosted = self.run(encoded).float()
         with self.host.applied(Editor(AttentionEdit(hidden, Form.MASK))):
             blind = self.run(encoded).float()
-        name, scale = type(self.tower).__name__, own.abs().max().clamp(min=1).item()
-        if session.calls != list(range(self.host.n_layers)):
-            raise ModelError(
-                f"{name}: the edit was called for layers {session.calls}, expected each of {self.host.n_layers} once"
-            )
-        noop = (own - hosted).abs().max().item() / scale
-        if not noop <= tolerance:
-            raise ModelError(
-                f"{name}: factors of 1 change the logits by {noop:.2g} of their largest value, expected at most "
-                f"{tolerance:g}; the encoder's attention does something that our edit does not reproduce"
-            )
-        moved = (own - blind).abs().max().item() / scale
+        probe = Probe(type(self.tower).__name__, own, TOLERANCE[self.model.dtype])
+        probe.check_layers(session.calls, self.host.n_layers)
+        noop = probe.check_same(
+            hosted, "factors of 1 change", "the encoder's attention does something that our edit does not reproduce"
+        )
+        moved = probe.difference(own, blind)
         if moved <= noop:
-            raise ModelError(f"{name}: hiding all patches changes no logit; the answer does not depend on the picture")
+            raise ModelError(
+                f"{probe.name}: hiding all patches changes no logit; the answer does not depend on the picture"
+            )
         details = (
             f"edit called once in each of {self.host.n_layers} layers of the vision encoder",
-            f"factors of 1 change logits by {noop:.1e} (relative; limit {tolerance:g})",
+            f"factors of 1 change logits by {noop:.1e} (relative; limit {probe.tolerance:g})",
             f"hiding all patches changes logits by {moved:.1e}",
             f"LayerNorm of the vision encoder: eps {self.tower.config.layer_norm_eps:g}",
         )

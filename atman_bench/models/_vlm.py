@@ -26,7 +26,7 @@ from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.host import Editor
 from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ModelError, SampleError
-from atman_bench.models._base import PROBE_TOLERANCE, LoadOptions, ProbeReport
+from atman_bench.models._base import LoadOptions
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._decoder_call import (
     DecoderCalled,
@@ -39,6 +39,7 @@ from atman_bench.models._decoder_call import (
 from atman_bench.models._loading import content_hash, hub_options, load_weights
 from atman_bench.models._parts import Block, Part, PicturePart, TextPart, encoded_of, first_line, text_part, units_of
 from atman_bench.models._patch_grids import ProcessedPictures, patch_grids
+from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 from atman_bench.models._silence import silent_transformers
 from atman_bench.pictures import open_picture, rgb_array
 from atman_bench.records import Explained, PatchUnits, Picture, Sample, Word
@@ -232,25 +233,14 @@ class VisionLM(CausalLM):
                 changed = inputs["inputs_embeds"].clone()
                 changed[:, -1] = 0
                 later = self.run(encoded, embeddings=changed).float()
-        name = type(self.model).__name__
-        tolerance = PROBE_TOLERANCE.get(self.model.dtype, 1e-3)
-        scale = own.abs().max().clamp(min=1).item()
-        if sorted(calls) != list(range(self.host.n_layers)):
-            raise ModelError(
-                f"{name}: with a picture the edit was called for layers {calls}, expected each of "
-                f"{self.host.n_layers} once"
-            )
-        noop = (own - hosted).abs().max().item() / scale
-        if not noop <= tolerance:
-            raise ModelError(
-                f"{name}: replaying the decoder on a picture changes the logits by {noop:.2g} of their largest value, "
-                f"expected at most {tolerance:g}; the decoder depends on something that is not handed to it"
-            )
+        probe = Probe(f"{type(self.model).__name__} with a picture", own, TOLERANCE.get(self.model.dtype, 1e-3))
+        probe.check_layers(calls, self.host.n_layers)
+        noop = probe.check_same(
+            hosted, "replaying the decoder changes", "the decoder depends on something that is not handed to it"
+        )
         visible = visible_columns(inputs)
         causal = len(ids) - 1 if visible is None else restarts_of(visible)[-1]
-        leak = (hosted - later)[:, :causal].abs().max().item() / scale if causal else 0.0
-        if not leak <= tolerance:
-            raise ModelError(f"{name}: a later token moves earlier logits by {leak:.2g} although its mask hides it")
+        leak = probe.check_causal(hosted[:, :causal], later[:, :causal], "the mask hides it, and yet it is seen")
         return (f"replaying a picture changes logits by {noop:.1e}, a later token changes earlier ones by {leak:.1e}",)
 
     @property
