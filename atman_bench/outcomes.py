@@ -25,7 +25,7 @@ from atman_bench.report.accuracy import accuracy_table
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import NOTHING, TextTable, summary_tables
-from atman_bench.report.tables import WITH_INTERVAL, cell_name, summarise
+from atman_bench.report.tables import FLOORS, WITH_INTERVAL, cell_name, summarise
 from atman_bench.runner import RunSummary
 from atman_bench.scoring import dataset_name
 from atman_bench.store import Cell
@@ -124,7 +124,6 @@ class Evaluated(Outcome):
 
     def _selection(self, maps: Maps) -> Selection:
         first = self.cells[0]
-        cells = [cell for cell in map(self._cell, maps.methods) if cell is not None]
         uids = None
         if maps.one_picture:
             stored = [m for m in first.maps().values() if m.finished and m.scores]
@@ -132,8 +131,8 @@ class Evaluated(Outcome):
             for found in stored:
                 groups.setdefault(found.group, []).append(found.uid)
             uids = max(groups.values(), key=lambda of_picture: min(len(of_picture), maps.n))[: maps.n]
-        names = [cell_name(*cell) for cell in cells] or None
-        return Selection(dataset_name(first.identity), first.identity.model, names, uids, maps.n)
+        chosen = [cell for cell in map(self._cell, maps.methods) if cell is not None]
+        return _selected(self.cells, [cell_name(*cell) for cell in chosen], uids, maps.n)
 
 
 @dataclass(frozen=True)
@@ -160,9 +159,7 @@ class Swept(Outcome):
         """Figures of the grid, and maps of all its points."""
         drawn = draw_figures(experiment.figures, self.frame, folder)
         if experiment.maps is not None:
-            about = self.points[0].identity
-            names = [cell_name(point.identity.method, point.variant) for point in self.points]
-            selection = Selection(dataset_name(about), about.model, names, None, experiment.maps.n)
+            selection = _selected(self.points, (), None, experiment.maps.n)
             drawn |= _draw_maps(experiment.title, self.config, selection, folder)
         return drawn
 
@@ -326,6 +323,13 @@ def draw_figures(names: Sequence[str], frame: pd.DataFrame, folder: Path, suffix
             figure.draw(frame, folder / f"{name}{suffix}")
             drawn[f"{name}{suffix}"] = figure.summary
     return drawn
+
+
+def _selected(cells: Sequence[Cell], names: Sequence[str], uids: Sequence[str] | None, n: int) -> Selection:
+    """Maps of some cells of a run, or of all but floors: its results folder may hold those of other runs."""
+    about = cells[0].identity
+    every = [cell_name(cell.identity.method, cell.variant) for cell in cells if cell.identity.method not in FLOORS]
+    return Selection(dataset_name(about), about.model, list(names) or every, uids, n)
 
 
 def _draw_maps(title: str, config: RunConfig, selection: Selection, folder: Path) -> dict[str, str]:

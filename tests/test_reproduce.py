@@ -475,4 +475,14 @@ def test_maps_of_one_picture_are_those_of_the_picture_with_most_targets(tmp_path
     assert outcome._selection(Maps(("atman",), n=3, one_picture=True)).uids == ["b1", "b2"]
 
 
+def test_maps_of_all_methods_are_those_of_the_run_and_no_others_in_its_folder(tmp_path):
+    identities = [
+        SimpleNamespace(method=m, dataset="scenes", dataset_options={}, model="m") for m in ("atman", "random")
+    ]
+    cells = tuple(SimpleNamespace(identity=identity, variant="default") for identity in identities)
+    config = requested.evaluation_of(FACTS_TEXT, request(tmp_path))
+    outcome = Evaluated({}, (), config, tables.frame_of(rows("atman", {"q": 0.5})), cells)
+    assert outcome._selection(Maps()).methods == ["atman"]
+
+
 FACTS_TEXT = Evaluation({"methods": ["atman"]})
