@@ -169,3 +169,17 @@ def test_factors_are_made_for_a_few_perturbations_at_a_time(monkeypatch: pytest.
     long = MODEL.encode_ids([i % tiny_models.VOCABULARY for i in range(3 * atman.TOGETHER)], tiny_models.TARGET_IDS)
     explain(MODEL, long, AtManConfig(), seed=0)
     assert max(made) == atman.TOGETHER  # and not three times as many
+
+
+def test_positions_of_one_token_are_suppressed_together_and_once():
+    repeated = MODEL.encode_ids([5, 17, 5, 40, 17, 5, 80, 3], tiny_models.TARGET_IDS)
+    config = AtManConfig(kappa=0.999, batch=1)
+    with count_tokens(MODEL.model) as counter:
+        scores = explain(MODEL, repeated, config, seed=0).per_target
+    assert counter.tokens == repeated.length + sum(repeated.length - first for first in (0, 1, 3, 6, 7))
+    assert scores[:, [0, 2, 5]].eq(scores[:, :1]).all()
+    assert scores[:, 4].equal(scores[:, 1])
+    factors = torch.ones(1, repeated.length)
+    factors[0, [0, 2, 5]] = 0.1
+    alone = sweep(MODEL, repeated, AttentionEdit(factors), EngineOptions(EngineMode.NAIVE))
+    torch.testing.assert_close(scores[:, 0], alone.deltas[:, 0], rtol=0, atol=1e-4)

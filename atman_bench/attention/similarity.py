@@ -20,16 +20,26 @@ class Similarity(StrEnum):
 
 
 def cosine(embeddings: Float[Tensor, "S D"]) -> Float[Tensor, "S S"]:
-    """Cosine similarity, clipped to [-1, 1]; a zero vector (a position without embedding) is similar to nothing."""
-    unit = torch.nn.functional.normalize(embeddings.float(), dim=-1)
-    return (unit @ unit.T).clamp(-1, 1)
+    """Cosine similarity, clipped to [-1, 1]; a zero vector (a position without embedding) is similar to nothing.
+
+    Positions of one token have similarity 1 and the same row, to the last bit.
+    """
+    distinct, which = embeddings.unique(dim=0, return_inverse=True)
+    unit = torch.nn.functional.normalize(distinct.float(), dim=-1)
+    similarity = (unit @ unit.T).clamp(-1, 1)
+    similarity.diagonal().ceil_()  # 1 but for rounding, 0 of a zero vector
+    return similarity[which][:, which]
 
 
 def softmax(embeddings: Float[Tensor, "S D"]) -> Float[Tensor, "S S"]:
-    """Row-softmax of scaled dot products, each row divided by its maximum (Fig. 19; the scale is our reading)."""
-    e = embeddings.float()
-    weights = (e @ e.T / e.shape[1] ** 0.5).softmax(-1)
-    return weights / weights.amax(-1, keepdim=True)
+    """Row-softmax of scaled dot products, each row divided by its maximum (Fig. 19; the scale is our reading).
+
+    Positions of one token have the same row, to the last bit.
+    """
+    distinct, which = embeddings.unique(dim=0, return_inverse=True)
+    e = distinct.float()
+    weights = (e @ e.T / e.shape[1] ** 0.5)[:, which].softmax(-1)
+    return (weights / weights.amax(-1, keepdim=True))[which]
 
 
 def suppression_factors(
@@ -59,7 +69,8 @@ def suppression_factors(
             is_neighbour = torch.ones(length, dtype=torch.bool) if kappa is None else nearest >= kappa
             if candidates is not None:
                 is_neighbour = is_neighbour & candidates.cpu()
-            strength = nearest if graded else torch.ones(length)
-            factors[unit] = torch.where(is_neighbour, 1 - f * strength, factors[unit])
+            strength = nearest.double() if graded else torch.ones(length, dtype=torch.float64)
+            # In float64, so that a neighbour of similarity 1 gets the unit's own factor to the last bit.
+            factors[unit] = torch.where(is_neighbour, (1 - f * strength).float(), factors[unit])
         factors[unit, positions] = 1 - f
     return factors

@@ -1,7 +1,7 @@
 """AtMan: suppress attention to one unit at a time and read how the target's loss changes (paper Eq. 4-7)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
@@ -115,14 +115,29 @@ class Suppression:
 
     def first_changed(self) -> list[int]:
         """The first position that each perturbation edits, S where none is."""
-        parts = (self.groups[first : first + TOGETHER] for first in range(0, len(self.groups), TOGETHER))
-        return [position for part in parts for position in self.edit_of(part).first_changed()]
+        return [position for edit in self._edits() for position in edit.first_changed()]
+
+    def distinct(self) -> tuple["Suppression", list[int]]:
+        """The different perturbations, and which of them each of the P is.
+
+        Correlated suppression is the same at all positions of one token: they are one perturbation, and score the same.
+        """
+        seen: dict[bytes, int] = {}
+        which = [
+            seen.setdefault(row.numpy().tobytes(), len(seen)) for edit in self._edits() for row in edit.factors.cpu()
+        ]
+        firsts = {number: group for number, group in zip(reversed(which), reversed(self.groups), strict=True)}
+        return replace(self, groups=[firsts[number] for number in range(len(seen))]), which
+
+    def _edits(self) -> Iterator[AttentionEdit]:
+        for first in range(0, len(self.groups), TOGETHER):
+            yield self.edit_of(self.groups[first : first + TOGETHER])
 
 
 def explain(model: ModelAdapter, encoded: Encoded, config: AtManConfig, seed: int) -> Attribution:
     """One perturbation per unit; relevance = suppressed loss - plain loss (Eq. 5)."""
-    suppression = suppressor(model, encoded, config)(encoded.positions_of_units())
-    return Attribution.mean_of(sweep(model, encoded, suppression, config.engine_options()).deltas)
+    suppression, which = suppressor(model, encoded, config)(encoded.positions_of_units()).distinct()
+    return Attribution.mean_of(sweep(model, encoded, suppression, config.engine_options()).deltas[:, which])
 
 
 def suppressor(
