@@ -63,14 +63,15 @@ def suppression_factors(
         graded: A neighbour's factor is 1 - f * similarity (Eq. 6), or 1 - f as well.
     """
     factors = torch.ones(len(units), length)
-    for unit, positions in enumerate(units):
-        if similarity is not None and positions:
-            nearest = similarity[positions].amax(0).cpu()
-            is_neighbour = torch.ones(length, dtype=torch.bool) if kappa is None else nearest >= kappa
-            if candidates is not None:
-                is_neighbour = is_neighbour & candidates.cpu()
-            strength = nearest.double() if graded else torch.ones(length, dtype=torch.float64)
-            # In float64, so that a neighbour of similarity 1 gets the unit's own factor to the last bit.
-            factors[unit] = torch.where(is_neighbour, (1 - f * strength).float(), factors[unit])
-        factors[unit, positions] = 1 - f
+    if similarity is not None and units:
+        nothing = torch.full((length,), -torch.inf)
+        nearest = torch.stack([similarity[positions].amax(0).cpu() if positions else nothing for positions in units])
+        is_neighbour = nearest > -torch.inf if kappa is None else nearest >= kappa
+        if candidates is not None:
+            is_neighbour &= candidates.cpu()
+        # In float64, so that a neighbour of similarity 1 gets the unit's own factor to the last bit.
+        strength = nearest.double() if graded else torch.ones(length, dtype=torch.float64)
+        factors = torch.where(is_neighbour, (1 - f * strength).float(), factors)
+    owners = [unit for unit, positions in enumerate(units) for _ in positions]
+    factors[owners, [position for positions in units for position in positions]] = 1 - f
     return factors
