@@ -24,8 +24,8 @@ def cosine(embeddings: Float[Tensor, "S D"]) -> Float[Tensor, "S S"]:
 
     Positions of one token have similarity 1 and the same row, to the last bit.
     """
-    distinct, which = embeddings.unique(dim=0, return_inverse=True)
-    unit = torch.nn.functional.normalize(distinct.float(), dim=-1)
+    distinct, which = embeddings.float().unique(dim=0, return_inverse=True)
+    unit = torch.nn.functional.normalize(distinct, dim=-1)
     similarity = (unit @ unit.T).clamp(-1, 1)
     similarity.diagonal().ceil_()  # 1 but for rounding, 0 of a zero vector
     return similarity[which][:, which]
@@ -36,9 +36,8 @@ def softmax(embeddings: Float[Tensor, "S D"]) -> Float[Tensor, "S S"]:
 
     Positions of one token have the same row, to the last bit.
     """
-    distinct, which = embeddings.unique(dim=0, return_inverse=True)
-    e = distinct.float()
-    weights = (e @ e.T / e.shape[1] ** 0.5)[:, which].softmax(-1)
+    distinct, which = embeddings.float().unique(dim=0, return_inverse=True)
+    weights = (distinct @ distinct.T / distinct.shape[1] ** 0.5)[:, which].softmax(-1)
     return (weights / weights.amax(-1, keepdim=True))[which]
 
 
