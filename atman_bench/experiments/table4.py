@@ -34,7 +34,7 @@ SPEC = Experiment(
         ),
     },
     readings=(
-        "Both embedded models, of the preset tiny, answer without solved examples (0-shot): they were trained so, and four "
-        "pictures with their questions are longer than tiny-magma's context window of 256 tokens.",
+        "Both embedded models answer without solved examples (0-shot): they were trained so, and four pictures with "
+        "their questions are longer than tiny-magma's context window of 256 tokens.",
     ),
 )
