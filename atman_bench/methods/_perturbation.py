@@ -22,7 +22,7 @@ class EngineConfig:
     """Options of every method that runs on the engine.
 
     Attributes:
-        engine: ``fast`` (prefix reuse, target rows only) or ``naive`` (whole sequence, all logits): same numbers.
+        engine: fast (prefix reuse), lean (no store: the memory of a plain pass) or naive (all logits): same numbers.
         batch: Perturbations per forward pass at the most; None lets the memory budget decide.
         memory_gb: Memory budget of a batch in GB; None takes a quarter of what is free.
     """
