@@ -20,6 +20,7 @@ from atman_bench.attention.edit import AttentionEdit, first_true
 from atman_bench.attention.host import Editor
 from atman_bench.attention.store import PrefixStore
 from atman_bench.errors import ConfigError
+from atman_bench.heap import freed_memory_kept
 from atman_bench.models._base import ModelAdapter
 from atman_bench.tensors import Encoded
 
@@ -210,9 +211,10 @@ def sweep(
     with torch.inference_mode():
         if options.mode is not EngineMode.FAST:
             return _sweep_whole(model, encoded, perturbations, options)
-        if kept is not None:
-            return _sweep_fast(model, encoded, perturbations, options, replace(kept, store=kept.store.copy()))
-        return _sweep_fast(model, encoded, perturbations, options, plain_pass(model, encoded))
+        with freed_memory_kept():
+            if kept is not None:
+                return _sweep_fast(model, encoded, perturbations, options, replace(kept, store=kept.store.copy()))
+            return _sweep_fast(model, encoded, perturbations, options, plain_pass(model, encoded))
 
 
 def _sweep_fast(

@@ -14,11 +14,12 @@ from atman_bench.api import load_model
 from atman_bench.config import Dtype, build
 from atman_bench.engine import is_out_of_memory
 from atman_bench.errors import AtmanBenchError, ConfigError, UnknownNameError
+from atman_bench.heap import separate_pages
 from atman_bench.methods import METHODS
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.profiling.measure import count_tokens
-from atman_bench.profiling.memory import driver_bytes, limit_further_bytes, separate_pages
+from atman_bench.profiling.memory import driver_bytes, limit_further_bytes
 from atman_bench.profiling.repeat import Repeat, resident_peak, run_once
 from atman_bench.profiling.scaling import ScaleStatus
 from atman_bench.profiling.server import Team

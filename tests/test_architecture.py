@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "atman_bench"
 
 LEVELS = [
-    {"records", "errors", "registry", "tensors", "pictures", "chunks"},
+    {"records", "errors", "registry", "tensors", "pictures", "chunks", "heap"},
     {"attention", "datasets", "metrics", "profiling", "store", "pull", "scorers"},
     {"models", "engine"},
     {"methods"},

@@ -116,8 +116,8 @@ class Visibility:
 
     def block(self, rows: slice, end: int) -> "HiddenBlock":
         """What some rows may not see of the columns before ``end``."""
-        first = min(self.clear[rows])
-        return HiddenBlock(~self.visible[rows, :end], min(first, end))
+        first = min(*self.clear[rows], end)
+        return HiddenBlock(~self.visible[rows, first:end], first)
 
 
 def first_true(flags: Bool[Tensor, "R Lk"]) -> Int[Tensor, " R"]:
@@ -130,17 +130,33 @@ class HiddenBlock:
     """The hidden part of a block of scores.
 
     Attributes:
-        hidden: True where a row may not attend to a column.
+        hidden: True where a row may not attend to a column, for the columns from ``first`` on.
         first: The first column that any row may not attend to: only columns from there on are masked.
     """
 
-    hidden: Bool[Tensor, "Lq Lk"]
+    hidden: Bool[Tensor, "Lq N"]
     first: int
 
-    def fill(self, scores: Float[Tensor, "B H Lq Lk"], value: float) -> None:
-        """Overwrite the hidden scores."""
-        if self.first < scores.shape[-1]:
-            scores[..., self.first :].masked_fill_(self.hidden[:, self.first :], value)
+    def raise_hidden(self, scores: Float[Tensor, "B H Lq Lk"]) -> None:
+        """Overwrite the hidden scores by the largest number, so that they are no row's minimum."""
+        part = scores[..., self.first :]
+        part.clamp_(min=self._bound(scores.dtype, -torch.inf, torch.finfo(scores.dtype).max))
+
+    def lower_hidden(self, scores: Float[Tensor, "B H Lq Lk"]) -> None:
+        """Overwrite the hidden scores by the least number, so that they take no part in a softmax."""
+        part, least = scores[..., self.first :], torch.finfo(scores.dtype).min
+        if scores.requires_grad:
+            part.masked_fill_(self.hidden, least)  # clamp_ keeps a copy for the backward pass
+        else:
+            part.clamp_(max=self._bound(scores.dtype, torch.inf, least))  # vectorised on CPUs: a third of the time
+
+    def any_visible(self, columns: Bool[Tensor, "B 1 1 Lk"]) -> Bool[Tensor, "B 1 Lq 1"]:
+        """Whether each row may attend to any of some columns."""
+        clear, mixed = columns.split([self.first, columns.shape[-1] - self.first], dim=-1)
+        return clear.any(-1, keepdim=True) | (mixed & ~self.hidden).any(-1, keepdim=True)
+
+    def _bound(self, dtype: torch.dtype, visible: float, hidden: float) -> Float[Tensor, "Lq N"]:
+        return torch.full_like(self.hidden, visible, dtype=dtype).masked_fill_(self.hidden, hidden)
 
 
 @dataclass(frozen=True)
@@ -182,29 +198,25 @@ def edit_scores(
             return scores.mul_(factors)
         case Form.SHIFTED:
             if edit.row_min is RowMin.VISIBLE:
-                block.fill(scores, torch.inf)
+                block.raise_hidden(scores)
             # m + c (s - m): the constant m, which softmax alone would ignore, keeps the scale that sinks are on.
             return scores.lerp_(scores.amin(-1, keepdim=True), 1 - factors)
         case Form.LOG:
-            return scores.add_(_removal_bias(factors, factors.log(), factors > 0, block.hidden))
+            return scores.add_(_removal_bias(factors.log(), factors > 0, block))
         case Form.MASK:
-            return scores.add_(_removal_bias(factors, torch.zeros_like(factors), factors == 1, block.hidden))
+            return scores.add_(_removal_bias(torch.zeros_like(factors), factors == 1, block))
 
 
 def _removal_bias(
-    factors: Float[Tensor, "P 1 1 Lk"],
-    bias: Float[Tensor, "P 1 1 Lk"],
-    kept: Bool[Tensor, "P 1 1 Lk"],
-    hidden: Bool[Tensor, "Lq Lk"],
+    bias: Float[Tensor, "P 1 1 Lk"], kept: Bool[Tensor, "P 1 1 Lk"], block: HiddenBlock
 ) -> Float[Tensor, "P 1 Lq Lk"]:
     """What to add to scores so that only kept columns remain.
 
     The minimum is finite, and a row that would keep no visible column is left unedited: with nothing but minima its
     softmax would spread over hidden columns too and the row would look into the future.
     """
-    removed = torch.where(kept, bias, torch.finfo(factors.dtype).min / 2)
-    empty = ~(kept & ~hidden).any(-1, keepdim=True)
-    return removed.masked_fill(empty, 0.0)
+    removed = torch.where(kept, bias, torch.finfo(bias.dtype).min / 2)
+    return removed.masked_fill(~block.any_visible(kept), 0.0)
 
 
 def attention_weights(
@@ -227,15 +239,15 @@ def attention_weights(
     block = inputs.visibility.block(rows, key.shape[2])
     if edit is not None:
         scores = edit_scores(scores, block, edit)
-    block.fill(scores, torch.finfo(scores.dtype).min)
+    block.lower_hidden(scores)
     if inputs.sinks is None:
         return scores.softmax(-1)
     sinks = inputs.sinks.to(scores.dtype).view(1, heads, 1, 1).expand(batch, heads, length, 1)
     return torch.cat([scores, sinks], dim=-1).softmax(-1)[..., :-1]
 
 
-BLOCK_ELEMENTS = 1 << 18
-"""Scores held at once by ``attend``: 1 MB, so that a block stays in a core's cache while it is edited."""
+BLOCK_ELEMENTS = 1 << 19
+"""Scores held at once by ``attend``: 2 MB, so that a block stays in the cores' caches while it is edited."""
 
 
 Walk = Callable[[Sequence[slice]], Iterable[slice]]
@@ -254,7 +266,8 @@ def attend(inputs: AttentionInputs, edit: AttentionEdit | None) -> Float[Tensor,
     columns = inputs.key.shape[2]
     block = max(16, BLOCK_ELEMENTS // (batch * heads * columns))
     sees_all = edit is not None and edit.form is Form.SHIFTED and edit.row_min is RowMin.ALL
-    output = inputs.value.new_empty(batch, heads, length, inputs.value.shape[-1])
+    # Laid out as the output projection reads it.
+    output = inputs.value.new_empty(batch, length, heads, inputs.value.shape[-1]).transpose(1, 2)
     for rows in WALK.get()([slice(first, min(first + block, length)) for first in range(0, length, block)]):
         end = columns if sees_all else max(inputs.visibility.ends[rows])
         weights = attention_weights(inputs, edit, rows, end).to(inputs.value.dtype)

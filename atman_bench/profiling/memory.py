@@ -1,7 +1,5 @@
 """Memory of this process: resident peaks without a GPU, the driver's view of one with a GPU, and a limit."""
 
-import ctypes
-import gc
 import os
 import re
 import resource
@@ -10,14 +8,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from atman_bench.heap import return_freed
+
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _KERNEL_COUNTERS = Path("/proc/vmstat")
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
-_PAGES_OF_ITS_OWN = 64 * 1024
-_STEADY = 32 * 1024**2
-"""Where glibc's own threshold ends up in a process that allocates tensors."""
 
 
 @dataclass
@@ -48,34 +43,6 @@ def watch_resident() -> Iterator[ResidentPeak]:
         yield peak
     finally:
         peak.bytes = status_bytes("VmHWM") - before
-
-
-def return_freed() -> None:
-    """Give memory that was freed back to the system: it would hide what is allocated next."""
-    gc.collect()
-    with suppress(OSError, AttributeError):  # only glibc has it
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-@contextmanager
-def separate_pages() -> Iterator[None]:
-    """Give every tensor of 64 KiB and more pages of its own, which go back to the system when it is freed.
-
-    On the heap, gaps between tensors count as resident too, and they come and go. Enter this before a model is loaded:
-    what is free on the heap is used first. It takes time, so measure time outside.
-    """
-    _set_malloc(_PAGES_OF_ITS_OWN)
-    try:
-        yield
-    finally:
-        _set_malloc(_STEADY)
-
-
-def _set_malloc(mmap_threshold: int) -> None:
-    with suppress(OSError, AttributeError):  # only glibc has it
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(_MMAP_THRESHOLD, mmap_threshold)
-        mallopt(_TRIM_THRESHOLD, 2 * mmap_threshold)  # as glibc ties them together
 
 
 def status_bytes(field: str) -> int:

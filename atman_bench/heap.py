@@ -1,0 +1,65 @@
+"""What glibc does with memory that was freed: keep it for the next tensor, or give it back to the system.
+
+Elsewhere (macOS, Windows, musl) nothing here does anything: tensors are then allocated as the system likes it.
+"""
+
+import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+_PAGES_OF_ITS_OWN = 64 * 1024
+_STEADY = 32 * 1024**2
+"""The largest threshold that glibc takes, and where its own ends up in a process that allocates large tensors."""
+_NEVER = 2**31 - 1
+
+_SEPARATE: ContextVar[bool] = ContextVar("atman_bench_separate_pages", default=False)
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Keep what is freed inside this block for the next tensor, instead of giving it back and asking for it again.
+
+    Every layer of a pass frees what the next one needs. Left alone, glibc returns the top of its heap each time, and
+    the system hands it out again page by page: on the machine of ``docs/performance.md`` a fifth of a sweep's time.
+    """
+    if _SEPARATE.get():
+        yield
+        return
+    _set_malloc(_STEADY, _NEVER)
+    try:
+        yield
+    finally:
+        _set_malloc(_STEADY, 2 * _STEADY)  # as glibc ties them together
+
+
+@contextmanager
+def separate_pages() -> Iterator[None]:
+    """Give every tensor of 64 KiB and more pages of its own, which go back to the system when it is freed.
+
+    On the heap, gaps between tensors count as resident too, and they come and go. Enter this before a model is loaded:
+    what is free on the heap is used first. It takes time, so measure time outside.
+    """
+    token = _SEPARATE.set(True)
+    _set_malloc(_PAGES_OF_ITS_OWN, 2 * _PAGES_OF_ITS_OWN)
+    try:
+        yield
+    finally:
+        _set_malloc(_STEADY, 2 * _STEADY)
+        _SEPARATE.reset(token)
+
+
+def return_freed() -> None:
+    """Give memory that was freed back to the system: it would hide what is allocated next."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _set_malloc(mmap_threshold: int, trim_threshold: int) -> None:
+    with suppress(OSError, AttributeError):  # only glibc has it
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(_MMAP_THRESHOLD, mmap_threshold)
+        mallopt(_TRIM_THRESHOLD, trim_threshold)
