@@ -14,6 +14,7 @@ _PAGES_OF_ITS_OWN = 64 * 1024
 _STEADY = 32 * 1024**2
 """The largest threshold that glibc takes, and where its own ends up in a process that allocates large tensors."""
 _NEVER = 2**31 - 1
+_LARGEST_GAP = 64 * 1024**2
 
 _SEPARATE: ContextVar[bool] = ContextVar("atman_bench_separate_pages", default=False)
 
@@ -39,8 +40,8 @@ def freed_memory_kept() -> Iterator[None]:
 def separate_pages() -> Iterator[None]:
     """Give every tensor of 64 KiB and more pages of its own, which go back to the system when it is freed.
 
-    On the heap, gaps between tensors count as resident too, and they come and go. Enter this before a model is loaded:
-    what is free on the heap is used first. It takes time, so measure time outside.
+    On the heap, gaps between tensors count as resident too, and they come and go. It takes time, so measure time
+    outside. What is free on the heap is used first: ``gaps_closed`` sees to that.
     """
     token = _SEPARATE.set(True)
     _set_malloc(_PAGES_OF_ITS_OWN, 2 * _PAGES_OF_ITS_OWN)
@@ -49,6 +50,53 @@ def separate_pages() -> Iterator[None]:
     finally:
         _set_malloc(_STEADY, 2 * _STEADY)
         _SEPARATE.reset(token)
+
+
+@contextmanager
+def gaps_closed() -> Iterator[None]:
+    """Occupy what is free on the heap, so that no tensor lies there; for use inside ``separate_pages`` only.
+
+    A gap that a tensor has used stays resident when it is freed, beside the pages of the tensors after it. The pages of
+    what occupies it here are never touched, so they are not resident.
+    """
+    assert _SEPARATE.get(), "elsewhere the heap grows instead, without end"
+    occupied: list[int] = []
+    with suppress(OSError, AttributeError):  # only glibc has these
+        occupied = _occupy_gaps(_typed_libc())
+    try:
+        yield
+    finally:
+        for address in occupied:
+            _typed_libc().free(address)
+
+
+class _HeapInfo(ctypes.Structure):
+    """glibc's ``struct mallinfo2``, of which ``hblks`` counts the blocks that have pages of their own."""
+
+    _fields_ = (("before", ctypes.c_size_t * 3), ("hblks", ctypes.c_size_t), ("after", ctypes.c_size_t * 6))
+
+
+def _typed_libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL("libc.so.6")
+    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    libc.free.argtypes, libc.free.restype = [ctypes.c_void_p], None
+    libc.mallinfo2.restype = _HeapInfo
+    return libc
+
+
+def _occupy_gaps(libc: ctypes.CDLL) -> list[int]:
+    """Addresses of blocks that fill all gaps of 64 KiB and more, the largest that fit first."""
+    occupied: list[int] = []
+    size = _LARGEST_GAP
+    while size >= _PAGES_OF_ITS_OWN:
+        mapped = libc.mallinfo2().hblks
+        address = libc.malloc(size)
+        if address is not None and libc.mallinfo2().hblks == mapped:
+            occupied.append(address)
+        else:  # no gap is so large: it got pages of its own, or nothing
+            libc.free(address)
+            size //= 2
+    return occupied
 
 
 def return_freed() -> None:

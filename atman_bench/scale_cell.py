@@ -14,7 +14,7 @@ from atman_bench.api import load_model
 from atman_bench.config import Dtype, build
 from atman_bench.engine import is_out_of_memory
 from atman_bench.errors import AtmanBenchError, ConfigError, UnknownNameError
-from atman_bench.heap import separate_pages
+from atman_bench.heap import gaps_closed, separate_pages
 from atman_bench.methods import METHODS
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._causal_lm import CausalLM
@@ -166,7 +166,8 @@ def measure_cell(request: Request, team: Team) -> Measured:
             model_bytes = sum(p.numel() * p.element_size() for p in model.model.parameters())
             function = _warmed_up(request.cell, team, model)
             team.wait()
-            peaks = [resident_peak(function)] if model.device.type == "cpu" else []
+            with gaps_closed():
+                peaks = [resident_peak(function)] if model.device.type == "cpu" else []
         measured = _repeated(request, team, model, function, peaks)
     except BrokenBarrierError:
         measured = Measured(ScaleStatus.ERROR, error=ABANDONED)

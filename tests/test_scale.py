@@ -14,6 +14,7 @@ from atman_bench import scale, scale_cell
 from atman_bench.cli.app import app
 from atman_bench.config import Dtype
 from atman_bench.errors import ConfigError, DataError, UnknownNameError
+from atman_bench.heap import freed_memory_kept, gaps_closed, separate_pages
 from atman_bench.methods import METHODS
 from atman_bench.models.random import build
 from atman_bench.profiling import server as server_module
@@ -86,6 +87,17 @@ def test_resident_peak_is_what_was_allocated_on_top_even_if_it_is_freed():
     with watch_resident() as peak:
         torch.ones(64 * MEGABYTE // 4)
     assert peak.bytes == pytest.approx(64 * MEGABYTE, rel=0.1)
+
+
+def test_a_tensor_that_would_lie_in_a_gap_of_the_heap_does_not_count_beside_the_next():
+    with freed_memory_kept():
+        gap, behind = torch.ones(8 * MEGABYTE // 4), torch.ones(256)
+    del gap
+    with separate_pages(), gaps_closed(), watch_resident() as peak:
+        torch.ones(6 * MEGABYTE // 4)
+        torch.ones(10 * MEGABYTE // 4)
+    assert behind.all()
+    assert peak.bytes == pytest.approx(10 * MEGABYTE, rel=0.1)
 
 
 # What is measured.
