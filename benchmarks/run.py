@@ -124,6 +124,7 @@ class Ratio:
 
 RATIOS = (
     Ratio("fast", "plain_lean", per_unit=True),
+    Ratio("fast", "plain_default", per_unit=True),
     Ratio("naive", "fast"),
     Ratio("captum", "fast"),
     Ratio("inseq_occlusion", "fast"),
