@@ -24,7 +24,7 @@ def freed_memory_kept() -> Iterator[None]:
     """Keep what is freed inside this block for the next tensor, instead of giving it back and asking for it again.
 
     Every layer of a pass frees what the next one needs. Left alone, glibc returns the top of its heap each time, and
-    the system hands it out again page by page: on the machine of ``docs/performance.md`` a fifth of a sweep's time.
+    the system hands it out again page by page, which took about a tenth of a sweep's time (``docs/performance.md``).
     """
     if _SEPARATE.get():
         yield
