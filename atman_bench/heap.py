@@ -8,11 +8,13 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 _PAGES_OF_ITS_OWN = 64 * 1024
 _STEADY = 32 * 1024**2
-"""The largest threshold that glibc takes, and where its own ends up in a process that allocates large tensors."""
+"""The largest threshold of ``mmap`` that glibc takes, and where its own ends up in a process that allocates large
+tensors; it keeps the threshold for trimming twice as high."""
 _NEVER = 2**31 - 1
 _LARGEST_GAP = 64 * 1024**2
 
@@ -25,6 +27,8 @@ def freed_memory_kept() -> Iterator[None]:
 
     Every layer of a pass frees what the next one needs. Left alone, glibc returns the top of its heap each time, and
     the system hands it out again page by page, which took about a tenth of a sweep's time (``docs/performance.md``).
+    Inside ``separate_pages`` this does nothing. The thresholds of the whole process change; those that stay behind are
+    the ones that glibc's own adaptation ends at.
     """
     if _SEPARATE.get():
         yield
@@ -33,41 +37,27 @@ def freed_memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        _set_malloc(_STEADY, 2 * _STEADY)  # as glibc ties them together
+        _set_malloc(_STEADY, 2 * _STEADY)
 
 
 @contextmanager
 def separate_pages() -> Iterator[None]:
     """Give every tensor of 64 KiB and more pages of its own, which go back to the system when it is freed.
 
-    On the heap, gaps between tensors count as resident too, and they come and go. It takes time, so measure time
-    outside. What is free on the heap is used first: ``gaps_closed`` sees to that.
+    On the heap, gaps between tensors are resident too, and they come and go. Gaps that are there already would be used
+    first and stay resident when their tensor is freed, so they are occupied, by blocks whose pages are never touched.
+    All this takes time: measure time outside.
     """
     token = _SEPARATE.set(True)
     _set_malloc(_PAGES_OF_ITS_OWN, 2 * _PAGES_OF_ITS_OWN)
-    try:
-        yield
-    finally:
-        _set_malloc(_STEADY, 2 * _STEADY)
-        _SEPARATE.reset(token)
-
-
-@contextmanager
-def gaps_closed() -> Iterator[None]:
-    """Occupy what is free on the heap, so that no tensor lies there; for use inside ``separate_pages`` only.
-
-    A gap that a tensor has used stays resident when it is freed, beside the pages of the tensors after it. The pages of
-    what occupies it here are never touched, so they are not resident.
-    """
-    assert _SEPARATE.get(), "elsewhere the heap grows instead, without end"
-    occupied: list[int] = []
-    with suppress(OSError, AttributeError):  # only glibc has these
-        occupied = _occupy_gaps(_typed_libc())
+    occupied = _occupy_gaps()
     try:
         yield
     finally:
         for address in occupied:
-            _typed_libc().free(address)
+            _libc().free(address)
+        _set_malloc(_STEADY, 2 * _STEADY)
+        _SEPARATE.reset(token)
 
 
 class _HeapInfo(ctypes.Structure):
@@ -76,26 +66,23 @@ class _HeapInfo(ctypes.Structure):
     _fields_ = (("before", ctypes.c_size_t * 3), ("hblks", ctypes.c_size_t), ("after", ctypes.c_size_t * 6))
 
 
-def _typed_libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL("libc.so.6")
-    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
-    libc.free.argtypes, libc.free.restype = [ctypes.c_void_p], None
-    libc.mallinfo2.restype = _HeapInfo
-    return libc
-
-
-def _occupy_gaps(libc: ctypes.CDLL) -> list[int]:
-    """Addresses of blocks that fill all gaps of 64 KiB and more, the largest that fit first."""
+def _occupy_gaps() -> list[int]:
+    """Addresses of blocks that fill all gaps of the heap that a tensor would get, the largest that fit first."""
     occupied: list[int] = []
     size = _LARGEST_GAP
-    while size >= _PAGES_OF_ITS_OWN:
-        mapped = libc.mallinfo2().hblks
-        address = libc.malloc(size)
-        if address is not None and libc.mallinfo2().hblks == mapped:
-            occupied.append(address)
-        else:  # no gap is so large: it got pages of its own, or nothing
-            libc.free(address)
-            size //= 2
+    with suppress(OSError, AttributeError):  # only glibc has these
+        libc = _libc()
+        libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+        libc.free.argtypes, libc.free.restype = [ctypes.c_void_p], None
+        libc.mallinfo2.restype = _HeapInfo
+        while size >= _PAGES_OF_ITS_OWN:  # smaller blocks get no pages of their own: the heap would grow without end
+            mapped = libc.mallinfo2().hblks
+            address = libc.malloc(size)
+            if address is not None and libc.mallinfo2().hblks == mapped:
+                occupied.append(address)
+            else:  # no gap is so large: it got pages of its own, or nothing
+                libc.free(address)
+                size //= 2
     return occupied
 
 
@@ -103,11 +90,15 @@ def return_freed() -> None:
     """Give memory that was freed back to the system: it would hide what is allocated next."""
     gc.collect()
     with suppress(OSError, AttributeError):  # only glibc has it
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        _libc().malloc_trim(0)
 
 
 def _set_malloc(mmap_threshold: int, trim_threshold: int) -> None:
     with suppress(OSError, AttributeError):  # only glibc has it
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(_MMAP_THRESHOLD, mmap_threshold)
-        mallopt(_TRIM_THRESHOLD, trim_threshold)
+        _libc().mallopt(_MMAP_THRESHOLD, mmap_threshold)
+        _libc().mallopt(_TRIM_THRESHOLD, trim_threshold)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL("libc.so.6")

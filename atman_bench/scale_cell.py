@@ -14,7 +14,6 @@ from atman_bench.api import load_model
 from atman_bench.config import Dtype, build
 from atman_bench.engine import is_out_of_memory
 from atman_bench.errors import AtmanBenchError, ConfigError, UnknownNameError
-from atman_bench.heap import gaps_closed, separate_pages
 from atman_bench.methods import METHODS
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._causal_lm import CausalLM
@@ -160,14 +159,12 @@ def measure_cell(request: Request, team: Team) -> Measured:
     torch.set_num_threads(request.cell.threads)
     parameters = model_bytes = None
     try:
-        with separate_pages():
-            model = _load(request)
-            parameters = sum(p.numel() for p in model.model.parameters())
-            model_bytes = sum(p.numel() * p.element_size() for p in model.model.parameters())
-            function = _warmed_up(request.cell, team, model)
-            team.wait()
-            with gaps_closed():
-                peaks = [resident_peak(function)] if model.device.type == "cpu" else []
+        model = _load(request)
+        parameters = sum(p.numel() for p in model.model.parameters())
+        model_bytes = sum(p.numel() * p.element_size() for p in model.model.parameters())
+        function = _warmed_up(request.cell, team, model)
+        team.wait()
+        peaks = [resident_peak(function)] if model.device.type == "cpu" else []
         measured = _repeated(request, team, model, function, peaks)
     except BrokenBarrierError:
         measured = Measured(ScaleStatus.ERROR, error=ABANDONED)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import pytest
 import tiny_models
@@ -14,12 +15,12 @@ from atman_bench import scale, scale_cell
 from atman_bench.cli.app import app
 from atman_bench.config import Dtype
 from atman_bench.errors import ConfigError, DataError, UnknownNameError
-from atman_bench.heap import freed_memory_kept, gaps_closed, separate_pages
+from atman_bench.heap import freed_memory_kept, separate_pages
 from atman_bench.methods import METHODS
 from atman_bench.models.random import build
 from atman_bench.profiling import server as server_module
 from atman_bench.profiling.memory import watch_resident
-from atman_bench.profiling.repeat import Repeat
+from atman_bench.profiling.repeat import Repeat, resident_peak
 from atman_bench.profiling.scaling import Agreement, ScaleRow, ScaleStatus, Source
 from atman_bench.profiling.server import Ending, Outcome, Server, Team
 from atman_bench.profiling.sizes import SIZES, config_of
@@ -93,11 +94,27 @@ def test_a_tensor_that_would_lie_in_a_gap_of_the_heap_does_not_count_beside_the_
     with freed_memory_kept():
         gap, behind = torch.ones(8 * MEGABYTE // 4), torch.ones(256)
     del gap
-    with separate_pages(), gaps_closed(), watch_resident() as peak:
+
+    def one_after_the_other() -> None:
         torch.ones(6 * MEGABYTE // 4)
         torch.ones(10 * MEGABYTE // 4)
+
+    assert resident_peak(one_after_the_other) == pytest.approx(10 * MEGABYTE, rel=0.1)
     assert behind.all()
-    assert peak.bytes == pytest.approx(10 * MEGABYTE, rel=0.1)
+
+
+def test_memory_that_is_kept_is_not_handed_out_again():
+    def faults() -> int:
+        before = getrusage(RUSAGE_SELF).ru_minflt
+        for _ in range(8):
+            tensors = [torch.ones(8 * MEGABYTE // 4) for _ in range(12)]
+            del tensors
+        return getrusage(RUSAGE_SELF).ru_minflt - before
+
+    with separate_pages():
+        every_time = faults()
+    with freed_memory_kept():
+        assert faults() < every_time / 4  # once of 8 times, and some slack
 
 
 # What is measured.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from atman_bench.heap import separate_pages
 from atman_bench.profiling.memory import watch_resident
 
 
@@ -35,7 +36,7 @@ def run_once(function: Callable[[], object], device: torch.device) -> Repeat:
 
 def resident_peak(function: Callable[[], object]) -> int | None:
     """Run a function once for its peak resident memory above what was there before; None where that cannot be told."""
-    with watch_resident() as peak:
+    with separate_pages(), watch_resident() as peak:
         function()
     return peak.bytes
 
