@@ -125,6 +125,15 @@ def test_blocks_of_rows_change_nothing(monkeypatch, architecture, form, row_min)
 
 
 @pytest.mark.parametrize(("form", "row_min"), FORMS)
+def test_a_block_of_rows_may_see_none_some_or_all_of_the_edited_columns(monkeypatch, form, row_min):
+    monkeypatch.setattr(edit_module, "BLOCK_ELEMENTS", 1)  # 16 rows: their last columns are 21, 37 and 45
+    factors = torch.ones(BATCH, COLUMNS, dtype=torch.float64)
+    factors[0, 24], factors[1, 40] = 0.1, 0.5
+    inputs, edit = ARCHITECTURES["plain"], AttentionEdit(factors, form, row_min)
+    torch.testing.assert_close(attend(inputs, edit), reference(inputs, edit), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("form", "row_min"), FORMS)
 def test_factors_of_1_are_plain_attention(form, row_min):
     inputs = ARCHITECTURES["everything"]
     edit = AttentionEdit(torch.ones(BATCH, COLUMNS), form, row_min)

@@ -7,7 +7,7 @@ so a number is never shown without its form.
 
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import torch
@@ -49,12 +49,14 @@ class AttentionEdit:
         form: See ``Form``.
         row_min: See ``RowMin``; only the ``shifted`` form has one.
         layers: The layers that are edited (0 = first), or None for all.
+        edited: From the first to the last column that any of the perturbations edits; the others need no computing.
     """
 
     factors: Float[Tensor, "P S"]
     form: Form = Form.SHIFTED
     row_min: RowMin = RowMin.VISIBLE
     layers: frozenset[int] | None = None
+    edited: slice = field(init=False)
 
     def __post_init__(self) -> None:
         if self.form is Form.LOG and bool((self.factors < 0).any()):
@@ -62,6 +64,8 @@ class AttentionEdit:
                 f"form 'log' adds log(1 - f) and needs f <= 1; received f = {1 - self.factors.min().item():.3g}; "
                 "lower f or use another form"
             )
+        columns = (self.factors != 1).any(0).nonzero().flatten().tolist()
+        object.__setattr__(self, "edited", slice(columns[0], columns[-1] + 1) if columns else slice(0, 0))
 
     def applies_to(self, layer: int) -> bool:
         """Whether a layer is edited."""
@@ -192,19 +196,23 @@ def edit_scores(
     scores: Float[Tensor, "P H Lq Lk"], block: HiddenBlock, edit: AttentionEdit
 ) -> Float[Tensor, "P H Lq Lk"]:
     """Apply an edit to scores, which are overwritten; hidden columns come back with whatever the form gives them."""
+    edited = scores[..., edit.edited]
+    if edited.shape[-1] == 0:
+        return scores
     factors = edit.factors[:, None, None, : scores.shape[-1]].to(scores.device, scores.dtype)
     match edit.form:
         case Form.LITERAL:
-            return scores.mul_(factors)
+            edited.mul_(factors[..., edit.edited])
         case Form.SHIFTED:
             if edit.row_min is RowMin.VISIBLE:
                 block.raise_hidden(scores)
             # m + c (s - m): the constant m, which softmax alone would ignore, keeps the scale that sinks are on.
-            return scores.lerp_(scores.amin(-1, keepdim=True), 1 - factors)
+            edited.lerp_(scores.amin(-1, keepdim=True), 1 - factors[..., edit.edited])
         case Form.LOG:
-            return scores.add_(_removal_bias(factors.log(), factors > 0, block))
+            scores.add_(_removal_bias(factors.log(), factors > 0, block))
         case Form.MASK:
-            return scores.add_(_removal_bias(torch.zeros_like(factors), factors == 1, block))
+            scores.add_(_removal_bias(torch.zeros_like(factors), factors == 1, block))
+    return scores
 
 
 def _removal_bias(
@@ -228,9 +236,12 @@ def attention_weights(
     query = inputs.query[:, :, rows]
     length = query.shape[2]
     # Query heads that share a key head are stacked as more rows, so that keys are never repeated.
-    query = (query * inputs.scaling).reshape(batch, groups, -1, width)
+    query = query.reshape(batch * groups, -1, width)
     key = inputs.key[:, :, :end]
-    scores = (query @ key.transpose(-1, -2)).view(batch, heads, length, key.shape[2])
+    # The product scales in passing; with beta = 0 what it would add to is not read.
+    scores = torch.baddbmm(
+        query.new_empty(1, 1, 1), query, key.flatten(0, 1).transpose(-1, -2), beta=0, alpha=inputs.scaling
+    ).view(batch, heads, length, -1)
     scores = scores if scores.dtype is torch.float64 else scores.float()
     if inputs.softcap is not None:
         scores = inputs.softcap * torch.tanh(scores / inputs.softcap)
@@ -278,5 +289,5 @@ def attend(inputs: AttentionInputs, edit: AttentionEdit | None) -> Float[Tensor,
 def mix(weights: Float[Tensor, "B H Lq Lk"], value: Float[Tensor, "B K Lk Dv"]) -> Float[Tensor, "B H Lq Dv"]:
     """Average values by weights; query heads that share a value head are stacked as more rows."""
     batch, heads, length, columns = weights.shape
-    mixed = weights.reshape(batch, value.shape[1], -1, columns) @ value
+    mixed = torch.bmm(weights.reshape(batch * value.shape[1], -1, columns), value.flatten(0, 1))
     return mixed.view(batch, heads, length, value.shape[-1])
