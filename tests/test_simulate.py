@@ -94,6 +94,15 @@ def test_fused_attention_on_the_cpu_is_counted():
     assert ledger_of("scaled_dot_product_attention", *heads, is_causal=True).work.flops == both // 2
 
 
+def test_an_operation_with_a_kernel_of_its_own_is_not_taken_apart():
+    with FakeTensorMode():
+        gradient, inputs = torch.empty(2, 10, 100).unbind()
+    with Ledger(A100) as ledger:
+        result = torch.ops.aten.silu_backward(gradient, inputs)
+    assert ledger.peak_bytes == result.nbytes
+    assert ledger.work.launches == 1
+
+
 def test_views_take_no_time():
     assert ledger_of("transpose", (30, 40), dim0=0, dim1=1).work.launches == 0
 

@@ -226,7 +226,10 @@ class Ledger(TorchDispatchMode):
 
 @cache
 def _is_composite(func: OpOverload) -> bool:
-    return func.namespace != "prim" and func.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd)
+    """Whether a device runs an operation as several others; some that could be (silu_backward) have a kernel."""
+    composite, kernel = DispatchKey.CompositeImplicitAutograd, DispatchKey.CPU
+    has = func.has_kernel_for_dispatch_key
+    return func.namespace != "prim" and has(composite) and not has(kernel)
 
 
 def _tensors(tree: Any) -> list[Tensor]:
