@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path
 
 from atman_bench.errors import DataError
-from atman_bench.profiling.scaling import ScaleStatus
+from atman_bench.profiling.scaling import ScaleStatus, Source
 from atman_bench.report.figures._base import FigureSpec, save
 
 LIGHTNING = Path([(0.3, 1.0), (-0.5, -0.1), (-0.05, -0.1), (-0.3, -1.0), (0.5, 0.2), (0.05, 0.2), (0.3, 1.0)])
@@ -92,9 +92,8 @@ def _caption(frame: pd.DataFrame) -> str:
     def values(column: str) -> str:
         return "/".join(map(str, frame[column].drop_duplicates()))
 
-    runs = int(frame["seconds"].map(len).max())
-    threads = "/".join(map(str, sorted((frame["threads"] * frame["workers"]).unique())))
-    return (
-        f"{values('source')} · {values('device')} · {values('dtype')} · {threads} threads · random tokens, one target "
-        f"token · median of up to {runs} runs"
-    )
+    parts = [values("source"), values("device"), values("dtype"), "random tokens, one target token"]
+    if (frame["source"] != Source.SIMULATED).any():  # a simulation has no threads and no repeats
+        threads = "/".join(map(str, sorted((frame["threads"] * frame["workers"]).unique())))
+        parts += [f"{threads} threads", f"median of up to {int(frame['seconds'].map(len).max())} runs"]
+    return " · ".join(parts)

@@ -40,7 +40,7 @@ def plot(frame: pd.DataFrame) -> Figure:
         axes[0, column].set_title(model.rpartition("/")[2] + size)
         axes[1, column].set_xlabel("tokens")
         # The panels share their axis, and so its ticks.
-        axes[1, column].set_xticks(lengths, [str(length) for length in lengths], minor=False)
+        axes[1, column].set_xticks(lengths, [str(length) for length in lengths], minor=False, rotation=45)
         axes[1, column].xaxis.set_minor_locator(NullLocator())
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("peak above the model, MB")
