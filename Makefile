@@ -34,7 +34,7 @@ fmt: setup
 
 check: lint test
 
-# A minute, on the embedded model; compares itself with the last row of benchmarks/history.jsonl.
+# Two minutes, on the embedded model; compares itself with the last row of benchmarks/history.jsonl.
 bench: setup
 	$(BIN)/python benchmarks/run.py
 

@@ -95,6 +95,11 @@ CELLS: dict[str, Callable[[Case, int], object]] = {
 }
 
 TIMED = "plain_lean", "plain_default", "fast", "naive", "captum", "integrated_gradients"
+
+SHORTEST_SECONDS = 3.0
+"""A cell that takes less is repeated, and the mean counts: a machine's speed drifts, and one plain pass beside a sweep of
+minutes would measure a moment of it."""
+
 SLOW = "naive", "captum"
 """Every perturbation of these costs the same, plus a plain pass."""
 
@@ -133,11 +138,13 @@ RATIOS = (
 
 
 def timed(name: str, case: Case, slow_share: int) -> float:
-    """Seconds of a cell; of a slow one scaled from one perturbation in ``slow_share``."""
+    """Seconds of a cell, the mean of a few short ones; of a slow one scaled from one perturbation in ``slow_share``."""
     every = slow_share if name in SLOW else 1
-    started = time.perf_counter()
-    CELLS[name](case, every)
-    seconds = time.perf_counter() - started
+    started, runs = time.perf_counter(), 0
+    while not runs or time.perf_counter() - started < SHORTEST_SECONDS:
+        CELLS[name](case, every)
+        runs += 1
+    seconds = (time.perf_counter() - started) / runs
     return seconds * (1 + case.tokens) / (1 + len(range(0, case.tokens, every)))
 
 
