@@ -97,8 +97,8 @@ CELLS: dict[str, Callable[[Case, int], object]] = {
 TIMED = "plain_lean", "plain_default", "fast", "naive", "captum", "integrated_gradients"
 
 SHORTEST_SECONDS = 3.0
-"""A cell that takes less is repeated, and the mean counts: a machine's speed drifts, and one plain pass beside a sweep of
-minutes would measure a moment of it."""
+"""A cell that takes less is repeated, and the mean counts: a machine's speed drifts, and one plain pass beside a sweep
+of minutes would measure a moment of it."""
 
 SLOW = "naive", "captum"
 """Every perturbation of these costs the same, plus a plain pass."""
