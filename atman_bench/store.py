@@ -336,15 +336,23 @@ def read_rows(results: Path) -> list[Row]:
     return [row for cell in cells(results) for row in cell.rows()]
 
 
+_ABSOLUTE = re.compile(r"(?<![\w.~/-])/(?:[^/\s,][^/,]*/)*([^/\s,][^/,]*)/?")
+
+
+def _without_folders(argument: str) -> str:
+    """An argument with absolute paths cut to their last part: results get published, somebody's folders need not be."""
+    return _ABSOLUTE.sub(r"\1", argument)
+
+
 def environment(*, device: str, threads: int) -> dict[str, Any]:
-    """What a result may depend on beyond its identity, for the manifest.
+    """What a result may depend on beyond its identity, for the manifest; absolute paths without their folders.
 
     Args:
         device: The device that the model is on.
         threads: Threads that the tensor library uses.
     """
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [_without_folders(argument) for argument in sys.argv],
         "git_revision": _git_revision(Path(__file__).parents[1]),
         "python": platform.python_version(),
         "platform": platform.platform(),

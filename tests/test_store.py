@@ -10,7 +10,16 @@ from atman_bench.datasets import DATASETS
 from atman_bench.errors import StoreError
 from atman_bench.methods import METHODS
 from atman_bench.records import Row, Status
-from atman_bench.store import Cell, Identity, StoredMap, check_writable, float32_list, identity_options, read_rows
+from atman_bench.store import (
+    Cell,
+    Identity,
+    StoredMap,
+    check_writable,
+    environment,
+    float32_list,
+    identity_options,
+    read_rows,
+)
 
 RESULTS = Path(__file__).parents[1] / "results"
 IDENTITY = Identity(
@@ -193,6 +202,23 @@ def test_the_manifest_is_the_first_writers(tmp_path):
     manifest = json.loads((cell.folder / "manifest.json").read_text())
     assert manifest["environment"] == {"device": "cpu"}
     assert Cell.at(cell.folder).identity == IDENTITY
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded"),
+    [
+        ("/srv/ada/runs/first", "first"),
+        ("--data=/srv/ada/my data/squad.json", "--data=squad.json"),
+        ("hf:/srv/ada/model/", "hf:model"),
+        ("squad.json,/srv/ada/more.json", "squad.json,more.json"),
+        ("../data/squad.json", "../data/squad.json"),
+        ("hf:org/model", "hf:org/model"),
+        ("https://example.org/a/b", "https://example.org/a/b"),
+    ],
+)
+def test_a_manifest_names_no_folders_of_the_machine(monkeypatch: pytest.MonkeyPatch, given: str, recorded: str):
+    monkeypatch.setattr("sys.argv", ["/srv/ada/bin/atman-bench", given])
+    assert environment(device="cpu", threads=1)["command"] == ["atman-bench", recorded]
 
 
 def test_folders_have_names_that_any_file_system_takes(tmp_path):
