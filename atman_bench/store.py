@@ -352,7 +352,7 @@ def environment(*, device: str, threads: int) -> dict[str, Any]:
         threads: Threads that the tensor library uses.
     """
     return {
-        "command": [_without_folders(argument) for argument in sys.argv],
+        "command": [Path(sys.argv[0]).name, *map(_without_folders, sys.argv[1:])],
         "git_revision": _git_revision(Path(__file__).parents[1]),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -217,7 +217,7 @@ def test_the_manifest_is_the_first_writers(tmp_path):
     ],
 )
 def test_a_manifest_names_no_folders_of_the_machine(monkeypatch: pytest.MonkeyPatch, given: str, recorded: str):
-    monkeypatch.setattr("sys.argv", ["/srv/ada/bin/atman-bench", given])
+    monkeypatch.setattr("sys.argv", [".venv/bin/atman-bench", given])
     assert environment(device="cpu", threads=1)["command"] == ["atman-bench", recorded]
 
 
