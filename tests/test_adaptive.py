@@ -54,22 +54,48 @@ def test_a_budget_below_the_coarse_chunks_still_runs_them_and_no_more():
         scores = attribute(0.001, batch=1).per_target
     assert counter.tokens == ENCODED.length + sum(ENCODED.length - i for i in range(0, UNITS, CHUNK))
     for first in range(0, UNITS, CHUNK):
-        chunk = list(range(first, min(first + CHUNK, UNITS)))
+        chunk = chunk_from(first)
         shared = delta_of(chunk)[:, None].expand(-1, len(chunk)) / len(chunk)
         torch.testing.assert_close(scores[:, chunk], shared, rtol=0, atol=1e-5)
 
 
-def test_the_chunk_that_moves_the_loss_most_per_token_is_taken_apart_first():
-    coarse = attribute(0.001).scores
-    refined = attribute(0.14).scores
-    split = [first for first in range(0, UNITS, CHUNK) if len(refined[first : first + CHUNK].unique()) > 1]
+def chunk_from(first: int) -> list[int]:
+    return list(range(first, min(first + CHUNK, UNITS)))
 
-    def gain(first: int) -> float:
-        last = min(first + CHUNK, UNITS)
-        parts = range(first, last, -(-(last - first) // 4))
-        return coarse[first:last].sum().abs().item() / sum(ENCODED.length - i for i in parts)
 
-    assert split == [max(range(0, UNITS, CHUNK), key=gain)]
+def test_the_chunk_that_moves_the_loss_most_per_token_is_halved_first_and_its_first_half_gets_what_is_left():
+    def second_half(first: int) -> list[int]:
+        chunk = chunk_from(first)
+        return chunk[-(len(chunk) // 2) :]
+
+    def cost(first: int) -> int:
+        return ENCODED.length - second_half(first)[0]
+
+    firsts = range(0, UNITS, CHUNK)
+    best = max(firsts, key=lambda first: delta_of(chunk_from(first)).mean().abs().item() / cost(first))
+    one_step = (ENCODED.length + sum(ENCODED.length - first for first in firsts) + cost(best) + 0.5) / EXACT_TOKENS
+    whole, part = delta_of(chunk_from(best)), delta_of(second_half(best))
+    left = torch.where((whole - part).sign() == whole.sign(), whole - part, 0)
+    halves = chunk_from(best)[: -len(second_half(best))], second_half(best)
+
+    scores = attribute(one_step).per_target
+
+    for half, delta in zip(halves, (left, part), strict=True):
+        expected = (delta / len(half))[:, None].expand(-1, len(half))
+        torch.testing.assert_close(scores[:, half], expected, rtol=0, atol=1e-5)
+    assert all(len(scores[0, chunk_from(first)].unique()) == 1 for first in firsts if first != best)
+
+
+def test_what_stands_out_is_measured_and_not_inferred():
+    exact = atman.explain(MODEL, ENCODED, AtManConfig(), seed=0).scores
+    scores = attribute(0.9).scores
+    top = scores.abs().topk(10).indices
+    torch.testing.assert_close(scores[top], exact[top], rtol=0, atol=1e-5)
+
+
+def test_a_part_that_moves_more_than_the_whole_leaves_nothing_of_it():
+    whole, part = torch.tensor([3.0, 1.0, -2.0, 0.0]), torch.tensor([1.0, 4.0, -0.5, 1.0])
+    assert adaptive._rest_of(whole, part).tolist() == [2.0, 0.0, -1.5, 0.0]
 
 
 def test_a_fact_is_found_for_a_quarter_of_the_forward_tokens():
