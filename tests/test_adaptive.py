@@ -156,7 +156,7 @@ def test_the_curve_compares_with_the_exact_sweep_of_the_same_options_on_common_s
         ]
     )
     figure = FIGURES.get("adaptive_curve").plot(frame)
-    line = next(line for line in figure.axes[0].lines if line.get_label() == "mAP, shifted")
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "mAP, shifted, n = 2")
     assert line.get_xydata().tolist() == [pytest.approx([20, 75]), [100, 100]]
 
 

@@ -22,6 +22,8 @@ def plot(frame: pd.DataFrame) -> Figure:
         line, marker, fill = LINES[metric]
         for options, budgets in _pairs(of_metric(frame, metric)):
             budgets.sort(key=_tokens)
+            least, most = (count(len(pairs) for pairs in budgets) for count in (min, max))
+            n = f"n = {least}" if least == most else f"n = {least} to {most}"
             points = [
                 (_tokens(pairs), 100 * (pairs["value"] / pairs["exact_value"].mean()).mean()) for pairs in budgets
             ]
@@ -33,7 +35,7 @@ def plot(frame: pd.DataFrame) -> Figure:
                 marker=marker,
                 markersize=5,
                 markerfacecolor=fill,
-                label=f"{name}, {options}",
+                label=f"{name}, {options}, {n}",
             )
             for (place, _), pairs in zip(points, budgets, strict=True):
                 exact = pairs["exact_value"].mean()
