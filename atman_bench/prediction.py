@@ -116,7 +116,7 @@ def method_job(method: str, options: Any, tokens: int, units: int, targets: int 
     """A method as it is simulated.
 
     ``adaptive`` goes where the losses lead it, and simulated ones lead nowhere: it is AtMan in the same batches, with
-    its budget's share of the work.
+    its budget's share of the work. Its own batches are smaller, so that it takes longer (``docs/performance.md``).
     """
     spec, budget = METHODS.get(method), 1.0
     one_by_one = isinstance(options, EngineConfig) and not spec.stochastic
