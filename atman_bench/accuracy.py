@@ -20,6 +20,8 @@ from atman_bench.errors import AtmanBenchError, ConfigError, DataError, SampleEr
 from atman_bench.models._base import ModelAdapter
 from atman_bench.models._parts import EmptyCompletionError
 from atman_bench.models._picture_lm import PictureLM
+from atman_bench.parts import check_writable
+from atman_bench.provenance import environment
 from atman_bench.records import Picture, Sample, Status
 from atman_bench.scorers import Accuracy
 
@@ -120,7 +122,7 @@ def ask_all(
         ConfigError: Examples have pictures, and the model reads only one.
     """
     run = config.run
-    store.check_writable(run.results)
+    check_writable(run.results)
     dataset = DATASETS.get(run.dataset).load(run.dataset_options)
     questions, examples = _choose(dataset, config)
     adapter = load_configured(run)
@@ -132,7 +134,7 @@ def ask_all(
     cell = _cell(config, dataset, adapter)
     if overwrite:
         cell.clear()
-    cell.create(store.environment(device=str(adapter.device), threads=torch.get_num_threads()))
+    cell.create(environment(device=str(adapter.device), threads=torch.get_num_threads()))
     finished = {answer.uid for answer in cell.answers() if answer.status is Status.OK}
     missing = [sample for sample in questions if sample.uid not in finished]
     right = dataset.answers if isinstance(dataset, AnsweredDataset) else {}

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from atman_bench.errors import StoreError
+from atman_bench.parts import PartWriter, read_parts
 from atman_bench.records import SCHEMA, Status
 from atman_bench.scorers import Accuracy
-from atman_bench.store import PartWriter, fingerprint_of, read_parts
+from atman_bench.store import fingerprint_of
 
 _ABOUT = "about.json"
 _FOLDER = "accuracy"

@@ -35,6 +35,7 @@ from atman_bench.methods.chefer import Backward, CheferConfig
 from atman_bench.methods.integrated_gradients import IntegratedGradientsConfig
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._silence import silent_transformers
+from atman_bench.parts import PartWriter, check_writable
 from atman_bench.profiling.devices import Device, find_device
 from atman_bench.profiling.measure import count_tokens
 from atman_bench.profiling.scaling import Agreement, ScaleRow, ScaleStatus, Source
@@ -51,7 +52,6 @@ from atman_bench.profiling.sizes import config_of
 from atman_bench.pull import PulledKind, pulled_folder
 from atman_bench.scale import ScaleConfig, ScaleSummary, read_scale_rows
 from atman_bench.scale_cell import PLAIN, ScaleCell, plain_pass
-from atman_bench.store import PartWriter, check_writable
 from atman_bench.tensors import Encoded
 
 DEPTHS = 3, 4

@@ -33,6 +33,7 @@ from atman_bench.experiments._base import (
     Steering,
 )
 from atman_bench.models._base import ModelAdapter
+from atman_bench.provenance import environment
 from atman_bench.records import Status
 from atman_bench.report import page, sweeps
 from atman_bench.report.page import Section
@@ -40,7 +41,6 @@ from atman_bench.report.scaling import frame_of as frame_of_costs
 from atman_bench.report.tables import frame_of
 from atman_bench.requested import Request, costs_of, evaluation_of, plan, quiz_of, requests_of, sweep_of
 from atman_bench.runner import RunSummary
-from atman_bench.store import environment
 
 ALL = "all"
 """Names every experiment."""

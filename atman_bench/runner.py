@@ -26,7 +26,9 @@ from atman_bench.metrics._signs import Sign
 from atman_bench.models._base import ModelAdapter, Plain
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.naming import Name, likeliest_names
+from atman_bench.parts import check_writable
 from atman_bench.prediction import method_job, plain_job, simulate_loaded
+from atman_bench.provenance import environment
 from atman_bench.records import Picture, Row, Sample, Skipped, Status
 from atman_bench.scoring import grid_facts, labels_of, rows_of, seen_words, words_of
 from atman_bench.store import Cell, Identity, StoredMap, float32_list, identity_options
@@ -150,10 +152,10 @@ def evaluate(config: RunConfig, progress: Progress, *, overwrite: bool = False) 
         DataError: The dataset cannot be loaded, or no sample of it is usable.
         ModelError: The model cannot be loaded or does not pass its probe.
     """
-    store.check_writable(config.results)
+    check_writable(config.results)
     run = _prepare(config)
     run.adapter.probe()
-    about = store.environment(device=str(run.adapter.device), threads=torch.get_num_threads())
+    about = environment(device=str(run.adapter.device), threads=torch.get_num_threads())
     finished = {}
     with ExitStack() as open_cells:
         for _, cell in run.cells:

@@ -20,10 +20,11 @@ from atman_bench.errors import ConfigError
 from atman_bench.methods import METHODS
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models import MODELS
+from atman_bench.parts import PartWriter, check_writable, read_parts
 from atman_bench.profiling.scaling import ScaleRow, ScaleStatus
 from atman_bench.profiling.server import Ending, Outcome, Server
+from atman_bench.provenance import environment
 from atman_bench.scale_cell import ABANDONED, Measured, Request, ScaleCell, known, measure_cell
-from atman_bench.store import PartWriter, check_writable, environment, read_parts
 
 SCALE_PRESETS = PRESETS / "scale"
 """Where ``atman-bench scale --config NAME`` is looked up after the path NAME itself."""

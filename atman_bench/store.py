@@ -6,37 +6,27 @@
 - ``maps-<writer>.jsonl``: one ``StoredMap`` per finished sample;
 - ``rows-<writer>.jsonl``: one ``Row`` per metric of each sample.
 
-Every process writes part files of its own, so writers need no locks and nobody ever appends to the torn last line
-that a killed process may leave: such a line is dropped on reading. A sample's map is written before its rows, and rows
-are a function of the map, so rows that a killed process did not get to are recomputed without a model.
+How lines are written and read is ``parts``. A sample's map is written before its rows, and rows are a function of the
+map, so rows that a killed process did not get to are recomputed without a model.
 """
 
 import hashlib
 import json
-import os
-import platform
-import re
 import secrets
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
 from atman_bench.errors import StoreError
+from atman_bench.parts import PartWriter, check_schema, read_parts, safe_name, unwritable
 from atman_bench.records import SCHEMA, Row, Status
 
-_PACKAGES = ("atman-bench", "torch", "transformers", "captum", "numpy")
 _MANIFEST = "manifest.json"
-
-Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -178,8 +168,8 @@ class Cell:
         self.identity = identity
         self.variant = variant
         parts = (identity.dataset, identity.model, identity.method)
-        leaf = f"{_safe(variant)}-{identity.fingerprint}"
-        self.folder = results.joinpath(*map(_safe, parts), leaf)
+        leaf = f"{safe_name(variant)}-{identity.fingerprint}"
+        self.folder = results.joinpath(*map(safe_name, parts), leaf)
         self.created = ""
         self._writer: PartWriter | None = None
 
@@ -195,7 +185,7 @@ class Cell:
             manifest = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} cannot be read ({error}): run eval again with --overwrite") from error
-        _check_schema(manifest, str(path))
+        check_schema(manifest, str(path))
         try:
             cell = cls(folder.parents[3], Identity(**manifest["identity"]), manifest["variant"])
             cell.created = manifest["created"]
@@ -261,7 +251,7 @@ class Cell:
             temporary.write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
             temporary.replace(path)
         except OSError as error:
-            raise _unwritable(self.folder, error) from error
+            raise unwritable(self.folder, error) from error
 
     def __enter__(self) -> Self:
         """Begin to write; the part files appear with their first line."""
@@ -301,21 +291,6 @@ class Cell:
             self._writer.write(kind, "".join(lines).encode())
 
 
-def check_writable(results: Path) -> None:
-    """Make the results folder and a file in it, so that a run that could not save anything ends before it starts.
-
-    Raises:
-        StoreError: The folder cannot be made or written to.
-    """
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        probe = results / f".{secrets.token_hex(4)}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise _unwritable(results, error) from error
-
-
 def cells(results: Path) -> list[Cell]:
     """The cells of a results folder, sorted by their paths.
 
@@ -334,95 +309,6 @@ def read_rows(results: Path) -> list[Row]:
         StoreError: The folder does not exist, or a file in it is corrupted or of another schema version.
     """
     return [row for cell in cells(results) for row in cell.rows()]
-
-
-_ABSOLUTE = re.compile(r"(?<![\w.~/-])/(?:[^/\s,][^/,]*/)*([^/\s,][^/,]*)/?")
-
-
-def _without_folders(argument: str) -> str:
-    """An argument with absolute paths cut to their last part: results get published, somebody's folders need not be."""
-    return _ABSOLUTE.sub(r"\1", argument)
-
-
-def environment(*, device: str, threads: int) -> dict[str, Any]:
-    """What a result may depend on beyond its identity, for the manifest; absolute paths without their folders.
-
-    Args:
-        device: The device that the model is on.
-        threads: Threads that the tensor library uses.
-    """
-    return {
-        "command": [Path(sys.argv[0]).name, *map(_without_folders, sys.argv[1:])],
-        "git_revision": _git_revision(Path(__file__).parents[1]),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-        "cpus": os.cpu_count(),
-        "threads": threads,
-        "device": device,
-    }
-
-
-class PartWriter:
-    """The part files of one process in one folder, opened at their first line.
-
-    Args:
-        folder: Where they are; it exists.
-    """
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        # The time comes first so that sorting part files by name gives the order in which runs started.
-        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-        self._name = f"{started}-{_safe(socket.gethostname())}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._files: dict[str, int] = {}
-
-    def write(self, kind: str, data: bytes) -> None:
-        """Append whole lines to the part file of a kind; they are in it when this returns.
-
-        Raises:
-            StoreError: The disk is full or the folder not writable.
-        """
-        try:
-            if kind not in self._files:
-                path = self._folder / f"{kind}-{self._name}.jsonl"
-                self._files[kind] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            # Unbuffered: a signal handler cannot cut a line in two, and a line survives the process once written.
-            while data:
-                data = data[os.write(self._files[kind], data) :]
-        except OSError as error:
-            raise _unwritable(self._folder, error) from error
-
-    def close(self) -> None:
-        """Close the part files."""
-        for descriptor in self._files.values():
-            os.close(descriptor)
-        self._files.clear()
-
-
-def read_parts(folder: Path, kind: str, parse: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
-    """Records of all part files of a kind, oldest file first; a torn last line is dropped.
-
-    Raises:
-        StoreError: A line is corrupted or of another schema version.
-    """
-    for path in sorted(folder.glob(f"{kind}-*.jsonl")):
-        try:
-            *lines, _torn = path.read_bytes().split(b"\n")
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read: {error.strerror}") from error
-        for number, line in enumerate(lines, start=1):
-            where = f"{path}, line {number}"
-            try:
-                content = json.loads(line)
-                if not isinstance(content, dict):
-                    raise TypeError("not an object")
-                _check_schema(content, where)
-                yield parse(content)
-            except (ValueError, TypeError, KeyError) as error:
-                raise StoreError(
-                    f"{where} is corrupted ({error}): remove that line, its sample is then computed again"
-                ) from error
 
 
 def _map_from_json(content: dict[str, Any]) -> StoredMap:
@@ -459,47 +345,6 @@ def _rank(status: Status) -> int:
     return 1 if status is Status.OK else 0
 
 
-def _check_schema(content: Mapping[str, Any], where: str) -> None:
-    found = content.get("schema")
-    if found != SCHEMA:
-        raise StoreError(
-            f"{where} has schema version {found}, this version of atman-bench reads {SCHEMA}: "
-            "use the version that wrote it, or evaluate again into another --results folder"
-        )
-
-
 def _plain(value: Any) -> Any:
     """As JSON would give it back, so that a fingerprint does not depend on tuple against list."""
     return json.loads(json.dumps(value, default=str))
-
-
-def _safe(name: str) -> str:
-    """A folder name on any file system; what makes it unique is the fingerprint, so names may be shortened."""
-    return re.sub(r"[^A-Za-z0-9._=,+-]+", "-", name).strip("-.")[:80] or "unnamed"
-
-
-def _unwritable(folder: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"results cannot be written to {folder}: {error.strerror}; "
-        "choose another folder with --results, or make this one writable"
-    )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _git_revision(root: Path) -> str | None:
-    """The commit of the checkout that the package runs from; None for an installed copy."""
-    # An installed copy may lie inside an unrelated repository (.venv), which must not be mistaken for ours.
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None

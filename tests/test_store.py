@@ -9,13 +9,13 @@ from atman_bench.config import build
 from atman_bench.datasets import DATASETS
 from atman_bench.errors import StoreError
 from atman_bench.methods import METHODS
+from atman_bench.parts import check_writable
+from atman_bench.provenance import environment
 from atman_bench.records import Row, Status
 from atman_bench.store import (
     Cell,
     Identity,
     StoredMap,
-    check_writable,
-    environment,
     float32_list,
     identity_options,
     read_rows,

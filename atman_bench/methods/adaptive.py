@@ -18,11 +18,11 @@ from atman_bench.tensors import Attribution, Encoded
 CHUNK = 16
 """Units of a coarse chunk: suppressing all chunks takes a sixteenth of the exact sweep, however long the sample is."""
 
-TOGETHER = 1 / 3
+NEARLY_BEST = 1 / 3
 """Steps that promise at least this share of the best one's gain run beside it: fewer, larger batches."""
 
 SLACK = 1 / 16
-"""Neighbouring parts share a batch, parts far from each other do not: the budget is counted in positions."""
+"""See ``EngineOptions``: neighbouring parts share a batch, parts far from each other do not."""
 
 BUDGETS = (0.1, 0.15, 0.2, 0.25, 0.4, 0.6)
 """Points of the trade-off curve; at 1 stands AtMan itself."""
@@ -134,7 +134,7 @@ def _best(steps: Sequence[Step], left: float) -> list[Step]:
     affordable = sorted((step for step in steps if step.cost <= left), key=lambda step: -step.gain)
     chosen: dict[Span, Step] = {}
     for step in affordable:
-        if step.gain >= TOGETHER * affordable[0].gain and step.span not in chosen and step.cost <= left:
+        if step.gain >= NEARLY_BEST * affordable[0].gain and step.span not in chosen and step.cost <= left:
             chosen[step.span] = step
             left -= step.cost
     return list(chosen.values())

@@ -22,8 +22,8 @@ def plot(frame: pd.DataFrame) -> Figure:
         line, marker, fill = LINES[metric]
         for options, budgets in _pairs(of_metric(frame, metric)):
             budgets.sort(key=_tokens)
-            least, most = (count(len(pairs) for pairs in budgets) for count in (min, max))
-            n = f"n = {least}" if least == most else f"n = {least} to {most}"
+            sizes = [len(pairs) for pairs in budgets]
+            n = f"n = {min(sizes)}" + (f" to {max(sizes)}" if max(sizes) > min(sizes) else "")
             points = [
                 (_tokens(pairs), 100 * (pairs["value"] / pairs["exact_value"].mean()).mean()) for pairs in budgets
             ]
