@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "atman_bench"
 
 LEVELS = [
-    {"records", "errors", "registry", "tensors", "pictures", "chunks", "heap"},
+    {"records", "errors", "registry", "tensors", "pictures", "chunks", "heap", "parts", "provenance"},
     {"attention", "datasets", "metrics", "profiling", "store", "pull", "scorers"},
     {"models", "engine"},
     {"methods"},
