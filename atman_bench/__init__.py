@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atman_bench.api import explain, load_model
+    from atman_bench.api.explain import explain, load_model
 
 __all__ = ["explain", "load_model"]
 
@@ -11,7 +11,7 @@ __all__ = ["explain", "load_model"]
 def __getattr__(name: str) -> Any:
     # Imported on first use: the command line's --help must not load torch.
     if name in __all__:
-        from atman_bench import api
+        from atman_bench.api import explain as api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from atman_bench import load_model
+from atman_bench.core.tensors import Encoded
 from atman_bench.datasets.facts import FactsConfig, load
 from atman_bench.methods.atman import AtManConfig, Suppression, suppressor
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Encoded
 
 TARGET_TOKENS = 3
 

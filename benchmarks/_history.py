@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from atman_bench.provenance import environment
+from atman_bench.core.provenance import environment
 
 HISTORY = Path(__file__).parent / "history.jsonl"
 

@@ -16,7 +16,7 @@ from _history import append, in_words, last_like, spread
 
 from atman_bench import load_model
 from atman_bench.datasets.scenes import ScenesConfig, load
-from atman_bench.engine import EngineOptions, sweep
+from atman_bench.methods._engine import EngineOptions, sweep
 from atman_bench.methods.atman import AtManConfig, suppressor
 
 KAPPAS = (None, 0.7)

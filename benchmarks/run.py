@@ -28,10 +28,10 @@ from _history import append, in_words, is_worse, last_like, spread
 from captum.attr import FeatureAblation, LLMAttribution, TextTemplateInput
 from transformers.utils import logging
 
-from atman_bench.engine import EngineMode, EngineOptions, sweep
+from atman_bench.core.measure import count_tokens
 from atman_bench.methods import METHODS
+from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
 from atman_bench.methods.integrated_gradients import IntegratedGradientsConfig
-from atman_bench.profiling.measure import count_tokens
 from atman_bench.profiling.memory import watch_resident
 
 ROOT = Path(__file__).parents[1]

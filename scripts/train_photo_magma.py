@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GPTJForCausalLM, PreTrainedTokenizerFast
 
-from atman_bench.datasets._naming import class_name, naming_prompt
+from atman_bench.core.images import open_picture
+from atman_bench.core.records import Picture
+from atman_bench.datasets._class_prompts import class_name, naming_prompt
 from atman_bench.models._image_prefix import Dinov2EncoderConfig, ImagePrefix, PrefixConfig, Resize
 from atman_bench.models._magma_checkpoint import save_picture_lm
+from atman_bench.models._pull import PulledKind, pulled_folder
 from atman_bench.models.photo_magma import ENCODER, IMAGENET_MEAN, IMAGENET_STD, RESOLUTION, WEIGHTS, encoder_tensors
-from atman_bench.pictures import open_picture
-from atman_bench.pull import PulledKind, pulled_folder
-from atman_bench.records import Picture
 
 
 @dataclass(frozen=True)

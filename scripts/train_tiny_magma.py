@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GPTJForCausalLM, PreTrainedTokenizerFast
 
-from atman_bench.datasets._naming import naming_prompt
+from atman_bench.datasets._class_prompts import naming_prompt
 from atman_bench.datasets._scenes_world import Colour, Kind, Scene, Shape, Split, make_scene, questions
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._image_prefix import ConvConfig, ImagePrefix, PrefixConfig
 from atman_bench.models._magma_checkpoint import load_picture_lm, save_picture_lm
 
-WEIGHTS = Path(__file__).parents[1] / "atman_bench" / "weights" / "tiny_magma"
+WEIGHTS = Path(__file__).parents[1] / "atman_bench" / "models" / "weights" / "tiny_magma"
 GQA_TEMPLATE = "Q: {question} A:"
 RESOLUTION, GRID = 96, 12
 PREFIX = PrefixConfig(ConvConfig(channels=(32, 64, 128), blocks=2, kernel=4), RESOLUTION, layer_norm=True)

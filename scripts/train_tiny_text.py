@@ -25,7 +25,7 @@ from atman_bench.datasets._facts_grammar import SHAPES, Shape, Split, write_arti
 from atman_bench.datasets._squad_format import PAPER_TEMPLATE
 from atman_bench.datasets.facts import FactsConfig, load
 
-WEIGHTS = Path(__file__).parents[1] / "atman_bench" / "weights" / "tiny_text"
+WEIGHTS = Path(__file__).parents[1] / "atman_bench" / "models" / "weights" / "tiny_text"
 END = "<|end|>"
 WINDOW = 6
 """Positions that the first two layers see. A value is found by what is said just before it, and a layer that can only

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from atman_bench import runner
-from atman_bench.errors import ConfigError, ModelError, SampleError
+from atman_bench.core.errors import ConfigError, ModelError, SampleError
+from atman_bench.core.records import Cost, Sample, TextUnits
+from atman_bench.core.tensors import Encoded, Explanation
+from atman_bench.evaluation import runner
 from atman_bench.methods import METHODS
 from atman_bench.methods._base import MethodSpec
-from atman_bench.records import Cost, Sample, TextUnits
-from atman_bench.tensors import Encoded, Explanation
 
 
 class Form(StrEnum):

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from atman_bench.profiling.server import Team
+from atman_bench.profiling.workers import Team
 
 
 def double(number: int, team: Team) -> int:

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import tiny_pictures
 
-from atman_bench import accuracy
-from atman_bench.accuracy import ask_all, complete_after, load_accuracy_config, short_answer
-from atman_bench.answers import Answer, AnswerCell, Quiz, answer_cells
 from atman_bench.cli.app import main
+from atman_bench.core.errors import ConfigError, DataError, SampleError
+from atman_bench.core.images import open_picture
+from atman_bench.core.records import Boxes, Picture, Sample, Status
 from atman_bench.datasets.gqa import ExplainAt, GqaConfig, load
-from atman_bench.errors import ConfigError, DataError, SampleError
+from atman_bench.evaluation import accuracy
+from atman_bench.evaluation.accuracy import ask_all, complete_after, load_accuracy_config, short_answer
+from atman_bench.evaluation.answer_store import Answer, AnswerCell, Quiz, answer_cells
+from atman_bench.metrics._answer_scores import Accuracy, exact_match, f1, vqa_accuracy
 from atman_bench.models._parts import EmptyCompletionError
-from atman_bench.pictures import open_picture
-from atman_bench.records import Boxes, Picture, Sample, Status
 from atman_bench.report.accuracy import accuracy_table, summarise
-from atman_bench.scorers import Accuracy, exact_match, f1, vqa_accuracy
 
 QUIZ = Quiz("facts", {}, "data", "stand-in", "weights", "float32", 0, None, 16, 1)
 

@@ -6,18 +6,18 @@ import pytest
 import tiny_models
 import torch
 
-from atman_bench.api import load_model
+from atman_bench.api.explain import load_model
 from atman_bench.attention.edit import AttentionEdit
-from atman_bench.engine import EngineMode, EngineOptions, plain_pass, plan, sweep
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.measure import count_tokens
+from atman_bench.core.records import Row, Status
+from atman_bench.core.tensors import Attribution
 from atman_bench.methods import adaptive, atman
+from atman_bench.methods._engine import EngineMode, EngineOptions, plain_pass, plan, sweep
 from atman_bench.methods.adaptive import CHUNK, AdaptiveConfig
 from atman_bench.methods.atman import AtManConfig
-from atman_bench.profiling.measure import count_tokens
-from atman_bench.records import Row, Status
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.tables import frame_of
-from atman_bench.tensors import Attribution
 
 MODEL = tiny_models.adapter("llama")
 ENCODED = MODEL.encode_ids([(7 * i * i + 3 * i) % tiny_models.VOCABULARY for i in range(70)], tiny_models.TARGET_IDS)

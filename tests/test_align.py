@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atman_bench.errors import SampleError
+from atman_bench.core.errors import SampleError
+from atman_bench.core.records import Boxes, CharSpans, PatchUnits, Picture, RegionMask, TextUnits
 from atman_bench.metrics._align import unit_labels
 from atman_bench.metrics.average_precision import average_precision
 from atman_bench.metrics.average_recall import average_recall
-from atman_bench.records import Boxes, CharSpans, PatchUnits, Picture, RegionMask, TextUnits
 
 POINTS = 400
 """Points along each side of a patch that the brute-force count looks at; it errs by one pixel border in as many."""

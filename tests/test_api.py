@@ -10,8 +10,8 @@ from transformers import BertConfig, BertModel
 import atman_bench
 from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.attention.similarity import cosine, suppression_factors
-from atman_bench.engine import EngineOptions, sweep
-from atman_bench.errors import ConfigError, ModelError, SampleError, UnknownNameError
+from atman_bench.core.errors import ConfigError, ModelError, SampleError, UnknownNameError
+from atman_bench.methods._engine import EngineOptions, sweep
 from atman_bench.models._causal_lm import CausalLM
 
 PROMPT = "Ada was born in Bern . Q: Where does Ada live ? A:"

@@ -1,8 +1,8 @@
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,46 +11,23 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "atman_bench"
 
 LEVELS = [
-    {"records", "errors", "registry", "tensors", "pictures", "chunks", "heap", "parts", "provenance"},
-    {"attention", "datasets", "metrics", "profiling", "store", "pull", "scorers"},
-    {"models", "engine"},
+    {"core"},
+    {"attention", "datasets", "metrics"},
+    {"models"},
     {"methods"},
-    {
-        "accuracy",
-        "answers",
-        "chunked",
-        "config",
-        "prediction",
-        "runner",
-        "scoring",
-        "api",
-        "docqa",
-        "examples",
-        "illustrations",
-        "steering",
-        "report",
-        "scale",
-        "scale_cell",
-        "naming",
-        "overlays",
-        "experiments",
-        "outcomes",
-        "reproduce",
-        "requested",
-        "sweep",
-    },
+    {"api", "profiling"},
+    {"evaluation"},
+    {"report"},
+    {"paper"},
     {"cli"},
 ]
+"""The rooms, lowest first, as ``docs/architecture.md`` shows them; rooms of one level do not import each other."""
+
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
-"""A room is a module or package directly below ``atman_bench``."""
-
-
-def rooms() -> set[str]:
-    return {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()} - {"__init__"}
 
 
 def files_of(room: str) -> list[Path]:
-    return sorted((PACKAGE / room).rglob("*.py")) or [PACKAGE / f"{room}.py"]
+    return sorted((PACKAGE / room).rglob("*.py"))
 
 
 def imported_modules(path: Path) -> Iterator[str]:
@@ -64,41 +41,33 @@ def imported_modules(path: Path) -> Iterator[str]:
 
 def rooms_imported_by(path: Path) -> set[str]:
     names = (name.split(".") for name in imported_modules(path))
-    return {parts[1] for parts in names if parts[0] == "atman_bench" and len(parts) > 1} & rooms()
+    return {parts[1] for parts in names if parts[0] == "atman_bench" and len(parts) > 1} & set(LEVEL)
 
 
-def test_every_room_has_a_level():
-    assert rooms() - {"weights"} == set(LEVEL)
+def test_every_module_is_in_a_room():
+    assert {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"} == {
+        *LEVEL,
+        "__init__.py",
+        "py.typed",
+    }
+
+
+def test_the_documentation_shows_the_same_rooms():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    shown = text.partition("<!-- rooms -->\n```\n")[2].partition("```")[0]
+    lines = [re.split(r"\s{2,}", line)[0].split() for line in shown.splitlines()]
+    assert [set(line) for line in reversed(lines)] == LEVELS
 
 
 @pytest.mark.parametrize("room", sorted(LEVEL))
 def test_imports_go_downward(room):
-    upward = {
+    others = {
         f"{path.relative_to(ROOT)} imports {other}"
         for path in files_of(room)
-        for other in rooms_imported_by(path)
-        if LEVEL[other] > LEVEL[room]
-    }
-    assert not upward
-
-
-def test_rooms_of_one_level_do_not_import_each_other_in_a_cycle():
-    edges = {room: {o for path in files_of(room) for o in rooms_imported_by(path)} - {room} for room in LEVEL}
-    try:
-        TopologicalSorter(edges).prepare()
-    except CycleError as error:
-        pytest.fail(f"import cycle: {' -> '.join(error.args[1])}")
-
-
-def test_what_measures_and_stores_stands_alone():
-    sideways = {
-        f"{room} imports {other}"
-        for room in LEVELS[1]
-        for path in files_of(room)
         for other in rooms_imported_by(path) - {room}
-        if other in LEVELS[1]
+        if LEVEL[other] >= LEVEL[room]
     }
-    assert not sideways
+    assert not others
 
 
 def modules_after(code: str) -> set[str]:
@@ -114,7 +83,10 @@ def test_help_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "code",
-    ["import atman_bench.store", "from atman_bench.report import evaluations, heatmap, page, render, tables"],
+    [
+        "import atman_bench.evaluation.store",
+        "from atman_bench.report import sections, heatmap, page, render, tables",
+    ],
 )
 def test_reports_and_the_store_do_without_torch(code):
     assert "torch" not in modules_after(code)

@@ -6,12 +6,12 @@ import torch
 from transformers import PreTrainedModel
 
 from atman_bench.attention.edit import AttentionEdit, Form, RowMin
-from atman_bench.attention.host import AttentionHost, Editor
+from atman_bench.attention.patching import AttentionHost, Editor
 from atman_bench.attention.similarity import cosine, suppression_factors
-from atman_bench.engine import EngineMode, EngineOptions, sweep
-from atman_bench.errors import ModelError
+from atman_bench.core.errors import ModelError
+from atman_bench.core.tensors import Encoded
+from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
 from atman_bench.models import _causal_lm
-from atman_bench.tensors import Encoded
 
 PATCHED = {"gptj", "gpt_neo", "bloom", "falcon", "falcon-new", "falcon-alibi"}
 EDITS = {

@@ -11,8 +11,8 @@ import pytest
 import tiny_models
 
 from atman_bench.cli.app import main
-from atman_bench.config import RunConfig
-from atman_bench.runner import evaluate
+from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.runner import evaluate
 
 ROOT = Path(__file__).parents[1]
 EVAL = ["eval", "--methods", "uniform", "--limit", "2", "--quiet"]

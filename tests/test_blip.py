@@ -14,19 +14,19 @@ from PIL import Image
 from transformers import BertTokenizerFast, BlipForQuestionAnswering
 
 import atman_bench
-from atman_bench.api import explain_encoded
 from atman_bench.attention.edit import AttentionEdit, Form
-from atman_bench.attention.host import Recorder
-from atman_bench.config import build, default_methods
-from atman_bench.datasets._base import Modality
-from atman_bench.engine import EngineMode, EngineOptions, sweep
-from atman_bench.errors import AtmanBenchError, ConfigError, ModelError, SampleError
+from atman_bench.attention.patching import Recorder
+from atman_bench.core.errors import AtmanBenchError, ConfigError, ModelError, SampleError
+from atman_bench.core.options import build
+from atman_bench.core.records import CharSpans, Modality, PatchUnits, Picture, RegionMask, Sample, Word
+from atman_bench.core.tensors import Encoded
+from atman_bench.evaluation.config import default_methods
 from atman_bench.methods import METHODS
+from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
+from atman_bench.methods._explain import explain_encoded
 from atman_bench.methods._gradients import parameters_require_grad
 from atman_bench.methods.chefer import propagate
 from atman_bench.models.blip import NAMING_QUESTION, BlipVQA, official_config, renamed
-from atman_bench.records import CharSpans, PatchUnits, Picture, RegionMask, Sample, Word
-from atman_bench.tensors import Encoded
 
 GOLDEN = Path(__file__).parent / "golden" / "blip"
 PICTURE = Picture(GOLDEN / "image.png")

@@ -5,9 +5,9 @@ import sys
 import pytest
 from fakes import Fakes
 
-from atman_bench import runner
 from atman_bench.cli import app
-from atman_bench.store import read_rows
+from atman_bench.evaluation import runner
+from atman_bench.evaluation.store import read_rows
 
 
 @pytest.fixture

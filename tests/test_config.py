@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from fakes import FakeConfig, Fakes, Form
 
-from atman_bench.config import PRESETS, Dtype, RunConfig, build, load_config, options_of
+from atman_bench.core.errors import ConfigError, UnknownNameError
+from atman_bench.core.options import PRESETS, build, options_of
+from atman_bench.core.records import Dtype
 from atman_bench.datasets import DATASETS
-from atman_bench.errors import ConfigError, UnknownNameError
+from atman_bench.evaluation.config import RunConfig, load_config
 from atman_bench.methods import METHODS
 from atman_bench.metrics._signs import Sign
 

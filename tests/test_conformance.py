@@ -9,9 +9,9 @@ import torch
 
 import atman_bench
 from atman_bench.attention.edit import AttentionEdit, Form, RowMin
-from atman_bench.attention.host import Editor
+from atman_bench.attention.patching import Editor
 from atman_bench.attention.similarity import cosine, suppression_factors
-from atman_bench.engine import EngineMode, EngineOptions, sweep
+from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
 from atman_bench.methods._recorded import mean_attention
 from atman_bench.methods.rollout import roll
 

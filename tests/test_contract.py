@@ -9,17 +9,17 @@ import tiny_models
 import torch
 
 from atman_bench.attention.edit import Form
-from atman_bench.config import default_methods
-from atman_bench.datasets._base import Modality
-from atman_bench.engine import EngineMode
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.options import identity_options
+from atman_bench.core.records import Modality
+from atman_bench.core.tensors import Attribution, Encoded
+from atman_bench.evaluation.config import default_methods
 from atman_bench.methods import METHODS
+from atman_bench.methods._engine import EngineMode
 from atman_bench.methods._gradients import Reduction
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.methods.chefer import Backward
 from atman_bench.models._causal_lm import CausalLM
-from atman_bench.store import identity_options
-from atman_bench.tensors import Attribution, Encoded
 
 TEXT_METHODS = default_methods(Modality.TEXT)
 ENGINE_METHODS = [name for name in TEXT_METHODS if issubclass(METHODS.get(name).config, EngineConfig)]

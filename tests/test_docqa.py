@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import atman_bench
+from atman_bench.api.docqa import DocumentAnswer, DocumentOptions, ask, relative_maximum
 from atman_bench.attention.edit import AttentionEdit
-from atman_bench.attention.host import Editor
-from atman_bench.chunks import DELIMITERS, cut, split_document, tokens_of_chunks
+from atman_bench.attention.patching import Editor
 from atman_bench.cli.app import main
+from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
+from atman_bench.datasets._chunking import DELIMITERS, cut, split_document, tokens_of_chunks
 from atman_bench.datasets._documents import Document, Example, example
-from atman_bench.docqa import DocumentAnswer, DocumentOptions, ask, relative_maximum
-from atman_bench.errors import ConfigError, DataError, UnknownNameError
 from atman_bench.models._base import ModelAdapter
 from atman_bench.report.document import document_map
 from atman_bench.report.heatmap import to_html

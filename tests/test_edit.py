@@ -22,7 +22,7 @@ from atman_bench.attention.edit import (
     attention_weights,
     edit_scores,
 )
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
 
 BATCH, HEADS, KEY_HEADS, ROWS, COLUMNS, SIZE = 3, 4, 2, 40, 46, 6
 WINDOW = 12

@@ -11,12 +11,12 @@ import torch
 
 from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.attention.similarity import suppression_factors
-from atman_bench.engine import EngineMode, EngineOptions, InputEdit, Perturbations, plan, sweep
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.measure import count_tokens
+from atman_bench.core.tensors import Encoded
 from atman_bench.methods import atman
+from atman_bench.methods._engine import EngineMode, EngineOptions, InputEdit, Perturbations, plan, sweep
 from atman_bench.methods.atman import AtManConfig, explain
-from atman_bench.profiling.measure import count_tokens
-from atman_bench.tensors import Encoded
 
 MODEL = tiny_models.adapter("llama")
 ENCODED = MODEL.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS)
@@ -124,7 +124,7 @@ def running_out_of_memory(error: Exception, beyond: int) -> Iterator[None]:
 def test_out_of_memory_halves_the_batch_and_keeps_the_numbers(caplog, error):
     edit = suppress(list(range(20)))
     expected = sweep(MODEL, ENCODED, edit, EngineOptions(batch=1)).losses
-    with running_out_of_memory(error, beyond=2), caplog.at_level(logging.WARNING, "atman_bench.engine"):
+    with running_out_of_memory(error, beyond=2), caplog.at_level(logging.WARNING, "atman_bench.methods._engine"):
         losses = sweep(MODEL, ENCODED, edit, EngineOptions(batch=8)).losses
     torch.testing.assert_close(losses, expected, rtol=0, atol=1e-5)
     assert "out of memory with 8 perturbations at once: halving the batch" in caplog.messages

@@ -3,13 +3,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from atman_bench import examples
-from atman_bench.config import resolve
+from atman_bench.core.records import Cost, Explained, JointUnits, PatchUnits, TextUnits
+from atman_bench.core.tensors import Explanation
 from atman_bench.datasets import DATASETS
-from atman_bench.examples import explain_examples
-from atman_bench.experiments._base import Example
-from atman_bench.records import Cost, Explained, JointUnits, PatchUnits, TextUnits
-from atman_bench.tensors import Explanation
+from atman_bench.evaluation.config import resolve
+from atman_bench.paper import examples
+from atman_bench.paper.examples import explain_examples
+from atman_bench.paper.experiments._base import Example
 
 UNITS = JointUnits((PatchUnits((2, 2), (0, 0, 192, 192), (192, 192)), TextUnits(("Q", ":"), ((0, 1), (1, 2)))))
 WORDS = (" a", " red", " star")

@@ -12,11 +12,11 @@ import tiny_pictures
 import torch
 
 import atman_bench
-from atman_bench import pull
 from atman_bench.cli.app import main
-from atman_bench.errors import ModelError
-from atman_bench.records import Cost, Picture, TextUnits
-from atman_bench.tensors import Explanation
+from atman_bench.core.errors import ModelError
+from atman_bench.core.records import Cost, Picture, TextUnits
+from atman_bench.core.tensors import Explanation
+from atman_bench.models import _pull
 
 PROMPT = "Ada lives in Bern. Q: Where? A:"
 Run = Callable[..., tuple[int, str, str]]
@@ -278,7 +278,7 @@ def test_doctor_refuses_a_model_whose_probe_fails(run, monkeypatch):
 
 
 def test_models_pull_says_how_to_use_what_it_fetched(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(pull, "pull", lambda model: tmp_path / model.name)
+    monkeypatch.setattr(_pull, "pull", lambda model: tmp_path / model.name)
     code, out, _ = run("models", "pull", "smollm2-135m")
     assert code == 0
     assert "use it with: --model pulled:smollm2-135m" in out
@@ -288,7 +288,7 @@ def test_models_pull_lists_what_there_is_and_what_is_here(run, monkeypatch, tmp_
     monkeypatch.setenv("ATMAN_BENCH_CACHE", str(tmp_path))
     Path(tmp_path, "models", "minilm-l6").mkdir(parents=True)
     _, out, _ = run("models", "pull", "--list")
-    assert [line.split()[0] for line in out.splitlines()] == [model.name for model in pull.PULLABLE]
+    assert [line.split()[0] for line in out.splitlines()] == [model.name for model in _pull.PULLABLE]
     assert [line.endswith("(pulled)") for line in out.splitlines()] == [False, False, True, False]
 
 

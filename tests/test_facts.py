@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
+from atman_bench.core.errors import ConfigError
 from atman_bench.datasets._facts_grammar import KINDS, SHAPES, Split, write_article
 from atman_bench.datasets._squad_format import read_articles
 from atman_bench.datasets.facts import FactsConfig, generate, load
-from atman_bench.errors import ConfigError
 
 LEXICONS = {lexicon for kind in KINDS for lexicon in (kind.entities, *(r.values for r in kind.relations))}
 

@@ -3,13 +3,14 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from atman_bench.errors import DataError, StoreError
-from atman_bench.records import PatchUnits, Row, Status
+from atman_bench.core.errors import DataError, StoreError
+from atman_bench.core.records import PatchUnits, Row, Status
+from atman_bench.methods.floors import FLOORS
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.figures._base import FLOOR_LINES, main_cells
 from atman_bench.report.figures.phrases import MOST_TOKENS, phrases_of
 from atman_bench.report.heatmap import Grid, HeatMap, Phrase
-from atman_bench.report.tables import FLOORS, frame_of
+from atman_bench.report.tables import frame_of
 
 
 def rows(method: str, n: int, variant: str = "default", dataset: str = "squad") -> list[Row]:
@@ -102,8 +103,8 @@ def test_coverage_is_the_share_of_a_samples_units_that_is_evidence(frame):
 
 
 def test_every_floor_has_a_line_of_its_own():
-    assert set(FLOOR_LINES) == FLOORS
-    assert len(set(FLOOR_LINES.values())) == len(FLOORS)
+    assert set(FLOOR_LINES) == set(FLOORS.names)
+    assert len(set(FLOOR_LINES.values())) == len(FLOORS.names)
 
 
 # Figures of single examples

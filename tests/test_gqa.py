@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from atman_bench.core.errors import ConfigError, DataError
 from atman_bench.datasets.gqa import SPEC, ExplainAt, GqaConfig, load
-from atman_bench.errors import ConfigError, DataError
 
 GQA = Path(__file__).parents[2] / "shared" / "data" / "gqa"
 needs_data = pytest.mark.skipif(not GQA.exists(), reason="optional data folder is absent")

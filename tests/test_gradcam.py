@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 import atman_bench
-from atman_bench.config import build
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.options import build
+from atman_bench.core.records import JointUnits, PatchUnits
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods import METHODS
 from atman_bench.methods.gradcam import GradCAMConfig, Layer, class_activation
 from atman_bench.models._picture_lm import PictureLM
-from atman_bench.records import JointUnits, PatchUnits
-from atman_bench.tensors import Attribution, Encoded
 
 GOLDEN = Path(__file__).parent / "golden" / "magma"
 CASE = json.loads((GOLDEN / "cases.json").read_text())[0]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from atman_bench.errors import ConfigError
-from atman_bench.records import PatchUnits
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.records import PatchUnits
 from atman_bench.report.heatmap import (
     Grid,
     HeatMap,

@@ -6,9 +6,9 @@ import torch
 from transformers import AttentionInterface
 
 from atman_bench.attention.edit import AttentionEdit, Form
-from atman_bench.attention.host import IMPLEMENTATION, Editor, Recorder
-from atman_bench.engine import EngineMode, EngineOptions, sweep
-from atman_bench.errors import ModelError
+from atman_bench.attention.patching import IMPLEMENTATION, Editor, Recorder
+from atman_bench.core.errors import ModelError
+from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
 from atman_bench.models._causal_lm import CausalLM
 
 NAMES = ["llama", "gpt2", "mistral", "gptj", "gpt_neo", "bloom", "falcon", "falcon-alibi"]

@@ -13,11 +13,12 @@ from torch import nn
 from transformers import GPTJConfig, PreTrainedTokenizerFast
 
 import atman_bench
-from atman_bench.api import explain_encoded
 from atman_bench.attention.edit import AttentionEdit, RowMin
 from atman_bench.attention.similarity import cosine, suppression_factors
-from atman_bench.engine import EngineMode, EngineOptions, sweep
-from atman_bench.errors import ConfigError, ModelError, SampleError
+from atman_bench.core.errors import ConfigError, ModelError, SampleError
+from atman_bench.core.records import Boxes, Picture, Sample
+from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
+from atman_bench.methods._explain import explain_encoded
 from atman_bench.methods._recorded import mean_attention
 from atman_bench.methods.atman import AtManConfig
 from atman_bench.methods.chefer import CheferConfig
@@ -35,7 +36,6 @@ from atman_bench.models._image_prefix import (
 )
 from atman_bench.models._magma_checkpoint import load_picture_lm, save_picture_lm
 from atman_bench.models._picture_lm import PictureLM, build_decoder
-from atman_bench.records import Boxes, Picture, Sample
 
 GOLDEN = Path(__file__).parent / "golden" / "magma"
 CASES = json.loads((GOLDEN / "cases.json").read_text())

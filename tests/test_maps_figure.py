@@ -10,17 +10,17 @@ import tiny_pictures
 from PIL import Image
 
 from atman_bench.cli.app import main
-from atman_bench.config import RunConfig
-from atman_bench.errors import DataError
+from atman_bench.core.errors import DataError
+from atman_bench.core.records import PatchUnits, Row
+from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.runner import evaluate
+from atman_bench.evaluation.scoring import grid_facts, grid_of
+from atman_bench.evaluation.store import StoredMap, cells, read_rows
 from atman_bench.metrics._signs import Sign
-from atman_bench.overlays import Selection, frame_of_maps, picture_maps
-from atman_bench.records import PatchUnits, Row
 from atman_bench.report._overlay import overlay, pooled, spread
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.figures.maps import plot
-from atman_bench.runner import evaluate
-from atman_bench.scoring import grid_facts, grid_of
-from atman_bench.store import StoredMap, cells, read_rows
+from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
 
 GREY = np.full((4, 4, 3), 100, np.uint8)
 

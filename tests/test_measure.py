@@ -1,8 +1,8 @@
 import torch
 from torch import nn
 
-from atman_bench.engine import free_bytes
-from atman_bench.profiling.measure import count_tokens, measure
+from atman_bench.core.measure import count_tokens, measure
+from atman_bench.core.memory import free_bytes
 
 
 class Model(nn.Module):

@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atman_bench.errors import AtmanBenchError, SampleError
+from atman_bench.core.errors import AtmanBenchError, SampleError
+from atman_bench.core.records import CharSpans, TextUnits
 from atman_bench.metrics import METRICS
 from atman_bench.metrics._align import unit_labels
 from atman_bench.metrics._arrays import checked, is_degenerate
 from atman_bench.metrics._signs import Sign, apply_sign
-from atman_bench.records import CharSpans, TextUnits
 
 GOLDEN = Path(__file__).parent / "golden" / "gptj_tiny" / "metrics.npz"
 TOLERANCE = 5e-5  # float32 scores, and the 1e-7 that the release adds to its denominators

@@ -3,11 +3,11 @@
 import pytest
 import tiny_pictures
 
-from atman_bench.config import RunConfig
-from atman_bench.errors import ConfigError
-from atman_bench.naming import likeliest_names
-from atman_bench.records import Picture
-from atman_bench.runner import plan
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.records import Picture
+from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.runner import plan
+from atman_bench.models._label_ranking import likeliest_names
 
 NAMES = [
     ("This is a picture of a", " cat"),

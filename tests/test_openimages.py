@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from atman_bench.cli import app
+from atman_bench.core.errors import ConfigError, DataError
+from atman_bench.core.images import mask_array
+from atman_bench.core.records import Picture
 from atman_bench.datasets import DATASETS
 from atman_bench.datasets._class_names import PAPER_CLASSES
 from atman_bench.datasets._openimages_folder import read_annotations, read_class_names, scan
 from atman_bench.datasets._openimages_subset import check, select
 from atman_bench.datasets.openimages import Article, OpenImagesConfig, load
-from atman_bench.errors import ConfigError, DataError
-from atman_bench.pictures import mask_array
-from atman_bench.records import Picture
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "openimages"
 COLUMNS = ("MaskPath", "ImageID", "LabelName", "BoxID", "BoxXMin", "BoxXMax", "BoxYMin", "BoxYMax", "PredictedIoU")

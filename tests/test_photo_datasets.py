@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
+from atman_bench.core.records import RegionMask
 from atman_bench.datasets import caltech101, ccp
-from atman_bench.datasets._naming import class_name, naming_prompt
+from atman_bench.datasets._class_prompts import class_name, naming_prompt
 from atman_bench.datasets.caltech101 import Caltech101Config
 from atman_bench.datasets.ccp import CcpConfig
-from atman_bench.errors import ConfigError, DataError, UnknownNameError
-from atman_bench.records import RegionMask
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 NAMES = ["null", "dress", "hair", "shoes"]

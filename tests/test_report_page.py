@@ -7,7 +7,7 @@ import pytest
 from fakes import Fakes
 
 from atman_bench.cli import app
-from atman_bench.errors import DataError, StoreError
+from atman_bench.core.errors import DataError, StoreError
 from atman_bench.report import page
 from atman_bench.report.page import Ending, Section, Stored, Verdict
 from atman_bench.report.render import TextTable

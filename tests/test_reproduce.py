@@ -6,16 +6,20 @@ from types import SimpleNamespace
 import pytest
 from fakes import Fakes
 
-from atman_bench import api, chunked, outcomes, requested, store
-from atman_bench import examples as exampling
-from atman_bench import reproduce as reproduction
-from atman_bench.chunks import split_document
+from atman_bench.api import explain
 from atman_bench.cli import app
+from atman_bench.core.errors import ModelError, UnknownNameError
+from atman_bench.core.records import Row, Status
 from atman_bench.datasets import DATASETS
+from atman_bench.datasets._chunking import split_document
 from atman_bench.datasets.facts import FactsConfig
-from atman_bench.errors import ModelError, UnknownNameError
-from atman_bench.experiments import EXPERIMENTS
-from atman_bench.experiments._base import (
+from atman_bench.evaluation import chunk_scoring, store
+from atman_bench.paper import examples as exampling
+from atman_bench.paper import outcomes
+from atman_bench.paper import plan as planning
+from atman_bench.paper import reproduce as reproduction
+from atman_bench.paper.experiments import EXPERIMENTS
+from atman_bench.paper.experiments._base import (
     Accuracy,
     Beats,
     Cheaper,
@@ -31,16 +35,16 @@ from atman_bench.experiments._base import (
     Run,
     beats,
 )
-from atman_bench.outcomes import Costed, Evaluated, Swept
+from atman_bench.paper.outcomes import Costed, Evaluated, Swept
+from atman_bench.paper.plan import Request, plan
+from atman_bench.paper.reproduce import reproduce
 from atman_bench.profiling.devices import find_device
-from atman_bench.profiling.scaling import ScaleRow, ScaleStatus
-from atman_bench.records import Row, Status
-from atman_bench.report import page, scaling, sweeps, tables
-from atman_bench.report._paper import REPORTED
+from atman_bench.profiling.rows import ScaleRow, ScaleStatus
+from atman_bench.report import costs as cost_report
+from atman_bench.report import grid, page, tables
+from atman_bench.report._paper_scores import REPORTED
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.page import Ending
-from atman_bench.reproduce import reproduce
-from atman_bench.requested import Request, plan
 
 
 @pytest.fixture
@@ -57,7 +61,7 @@ def experiments(monkeypatch):
     def install(**named: Experiment) -> None:
         monkeypatch.setitem(EXPERIMENTS.__dict__, "names", tuple(named))
         for name, experiment in named.items():
-            monkeypatch.setitem(sys.modules, f"atman_bench.experiments.{name}", SimpleNamespace(SPEC=experiment))
+            monkeypatch.setitem(sys.modules, f"atman_bench.paper.experiments.{name}", SimpleNamespace(SPEC=experiment))
 
     return install
 
@@ -94,7 +98,7 @@ def test_every_run_resolves_without_weights_or_data(preset, tmp_path, monkeypatc
     def load(*_, **__):
         pytest.fail("a plan loads nothing")
 
-    monkeypatch.setattr("atman_bench.api.load_model", load)
+    monkeypatch.setattr("atman_bench.paper.reproduce.load_model", load)
     for name in EXPERIMENTS.names:
         assert plan(name, request(tmp_path, preset)).what
 
@@ -107,16 +111,16 @@ def test_claims_are_about_methods_and_points_that_the_tiny_run_has(name, tmp_pat
     if isinstance(run, Chunks):
         run = run.tokens
     if isinstance(run, Evaluation):
-        assert_has_methods(requested.evaluation_of(run, asked), sides)
+        assert_has_methods(planning.evaluation_of(run, asked), sides)
     elif isinstance(run, Comparison):
         for name, side in run.sides.items():
             of_side = [text.partition("/")[2] for text in sides if text.startswith(f"{name}/")]
             assert of_side
-            assert_has_methods(requested.evaluation_of(side, asked), of_side)
+            assert_has_methods(planning.evaluation_of(side, asked), of_side)
     elif isinstance(run, Grid):
-        grid = requested.sweep_of(run, asked)
-        axes = [axis.name for axis in grid.axes]
-        points = {sweeps.point_name(dict(zip(axes, point.place, strict=True))) for point in grid.points}
+        sweep = planning.sweep_of(run, asked)
+        axes = [axis.name for axis in sweep.axes]
+        points = {grid.point_name(dict(zip(axes, point.place, strict=True))) for point in sweep.points}
         assert set(sides) <= points
 
 
@@ -153,7 +157,7 @@ def test_the_paper_preset_names_downloads_and_predicts_memory_and_time(tmp_path)
         "download of the data set rajpurkar/squad from the hub",
     )
     assert planned.weights_bytes == 2 * 6.05e9
-    config = requested.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.PAPER], request(tmp_path))
+    config = planning.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.PAPER], request(tmp_path))
     passes = 10_570 * sum(cell.spec.forwards(153, 3, cell.options) for cell in config.cells)
     rate = find_device("A100-80GB").flops["float16"]
     assert planned.device_hours == pytest.approx(2 * 6.05e9 * (153 + 16 + 3) * passes / rate / 3600)
@@ -163,8 +167,8 @@ def test_models_and_data_of_the_request_replace_those_of_the_preset(tmp_path):
     asked = request(
         tmp_path, Preset.SMALL, data={"squad": "mine.json"}, text_model="hf:mine", image_model="magma:other"
     )
-    text = requested.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.SMALL], asked)
-    pictures = requested.sweep_of(EXPERIMENTS.get("fig11").runs[Preset.SMALL], asked).run
+    text = planning.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.SMALL], asked)
+    pictures = planning.sweep_of(EXPERIMENTS.get("fig11").runs[Preset.SMALL], asked).run
     assert (text.model, text.data, pictures.model, pictures.data) == ("hf:mine", "mine.json", "magma:other", None)
 
 
@@ -227,13 +231,13 @@ def test_unknown_experiments_are_named_with_near_misses():
 
 
 def test_chunks_score_stored_maps_without_explaining_again(fakes, experiments, monkeypatch, tmp_path):
-    monkeypatch.setattr(chunked, "load_configured", lambda run: fakes.load_model(run.model_name))
+    monkeypatch.setattr(chunk_scoring, "load_configured", lambda run: fakes.load_model(run.model_name))
     experiments(table8=experiment(FACTS), table9=experiment(Chunks(FACTS)))
     assert len(sections([], request(tmp_path))["table9"].tables) == 1
     assert len(fakes.explained) == 8
-    config = requested.evaluation_of(FACTS, request(tmp_path))
+    config = planning.evaluation_of(FACTS, request(tmp_path))
     cells = [cell for cell in store.cells(tmp_path) if cell.identity.method == "fake"]
-    found = {r.uid: r for r in chunked.chunk_rows(config, cells) if r.metric == "average_precision"}
+    found = {r.uid: r for r in chunk_scoring.chunk_rows(config, cells) if r.metric == "average_precision"}
     for uid, stored in cells[0].maps().items():
         (sample,) = (s for s in DATASETS.get("facts").load(FactsConfig()).samples if s.uid == uid)
         context = sample.prompt[slice(*sample.explain)]
@@ -271,7 +275,7 @@ def test_a_side_that_lacks_its_model_is_noted_and_its_claims_are_not_tested(fake
 def test_answers_are_scored_in_a_table_and_a_quiz_without_data_is_noted(experiments, monkeypatch, tmp_path):
     adapter = SimpleNamespace(name="m", content_hash="0", dtype_name="float32", device="cpu")
     adapter.complete = lambda prompt, n, picture: " nothing at all"
-    monkeypatch.setattr("atman_bench.accuracy.load_configured", lambda run: adapter)
+    monkeypatch.setattr("atman_bench.evaluation.accuracy.load_configured", lambda run: adapter)
     quizzes = Accuracy(({"dataset": "facts", "limit": 3}, {"dataset": "squad"}), shots=(0, 1))
     experiments(table9=experiment(quizzes))
     section = sections([], request(tmp_path))["table9"]
@@ -285,7 +289,7 @@ def test_answers_are_scored_in_a_table_and_a_quiz_without_data_is_noted(experime
 
 
 def test_examples_are_drawn_and_stored_as_data(fakes, experiments, monkeypatch, tmp_path):
-    monkeypatch.setattr(api, "load_model", fakes.load_model)
+    monkeypatch.setattr(explain, "load_model", fakes.load_model)
     monkeypatch.setattr(exampling, "explain_encoded", fakes.explain_encoded)
     run = Examples({"dataset": "facts", "methods": ["fake", "noise"]}, (Example("facts-held_out-0-00000"),))
     experiments(fig99=experiment(run, figures=("examples",)))
@@ -299,7 +303,7 @@ def test_examples_are_drawn_and_stored_as_data(fakes, experiments, monkeypatch, 
 
 
 def test_an_example_that_the_data_lack_is_named(fakes, experiments, monkeypatch, tmp_path):
-    monkeypatch.setattr(api, "load_model", fakes.load_model)
+    monkeypatch.setattr(explain, "load_model", fakes.load_model)
     run = Examples({"dataset": "facts", "methods": ["fake"]}, (Example("q7"),))
     experiments(fig99=experiment(run))
     assert "facts has no sample q7" in sections([], request(tmp_path))["fig99"].missing
@@ -321,7 +325,7 @@ def cell(method: str, variant: str = "default") -> SimpleNamespace:
 
 def verdict(claim, left: dict[str, float], right: dict[str, float], tmp_path):
     frame = tables.frame_of([*rows("atman", left, "shifted"), *rows("chefer", right)])
-    config = requested.evaluation_of(Evaluation({"methods": ["atman", "chefer"]}), request(tmp_path))
+    config = planning.evaluation_of(Evaluation({"methods": ["atman", "chefer"]}), request(tmp_path))
     outcome = Evaluated({}, (), config, frame, (cell("atman", "shifted"), cell("chefer")))
     (found,) = outcome.verdicts(experiment(FACTS, claim))
     return found
@@ -364,8 +368,8 @@ def test_a_claim_about_a_method_that_was_not_run_is_not_tested(side, tmp_path):
 def swept(folder, points: tuple[SimpleNamespace, ...] = ()) -> Swept:
     values = {"0.1": 0.2, "0.9": 0.4}
     at_points = [({"f": f}, rows("atman", {f"q{i}": ap for i in range(10)})) for f, ap in values.items()]
-    frame = sweeps.frame_of(at_points, [], {"f": list(values)}, seed=0)
-    return Swept({}, (), requested.evaluation_of(FACTS_TEXT, request(folder)), frame, points)
+    frame = grid.frame_of(at_points, [], {"f": list(values)}, seed=0)
+    return Swept({}, (), planning.evaluation_of(FACTS_TEXT, request(folder)), frame, points)
 
 
 def test_maps_of_a_grid_are_those_of_all_its_points(monkeypatch, tmp_path):
@@ -391,7 +395,7 @@ def costs(peaks: dict[tuple[str, int], int]) -> Costed:
         )
         for (name, tokens), p in peaks.items()
     ]
-    return Costed({}, (), scaling.frame_of(measured))
+    return Costed({}, (), cost_report.frame_of(measured))
 
 
 @pytest.mark.parametrize(
@@ -470,7 +474,7 @@ def test_maps_of_one_picture_are_those_of_the_picture_with_most_targets(tmp_path
     identity = SimpleNamespace(method="atman", dataset="facts", dataset_options={}, model="m")
     maps = {"a1": stored("a1", "a"), "b1": stored("b1", "b"), "b2": stored("b2", "b")}
     first = SimpleNamespace(identity=identity, variant="shifted", maps=lambda: maps)
-    config = requested.evaluation_of(FACTS_TEXT, request(tmp_path))
+    config = planning.evaluation_of(FACTS_TEXT, request(tmp_path))
     outcome = Evaluated({}, (), config, tables.frame_of(rows("atman", {"q": 0.5})), (first,))
     assert outcome._selection(Maps(("atman",), n=3, one_picture=True)).uids == ["b1", "b2"]
 
@@ -480,7 +484,7 @@ def test_maps_of_all_methods_are_those_of_the_run_and_no_others_in_its_folder(tm
         SimpleNamespace(method=m, dataset="scenes", dataset_options={}, model="m") for m in ("atman", "random")
     ]
     cells = tuple(SimpleNamespace(identity=identity, variant="default") for identity in identities)
-    config = requested.evaluation_of(FACTS_TEXT, request(tmp_path))
+    config = planning.evaluation_of(FACTS_TEXT, request(tmp_path))
     outcome = Evaluated({}, (), config, tables.frame_of(rows("atman", {"q": 0.5})), cells)
     assert outcome._selection(Maps()).methods == ["atman"]
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from fakes import Fakes
 
-from atman_bench import runner, scoring
-from atman_bench.config import RunConfig
-from atman_bench.errors import DataError, ModelError, SampleError, StoreError, UnfitError
+from atman_bench.core.errors import DataError, ModelError, SampleError, StoreError, UnfitError
+from atman_bench.core.records import Status
+from atman_bench.evaluation import runner, scoring
+from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.store import cells, read_rows
 from atman_bench.metrics._signs import Sign
-from atman_bench.records import Status
-from atman_bench.store import cells, read_rows
 
 METRICS = ("average_precision", "average_recall")
 
@@ -233,8 +233,8 @@ from pathlib import Path
 from fakes import Fakes
 fakes = Fakes(delay=0.05)
 fakes.install(lambda mapping, key, value: mapping.__setitem__(key, value), setattr)
-from atman_bench.config import RunConfig
-from atman_bench.runner import evaluate
+from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.runner import evaluate
 config = RunConfig(limit=20, metrics=("average_precision",), results=Path(sys.argv[1]))
 evaluate(config, lambda done, total, doing: print(done, flush=True))
 """

@@ -11,23 +11,24 @@ import torch
 from processes import double, end_as_told
 from typer.testing import CliRunner
 
-from atman_bench import scale, scale_cell
 from atman_bench.cli.app import app
-from atman_bench.config import Dtype
-from atman_bench.errors import ConfigError, DataError, UnknownNameError
-from atman_bench.heap import freed_memory_kept, separate_pages
+from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
+from atman_bench.core.malloc import freed_memory_kept, separate_pages
+from atman_bench.core.records import Dtype
 from atman_bench.methods import METHODS
+from atman_bench.models._sizes import SIZES, config_of
 from atman_bench.models.random import build
-from atman_bench.profiling import server as server_module
+from atman_bench.profiling import cell as cell_module
+from atman_bench.profiling import grid
+from atman_bench.profiling import workers as server_module
+from atman_bench.profiling.cell import Measured, Request, ScaleCell, measure_cell
+from atman_bench.profiling.grid import ScaleConfig, load_scale_config, missing_cells
 from atman_bench.profiling.memory import watch_resident
 from atman_bench.profiling.repeat import Repeat, resident_peak
-from atman_bench.profiling.scaling import Agreement, ScaleRow, ScaleStatus, Source
-from atman_bench.profiling.server import Ending, Outcome, Server, Team
-from atman_bench.profiling.sizes import SIZES, config_of
+from atman_bench.profiling.rows import Agreement, ScaleRow, ScaleStatus, Source
+from atman_bench.profiling.workers import Ending, Outcome, Server, Team
+from atman_bench.report.costs import agreement_markdown, frame_of, markdown
 from atman_bench.report.figures import FIGURES
-from atman_bench.report.scaling import agreement_markdown, frame_of, markdown
-from atman_bench.scale import ScaleConfig, load_scale_config, missing_cells
-from atman_bench.scale_cell import Measured, Request, ScaleCell, measure_cell
 
 MEGABYTE = 1 << 20
 
@@ -58,7 +59,7 @@ def row(**changes: object) -> ScaleRow:
 
 @pytest.fixture(scope="module")
 def server() -> Server:
-    return Server([scale.__name__])
+    return Server([grid.__name__])
 
 
 def test_every_worker_gets_its_number_and_they_wait_for_each_other(server):
@@ -136,7 +137,7 @@ class Alone:
 @pytest.fixture
 def tiny(monkeypatch):
     """Measure a tiny decoder in this process."""
-    monkeypatch.setattr(scale_cell, "load_model", lambda name, device, dtype: tiny_models.adapter("gptj"))
+    monkeypatch.setattr(cell_module, "load", lambda name, options: tiny_models.adapter("gptj"))
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
 
 
@@ -154,7 +155,7 @@ def test_atman_runs_the_plain_pass_and_every_suffix_once(tiny):
 
 def test_some_perturbations_are_spread_evenly_and_shared_by_workers(tiny):
     assert measured(cell(units=3)).forward_tokens == 12 + (12 - 2) + (12 - 6) + (12 - 10)
-    halves = [scale_cell._share(cell(units=4, workers=2), Team(i, 2, None, None)) for i in (0, 1)]
+    halves = [cell_module._share(cell(units=4, workers=2), Team(i, 2, None, None)) for i in (0, 1)]
     assert halves == [[1, 7], [4, 10]]
 
 
@@ -182,7 +183,7 @@ def test_what_a_method_raises_becomes_a_status(tiny, monkeypatch, error, status)
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setitem(scale_cell._PLAIN, "lean", fail)
+    monkeypatch.setitem(cell_module._PLAIN, "lean", fail)
     found = measured(cell(method="plain", variant="lean", batch=None, units=None))
     assert (found.status, found.error) == (status, str(error))
 
@@ -192,7 +193,7 @@ def test_a_row_of_several_workers_has_the_slowest_ones_time_and_everyones_memory
         Outcome(Ending.DONE, Measured(ScaleStatus.OK, (Repeat(s, 1.0, None, None, None),), (100,), forward_tokens=5))
         for s in (3.0, 4.0)
     ]
-    combined = scale._combine(cell(workers=2), workers)
+    combined = grid._combine(cell(workers=2), workers)
     assert (combined.seconds, combined.cpu_seconds, combined.peak_bytes) == ((4.0,), (2.0,), (200,))
     assert combined.forward_tokens == 10
 
@@ -202,7 +203,7 @@ def test_the_worker_that_failed_says_why_and_not_the_one_that_waited():
         Outcome(Ending.DONE, Measured(ScaleStatus.ERROR, error="another worker failed")),
         Outcome(Ending.DONE, Measured(ScaleStatus.OOM, error="too big")),
     ]
-    combined = scale._combine(cell(workers=2), outcomes)
+    combined = grid._combine(cell(workers=2), outcomes)
     assert (combined.status, combined.error) == (ScaleStatus.OOM, "too big")
 
 
@@ -298,7 +299,7 @@ def test_wrong_options_are_refused_before_anything_runs(flags, error, match):
         load_scale_config(None, flags)
 
 
-@pytest.mark.parametrize("preset", sorted(path.stem for path in scale.SCALE_PRESETS.glob("*.yaml")))
+@pytest.mark.parametrize("preset", sorted(path.stem for path in grid.SCALE_PRESETS.glob("*.yaml")))
 def test_presets_are_valid(preset):
     assert load_scale_config(preset, {"device": "cpu"}).cells
 
@@ -329,7 +330,7 @@ def test_rows_survive_the_disk_and_a_torn_line(tmp_path):
     whole, worse = row(), row(status=ScaleStatus.ERROR, seconds=())
     text = "".join(json.dumps(asdict(r)) + "\n" for r in (whole, worse))
     (tmp_path / "scale-a.jsonl").write_text(text + '{"torn')
-    assert scale.read_scale_rows(tmp_path) == [whole]
+    assert grid.read_scale_rows(tmp_path) == [whole]
 
 
 def test_the_command_measures_stores_resumes_and_says_what_did_not_fit(tmp_path):
@@ -452,7 +453,7 @@ def test_reports_of_costs_do_without_torch():
     import subprocess
     import sys
 
-    code = "import sys, atman_bench.report.scaling; from atman_bench.report.figures import scaling; print(*sys.modules)"
+    code = "import sys, atman_bench.report.costs; from atman_bench.report.figures import scaling; print(*sys.modules)"
     root = Path(__file__).parents[1]
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert "torch" not in result.stdout.split()

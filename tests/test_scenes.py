@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from atman_bench.core.errors import ConfigError, DataError
+from atman_bench.core.images import mask_array, open_picture, rgb_array
+from atman_bench.core.records import Boxes, Picture, RegionMask, Sample
 from atman_bench.datasets import scenes
 from atman_bench.datasets._scenes_disk import write_once
 from atman_bench.datasets._scenes_world import Kind, Scene, Split, is_novel, make_scene, questions
 from atman_bench.datasets.scenes import ScenesConfig, Task
-from atman_bench.errors import ConfigError, DataError
-from atman_bench.pictures import mask_array, open_picture, rgb_array
-from atman_bench.records import Boxes, Picture, RegionMask, Sample
 
 SCENES = {split: [make_scene(0, split, index) for index in range(40)] for split in Split}
 EVERY_SCENE = [scene for split in Split for scene in SCENES[split]]

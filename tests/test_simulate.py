@@ -11,18 +11,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import GPTJConfig, LlamaConfig, PreTrainedConfig
 from typer.testing import CliRunner
 
-from atman_bench import prediction
 from atman_bench.attention import edit
 from atman_bench.cli.app import app
-from atman_bench.config import Dtype
-from atman_bench.errors import ConfigError, UnknownNameError
+from atman_bench.core.errors import ConfigError, UnknownNameError
+from atman_bench.core.records import Dtype
 from atman_bench.methods import METHODS
-from atman_bench.prediction import predict, simulate, simulated_cell
-from atman_bench.profiling import simulate as simulate_module
+from atman_bench.profiling import fake_run as simulate_module
+from atman_bench.profiling import predict as prediction
+from atman_bench.profiling.cell import ScaleCell
 from atman_bench.profiling.devices import Device, find_device
-from atman_bench.profiling.scaling import ScaleStatus, Source
-from atman_bench.profiling.simulate import Ledger, Simulation
-from atman_bench.scale_cell import ScaleCell
+from atman_bench.profiling.fake_run import Ledger, Simulation
+from atman_bench.profiling.predict import predict, simulate, simulated_cell
+from atman_bench.profiling.rows import ScaleStatus, Source
 
 A100 = find_device("A100-80GB")
 TINY_GPTJ = GPTJConfig(
@@ -260,9 +260,9 @@ def test_plan_needs_a_configuration_only(tmp_path: Path):
 MEASURE = """
 import sys
 from pathlib import Path
-from atman_bench.prediction import compare
+from atman_bench.profiling.predict import compare
 from atman_bench.profiling.devices import find_device
-from atman_bench.scale import ScaleConfig, run
+from atman_bench.profiling.grid import ScaleConfig, run
 
 if __name__ == "__main__":  # the processes that measure import this file
     methods = "chefer", "chefer:full", "input_x_gradient"

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from atman_bench.attention.edit import AttentionEdit
-from atman_bench.attention.spared import TokenWise, are_copies
-from atman_bench.engine import EngineMode, EngineOptions, InputEdit, Perturbations, sweep
+from atman_bench.attention.skipping import TokenWise, are_copies
+from atman_bench.core.tensors import Encoded
+from atman_bench.methods._engine import EngineMode, EngineOptions, InputEdit, Perturbations, sweep
 from atman_bench.models._causal_lm import CausalLM
-from atman_bench.tensors import Encoded
 
 FIRST_THREE = [0, 1, 2]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from atman_bench.core.errors import ConfigError, DataError
 from atman_bench.datasets._squad_format import AnswerChoice
 from atman_bench.datasets.squad import SquadConfig, load
-from atman_bench.errors import ConfigError, DataError
 
 XQUAD = Path(__file__).parents[2] / "shared" / "data" / "squad" / "xquad.en.dev-half.json"
 CONTEXT = "Oslo is in Norway. Bergen {too} is in Norway."

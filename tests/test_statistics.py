@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from atman_bench.errors import AtmanBenchError
+from atman_bench.core.errors import AtmanBenchError
 from atman_bench.metrics import _statistics
 from atman_bench.metrics._statistics import (
     IQ_25_72,

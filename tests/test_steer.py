@@ -11,12 +11,12 @@ import tiny_models
 import torch
 
 import atman_bench
+from atman_bench.api.steering import Change, Continuation, SteeringConfig, generate, steer
 from atman_bench.attention.edit import AttentionEdit, Form, RowMin
-from atman_bench.attention.host import Editor
+from atman_bench.attention.patching import Editor
 from atman_bench.cli.app import main
-from atman_bench.errors import ConfigError, SampleError, UnknownNameError
+from atman_bench.core.errors import ConfigError, SampleError, UnknownNameError
 from atman_bench.models._causal_lm import CausalLM
-from atman_bench.steering import Change, Continuation, SteeringConfig, generate, steer
 
 N = 8
 """Generated tokens: together with the prompt far beyond the tiny models' sliding windows."""

@@ -5,21 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atman_bench.config import build
+from atman_bench.core.errors import StoreError
+from atman_bench.core.jsonl import check_writable
+from atman_bench.core.options import build, identity_options
+from atman_bench.core.provenance import environment
+from atman_bench.core.records import Row, Status
 from atman_bench.datasets import DATASETS
-from atman_bench.errors import StoreError
+from atman_bench.evaluation.store import Cell, Identity, StoredMap, float32_list, read_rows
 from atman_bench.methods import METHODS
-from atman_bench.parts import check_writable
-from atman_bench.provenance import environment
-from atman_bench.records import Row, Status
-from atman_bench.store import (
-    Cell,
-    Identity,
-    StoredMap,
-    float32_list,
-    identity_options,
-    read_rows,
-)
 
 RESULTS = Path(__file__).parents[1] / "results"
 IDENTITY = Identity(

@@ -7,16 +7,17 @@ import pytest
 import torch
 from fakes import Fakes
 
-from atman_bench import runner
 from atman_bench.cli import app
-from atman_bench.config import PRESETS, RunConfig
-from atman_bench.errors import ConfigError, DataError, UnknownNameError
-from atman_bench.records import Row, Status
-from atman_bench.report import sweeps
+from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
+from atman_bench.core.options import PRESETS
+from atman_bench.core.records import Row, Status
+from atman_bench.evaluation import runner
+from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.store import read_rows
+from atman_bench.evaluation.sweep import load_sweep
+from atman_bench.report import grid
 from atman_bench.report.figures import FIGURES
-from atman_bench.report.sweeps import Split
-from atman_bench.store import read_rows
-from atman_bench.sweep import load_sweep
+from atman_bench.report.grid import Split
 
 GRID = ("methods.fake.kappa=[null, 0.7]", "methods.fake.f=[0.5, 0.9]")
 
@@ -57,7 +58,7 @@ def frame(values: dict[str, dict[str, float | None]], seed: int | None = 0):
         ({"f": f}, [row(uid, ap, status=Status.OK if ap is not None else Status.OOM) for uid, ap in of_uid.items()])
         for f, of_uid in values.items()
     ]
-    return sweeps.frame_of(points, [], {"f": list(values)}, seed)
+    return grid.frame_of(points, [], {"f": list(values)}, seed)
 
 
 def test_the_grid_is_the_product_of_its_axes_with_the_last_one_fastest(fakes):
@@ -157,13 +158,13 @@ def test_a_sample_is_encoded_once_for_all_points(fakes, monkeypatch, tmp_path):
 
 def test_the_best_point_is_chosen_on_one_half_and_reported_on_the_other():
     uids = [str(i) for i in range(10)]
-    tuning = sweeps.tuning_groups([f"g{uid}" for uid in uids], seed=0)
+    tuning = grid.tuning_groups([f"g{uid}" for uid in uids], seed=0)
     # "lucky" wins where it is chosen, and loses by more elsewhere.
     values = {
         "steady": dict.fromkeys(uids, 0.5),
         "lucky": {uid: 0.6 if f"g{uid}" in tuning else 0.1 for uid in uids},
     }
-    found = sweeps.best(frame(values))
+    found = grid.best(frame(values))
     assert (found.point, found.held_out) == ("f=lucky", True)
     assert found.tuning.mean == pytest.approx(60)
     assert found.reported["average_precision"].mean == pytest.approx(10)
@@ -172,31 +173,31 @@ def test_the_best_point_is_chosen_on_one_half_and_reported_on_the_other():
 
 def test_halves_share_no_group_and_depend_on_the_seed_alone():
     groups = [f"g{i}" for i in range(9)]
-    halves = [sweeps.tuning_groups(groups, seed) for seed in range(5)]
+    halves = [grid.tuning_groups(groups, seed) for seed in range(5)]
     assert {len(half) for half in halves} == {4}
     assert len(set(halves)) > 1
-    assert sweeps.tuning_groups(groups[::-1], 0) == halves[0]
+    assert grid.tuning_groups(groups[::-1], 0) == halves[0]
     split = frame({"0.9": dict.fromkeys("0123", 0.5)}).groupby("group")["split"].nunique()
     assert set(split) == {1}
 
 
 def test_without_a_held_out_half_there_is_a_warning():
     values = {"0.5": {"0": 0.1, "1": 0.3}, "0.9": {"0": 0.5, "1": 0.7}}
-    found = sweeps.best(frame(values, seed=None))
+    found = grid.best(frame(values, seed=None))
     assert (found.point, found.held_out, found.reported["average_precision"].mean) == ("f=0.9", False, 60)
-    assert any("chosen on the data it is reported on" in line for line in sweeps.describe(frame(values, seed=None)))
-    assert not any("Warning" in line for line in sweeps.describe(frame(values)))
+    assert any("chosen on the data it is reported on" in line for line in grid.describe(frame(values, seed=None)))
+    assert not any("Warning" in line for line in grid.describe(frame(values)))
 
 
 def test_a_single_group_cannot_be_split_and_is_reported_with_the_warning():
     alone = frame({"0.5": {"0": 0.1}, "0.9": {"0": 0.5}})
     assert set(alone["split"]) == {Split.ALL}
-    assert any("Warning" in line for line in sweeps.describe(alone))
+    assert any("Warning" in line for line in grid.describe(alone))
 
 
 def test_a_point_that_failed_on_a_sample_is_no_candidate():
     values = {"0.5": {"0": 0.2, "1": 0.2}, "0.9": {"0": 1.0, "1": None}}
-    found = sweeps.best(frame(values, seed=None))
+    found = grid.best(frame(values, seed=None))
     assert (found.point, found.candidates) == ("f=0.5", 1)
 
 
@@ -215,7 +216,7 @@ def test_a_sample_that_another_run_skipped_at_some_points_is_left_out():
         ({"f": "0.5"}, rows(a=Status.OK, b=Status.OK, c=Status.SKIPPED)),
         ({"f": "0.9"}, rows(a=Status.OK, b=Status.SKIPPED, c=Status.SKIPPED)),
     ]
-    compared = sweeps.frame_of(points, [], {"f": ["0.5", "0.9"]}, None)
+    compared = grid.frame_of(points, [], {"f": ["0.5", "0.9"]}, None)
     assert set(compared["uid"]) == {"a", "c"}
 
 
@@ -229,12 +230,12 @@ def test_the_matrix_keeps_the_order_of_the_grid_and_its_holes():
         ({"kappa": "0.7", "f": "1"}, rows(0.3)),
         ({"kappa": "0.7", "f": "0.5"}, rows(None)),
     ]
-    swept = sweeps.frame_of(points, [], {"kappa": ["single", "0.7"], "f": ["1", "0.5"]}, None)
-    means = sweeps.matrix(swept, "average_precision")
+    swept = grid.frame_of(points, [], {"kappa": ["single", "0.7"], "f": ["1", "0.5"]}, None)
+    means = grid.matrix(swept, "average_precision")
     assert (list(means.index), list(means.columns)) == (["single", "0.7"], ["1", "0.5"])
     assert means.to_numpy().round(6).tolist()[0] == [10, 20]
     assert means.isna().to_numpy().tolist() == [[False, False], [False, True]]
-    assert sweeps.place_of(swept, "kappa=0.7, f=1") == (0, 1)
+    assert grid.place_of(swept, "kappa=0.7, f=1") == (0, 1)
 
 
 @pytest.fixture
@@ -246,7 +247,7 @@ def grid_of_forms():
         for i, place in enumerate(itertools.product(*places.values()))
     ]
     floor = replace(row("0", 0.05), method="uniform")
-    return sweeps.frame_of(points, [floor], places, None)
+    return grid.frame_of(points, [floor], places, None)
 
 
 @pytest.mark.parametrize("name", ["sweep_heatmap", "form_histograms", "layers"])
@@ -337,7 +338,7 @@ def test_f_0_is_a_null_control_of_the_embedded_model(command, tmp_path):
 def test_a_sweep_is_named_with_what_its_points_share():
     def swept(*variants: str) -> str:
         rows = [({"f": name}, [replace(row("0", 0.5), variant=name)]) for name in variants]
-        return sweeps.swept(sweeps.frame_of(rows, [], {"f": list(variants)}, None))
+        return grid.swept(grid.frame_of(rows, [], {"f": list(variants)}, None))
 
     assert swept("shifted-kappa0.7-f0.5", "shifted-f0.5") == "atman:shifted"
     assert swept("log", "shifted-kappa0.7") == "atman"

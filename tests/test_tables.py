@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from atman_bench.errors import DataError, StoreError, UnknownNameError
+from atman_bench.core.errors import DataError, StoreError, UnknownNameError
+from atman_bench.core.records import Row, Status
 from atman_bench.metrics._statistics import IQ_25_72, IQ_MEAN, average, bootstrap_interval
-from atman_bench.records import Row, Status
 from atman_bench.report.render import comparison_markdown, comparison_rich, summary_markdown, summary_rich
 from atman_bench.report.tables import answered_only, compare_to, frame_of, summarise
 

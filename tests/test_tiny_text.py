@@ -11,7 +11,7 @@ import atman_bench
 from atman_bench.datasets.facts import FactsConfig, load
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "atman_bench" / "weights" / "tiny_text"
+FOLDER = ROOT / "atman_bench" / "models" / "weights" / "tiny_text"
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,12 @@ from transformers import Blip2ForConditionalGeneration
 from transformers.utils import logging
 
 from atman_bench.attention.edit import AttentionEdit
-from atman_bench.attention.host import Editor
-from atman_bench.engine import EngineMode
-from atman_bench.errors import ModelError, SampleError, UnfitError
+from atman_bench.attention.patching import Editor
+from atman_bench.core.errors import ModelError, SampleError, UnfitError
+from atman_bench.core.records import Boxes, Explained, JointUnits, PatchUnits, Picture, Sample, TextUnits, Word
+from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS
+from atman_bench.methods._engine import EngineMode
 from atman_bench.methods.atman import AtManConfig, explain
 from atman_bench.methods.gradcam import GradCAMConfig
 from atman_bench.models._base import LoadOptions
@@ -28,8 +30,6 @@ from atman_bench.models._loading import content_hash
 from atman_bench.models._patch_grids import ProcessedPictures, patch_grids
 from atman_bench.models._vlm import VisionLM
 from atman_bench.models.hf import load
-from atman_bench.records import Boxes, Explained, JointUnits, PatchUnits, Picture, Sample, TextUnits, Word
-from atman_bench.tensors import Encoded
 
 NAMES = list(tiny_vlms.FAMILIES)
 PROMPT = "Where is the red square ?"

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from atman_bench.core.errors import ConfigError, DataError
+from atman_bench.core.records import Picture
 from atman_bench.datasets import DATASETS
-from atman_bench.datasets._answers import AnsweredDataset
+from atman_bench.datasets._answer_sets import AnsweredDataset
 from atman_bench.datasets.vqav2 import VqaConfig, load
-from atman_bench.errors import ConfigError, DataError
-from atman_bench.records import Picture
 
 COLOURS = ["red"] * 3 + ["dark red"] * 6 + ["blue"]
 

@@ -11,10 +11,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import GPTJConfig, PreTrainedTokenizerFast
 
+from atman_bench.core.records import Picture
 from atman_bench.models._image_prefix import ConvConfig, ImagePrefix, PrefixConfig
 from atman_bench.models._magma_checkpoint import save_picture_lm
 from atman_bench.models._picture_lm import PictureLM, build_decoder
-from atman_bench.records import Picture
 
 SIDE = 16
 """Pixels along each side of what the encoder reads."""

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
 
 
 class Form(StrEnum):

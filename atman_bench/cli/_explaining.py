@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from atman_bench.models._base import ModelAdapter

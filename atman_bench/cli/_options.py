@@ -60,7 +60,7 @@ def sign_rule(name: str) -> "Sign":
     Raises:
         UnknownNameError: There is none.
     """
-    from atman_bench.errors import UnknownNameError
+    from atman_bench.core.errors import UnknownNameError
     from atman_bench.metrics._signs import Sign
 
     try:

@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from atman_bench.runner import Plan, RunSummary
+    from atman_bench.evaluation.runner import Plan, RunSummary
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -82,7 +82,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         StoreError: It cannot be written.
     """
-    from atman_bench.errors import StoreError
+    from atman_bench.core.errors import StoreError
 
     try:
         path.write_text(text)

@@ -41,9 +41,9 @@ def accuracy(
 
     Answers are stored as they come: the same command goes on where it was stopped.
     """
-    from atman_bench.accuracy import ask_all, load_accuracy_config
-    from atman_bench.answers import answer_cells
     from atman_bench.cli._console import console
+    from atman_bench.evaluation.accuracy import ask_all, load_accuracy_config
+    from atman_bench.evaluation.answer_store import answer_cells
     from atman_bench.report.accuracy import accuracy_table
 
     flags = {

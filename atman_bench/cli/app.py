@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from atman_bench.errors import AtmanBenchError
+from atman_bench.core.errors import AtmanBenchError
 
 app = typer.Typer(
     name="atman-bench",

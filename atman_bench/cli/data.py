@@ -48,8 +48,8 @@ def select(
 def check(data: Data, overrides: Overrides = None) -> None:
     """Decode every image and mask that eval would use, and count what is wrong with them."""
     from atman_bench.cli._console import console
+    from atman_bench.core.errors import DataError
     from atman_bench.datasets import _openimages_subset as subset
-    from atman_bench.errors import DataError
 
     checked = subset.check(_options(data, overrides))
     screen = console()
@@ -61,7 +61,7 @@ def check(data: Data, overrides: Overrides = None) -> None:
 
 
 def _options(data: Path, overrides: list[str] | None) -> "OpenImagesConfig":
-    from atman_bench.config import load_config
+    from atman_bench.evaluation.config import load_config
 
     return load_config(None, {"dataset": "openimages", "data": str(data)}, overrides or []).dataset_options
 

@@ -8,13 +8,13 @@ import typer
 
 from atman_bench.cli import _options
 from atman_bench.cli._explaining import STDOUT, load_probed, read_overrides, writing
-from atman_bench.errors import ConfigError, DataError, UnknownNameError
+from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from atman_bench.api.docqa import DocumentAnswer
     from atman_bench.datasets._documents import Document
-    from atman_bench.docqa import DocumentAnswer
     from atman_bench.report.document import DocumentMap
 
 
@@ -55,8 +55,8 @@ def docqa(
     """Cut a document into chunks and highlight those that an answer depends on (A.8, Fig. 16)."""
     import json
 
+    from atman_bench.api.docqa import DocumentOptions, ask
     from atman_bench.cli._console import console
-    from atman_bench.docqa import DocumentOptions, ask
     from atman_bench.report.heatmap import to_html, to_png, to_terminal
 
     source = _document(document, question, target, example)
@@ -143,7 +143,7 @@ def _summary(answers: Sequence["DocumentAnswer"]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from atman_bench.docqa import relative_maximum
+    from atman_bench.api.docqa import relative_maximum
 
     table = Table(
         "question",
@@ -181,7 +181,7 @@ def _summary(answers: Sequence["DocumentAnswer"]) -> "Table":
 
 
 def _as_dict(caption: str, answers: Sequence["DocumentAnswer"]) -> dict[str, Any]:
-    from atman_bench.docqa import relative_maximum
+    from atman_bench.api.docqa import relative_maximum
 
     return {
         "caption": caption,

@@ -9,8 +9,8 @@ from atman_bench.cli import _options, _runs
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from atman_bench.config import RunConfig
-    from atman_bench.runner import RunSummary
+    from atman_bench.evaluation.config import RunConfig
+    from atman_bench.evaluation.runner import RunSummary
 
 
 def register(app: typer.Typer) -> None:
@@ -51,9 +51,9 @@ def evaluate(
 
     Finished samples are stored as they finish and never computed twice: the same command goes on where it was stopped.
     """
-    from atman_bench import runner
     from atman_bench.cli._console import console
-    from atman_bench.config import load_config
+    from atman_bench.evaluation import runner
+    from atman_bench.evaluation.config import load_config
 
     flags = {
         "dataset": dataset,
@@ -86,10 +86,10 @@ def evaluate(
 
 def _report(console: "Console", run: "RunConfig", summary: "RunSummary") -> None:
     """Print the table and write it, with the figures, into the results folder."""
+    from atman_bench.evaluation.runner import experiment_rows
     from atman_bench.report.figures import FIGURES
     from atman_bench.report.render import summary_markdown, summary_rich
     from atman_bench.report.tables import frame_of, summarise
-    from atman_bench.runner import experiment_rows
 
     rows = experiment_rows(run, summary)
     if not rows:

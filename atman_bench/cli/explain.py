@@ -8,11 +8,11 @@ import typer
 
 from atman_bench.cli import _options
 from atman_bench.cli._explaining import STDOUT, load_probed, read_overrides, writing
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from atman_bench.core.tensors import Explanation
     from atman_bench.report.heatmap import HeatMap, Phrase
-    from atman_bench.tensors import Explanation
 
 
 def register(app: typer.Typer) -> None:
@@ -59,8 +59,8 @@ def explain(
     A target of several tokens, such as the model's own words, gets a map for each of them from the same sweep.
     """
     import atman_bench
-    from atman_bench.overlays import heat_map_of
-    from atman_bench.records import Explained, Picture
+    from atman_bench.core.records import Explained, Picture
+    from atman_bench.report.picture_maps import heat_map_of
 
     options = _method_options(overrides, method)
     model = model or ("tiny-magma" if image else None)

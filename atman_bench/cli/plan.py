@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from atman_bench.profiling.devices import Device
-    from atman_bench.profiling.scaling import ScaleRow
+    from atman_bench.profiling.rows import ScaleRow
 
 METHODS = (
     "plain:lean,plain:default,atman,chefer,chefer:full,input_x_gradient,input_x_gradient:checkpointed,"
@@ -45,9 +45,9 @@ def plan(
     what they take at the least.
     """
     from atman_bench.cli._console import console
-    from atman_bench.prediction import predict, simulated_cell
     from atman_bench.profiling.devices import find_device
-    from atman_bench.scale import load_scale_config
+    from atman_bench.profiling.grid import load_scale_config
+    from atman_bench.profiling.predict import predict, simulated_cell
 
     flags = {
         "models": [model if ":" in model else f"hf:{model}"],

@@ -23,9 +23,9 @@ def report(
     Nothing is computed but tables: no model is loaded.
     """
     from atman_bench.cli._runs import write_text
-    from atman_bench.errors import ConfigError
+    from atman_bench.core.errors import ConfigError
     from atman_bench.report import page
-    from atman_bench.report.evaluations import sections_of
+    from atman_bench.report.sections import sections_of
 
     if out.suffix not in (".html", ".md"):
         raise ConfigError(f"--out must end in .html or .md, received {out}")

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from atman_bench.experiments._base import Preset
+    from atman_bench.paper.experiments._base import Preset
+    from atman_bench.paper.plan import Plan
     from atman_bench.report.page import Section
-    from atman_bench.requested import Plan
 
 
 def register(app: typer.Typer) -> None:
@@ -52,12 +52,12 @@ def reproduce(
 
     Runs what is missing, then draws. report.html in the results folder shows everything.
     """
-    from atman_bench import reproduce as reproduction
-    from atman_bench import requested
     from atman_bench.cli._console import console
+    from atman_bench.paper import plan
+    from atman_bench.paper import reproduce as reproduction
     from atman_bench.report import page
 
-    request = requested.Request(
+    request = plan.Request(
         preset=_preset(preset),
         results=results or Path("results") / f"reproduce-{preset}",
         data=_data(data or ()),
@@ -67,7 +67,7 @@ def reproduce(
     )
     names = reproduction.chosen(experiments or ())
     if dry_run:
-        _show_plans(console(), [requested.plan(name, request) for name in names])
+        _show_plans(console(), [plan.plan(name, request) for name in names])
         return
     screen = console(quiet=quiet)
     try:
@@ -84,8 +84,8 @@ def reproduce(
 
 
 def _preset(name: str) -> "Preset":
-    from atman_bench.errors import UnknownNameError
-    from atman_bench.experiments._base import Preset
+    from atman_bench.core.errors import UnknownNameError
+    from atman_bench.paper.experiments._base import Preset
 
     try:
         return Preset(name)
@@ -100,8 +100,8 @@ def _data(given: "Sequence[str]") -> dict[str, str]:
         ConfigError: One is no such pair.
         UnknownNameError: No such dataset.
     """
+    from atman_bench.core.errors import ConfigError, UnknownNameError
     from atman_bench.datasets import DATASETS
-    from atman_bench.errors import ConfigError, UnknownNameError
 
     pairs = {}
     for text in given:
@@ -149,6 +149,6 @@ def _show_plans(console: "Console", plans: "Sequence[Plan]") -> None:
         )
     console.print(table)
     if any(plan.device_hours is not None for plan in plans):
-        from atman_bench.requested import DEVICE
+        from atman_bench.paper.plan import DEVICE
 
         typer.echo(f"at least: hours on one {DEVICE} at its peak rate, for samples of typical length")

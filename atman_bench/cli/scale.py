@@ -9,7 +9,7 @@ from atman_bench.cli import _options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from atman_bench.scale import ScaleConfig, ScaleSummary
+    from atman_bench.profiling.grid import ScaleConfig, ScaleSummary
 
 
 def register(app: typer.Typer) -> None:
@@ -82,9 +82,9 @@ def scale(
     """
     from atman_bench.cli._console import console
     from atman_bench.cli._runs import ProgressBar
-    from atman_bench.prediction import simulate_grid
     from atman_bench.profiling.devices import find_device
-    from atman_bench.scale import load_scale_config, run
+    from atman_bench.profiling.grid import load_scale_config, run
+    from atman_bench.profiling.predict import simulate_grid
 
     flags = {
         "models": _options.names(models),
@@ -119,7 +119,7 @@ def scale(
 
 def _numbers(name: str, listed: str | None) -> list[int | None] | None:
     """``"1, auto"`` -> ``[1, None]``."""
-    from atman_bench.errors import ConfigError
+    from atman_bench.core.errors import ConfigError
 
     if listed is None:
         return None
@@ -131,7 +131,7 @@ def _numbers(name: str, listed: str | None) -> list[int | None] | None:
 
 
 def _show_plan(settings: "ScaleConfig") -> None:
-    from atman_bench.scale import missing_cells, read_scale_rows
+    from atman_bench.profiling.grid import missing_cells, read_scale_rows
 
     missing = missing_cells(settings, read_scale_rows(settings.results))
     for cell in missing:
@@ -142,11 +142,11 @@ def _show_plan(settings: "ScaleConfig") -> None:
 def _report_agreement(screen: "Console", settings: "ScaleConfig") -> None:
     """Print and write how simulated peaks compare with all measured ones of the results folder."""
     from atman_bench.cli._runs import write_text
-    from atman_bench.errors import DataError
-    from atman_bench.prediction import COMPARED_BYTES, compare
+    from atman_bench.core.errors import DataError
     from atman_bench.profiling.devices import find_device
-    from atman_bench.report.scaling import agreement_markdown
-    from atman_bench.scale import read_scale_rows
+    from atman_bench.profiling.grid import read_scale_rows
+    from atman_bench.profiling.predict import COMPARED_BYTES, compare
+    from atman_bench.report.costs import agreement_markdown
 
     with screen.status("simulating what was measured"):
         pairs = list(compare(read_scale_rows(settings.results), find_device("cpu-24GB")))
@@ -163,10 +163,10 @@ def _report_agreement(screen: "Console", settings: "ScaleConfig") -> None:
 def _report(screen: "Console", settings: "ScaleConfig", summary: "ScaleSummary") -> None:
     """Print the table of this run; write the table and figures of everything in the results folder."""
     from atman_bench.cli._runs import INTERRUPTED, write_text
+    from atman_bench.profiling.grid import read_scale_rows
+    from atman_bench.report.costs import frame_of, markdown
     from atman_bench.report.figures import FIGURES
-    from atman_bench.report.figures._scale import ScaleFigureSpec
-    from atman_bench.report.scaling import frame_of, markdown
-    from atman_bench.scale import read_scale_rows
+    from atman_bench.report.figures._costs import ScaleFigureSpec
 
     if summary.rows:
         screen.print(markdown(frame_of(summary.rows, extrapolate=settings.extrapolate)), markup=False, highlight=False)

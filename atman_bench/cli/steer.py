@@ -8,12 +8,12 @@ import typer
 
 from atman_bench.cli import _options
 from atman_bench.cli._explaining import STDOUT, load_probed, read_overrides, writing
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from atman_bench.steering import Change, Steered
+    from atman_bench.api.steering import Change, Steered
 
 
 def register(app: typer.Typer) -> None:
@@ -54,9 +54,9 @@ def steer(
     import json
     from dataclasses import asdict
 
-    from atman_bench import steering
+    from atman_bench.api import steering
     from atman_bench.cli._console import console
-    from atman_bench.config import build
+    from atman_bench.core.options import build
 
     changes = _changes(amplify or (), suppress or ())
     options: dict[str, Any] = read_overrides(overrides) | ({} if form is None else {"form": form})
@@ -83,7 +83,7 @@ def _changes(amplify: Sequence[str], suppress: Sequence[str]) -> list["Change"]:
     Raises:
         ConfigError: A number is missing or on the wrong side of what the option says, or nothing is given.
     """
-    from atman_bench.steering import Change
+    from atman_bench.api.steering import Change
 
     changes = []
     for text in amplify:

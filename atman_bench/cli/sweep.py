@@ -9,8 +9,8 @@ from atman_bench.cli import _options, _runs
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from atman_bench.runner import RunSummary
-    from atman_bench.sweep import Sweep
+    from atman_bench.evaluation.runner import RunSummary
+    from atman_bench.evaluation.sweep import Sweep
 
 
 def register(app: typer.Typer) -> None:
@@ -66,9 +66,9 @@ def sweep(
 
     Any option of any method can be swept. Points are stored as eval stores them and never computed twice.
     """
-    from atman_bench import runner
     from atman_bench.cli._console import console
-    from atman_bench.sweep import load_sweep
+    from atman_bench.evaluation import runner
+    from atman_bench.evaluation.sweep import load_sweep
 
     flags = {
         "dataset": dataset,
@@ -100,21 +100,21 @@ def sweep(
 
 def _report(console: "Console", sweep: "Sweep", summary: "RunSummary", *, holdout: bool) -> None:
     """Print the grid and the best point, and write them with the figures into the results folder."""
-    from atman_bench.report import sweeps
+    from atman_bench.report import grid
     from atman_bench.report.figures import FIGURES
 
-    frame = sweep.frame(summary, holdout=holdout)
+    frame = grid.frame_of_sweep(sweep, summary, holdout=holdout)
     several = len(sweep.axes) > 1
-    console.print((sweeps.matrix_table(frame, "mAP") if several else sweeps.points_table(frame)).rich())
+    console.print((grid.matrix_table(frame, "mAP") if several else grid.points_table(frame)).rich())
     stored = f"{summary.reused} explanations were stored, {summary.n_computed} are new"
     notes = _runs.notes(summary)
-    for line in (*sweeps.describe(frame), f"{summary.usable} samples; {stored}.", *notes):
+    for line in (*grid.describe(frame), f"{summary.usable} samples; {stored}.", *notes):
         console.print(line, markup=False, highlight=False)
     folder = sweep.run.results
-    _runs.write_text(folder / "sweep.md", sweeps.markdown(frame, notes))
+    _runs.write_text(folder / "sweep.md", grid.markdown(frame, notes))
     for name in FIGURES.names:
         figure = FIGURES.get(name)
         # Figures of an evaluation would show all grid points as methods of their own.
-        if sweeps.is_of_grid(figure.columns) and not figure.lacks(frame):
+        if grid.is_of_grid(figure.columns) and not figure.lacks(frame):
             figure.draw(frame, folder / "figures" / name)
     console.print(f"rows, sweep.md and figures are in {folder}", markup=False, highlight=False)

@@ -32,10 +32,10 @@ def table(
     Metrics are recomputed from the stored maps: no model is loaded, and nothing is written but --out.
     """
     from atman_bench.cli._console import console
-    from atman_bench.errors import StoreError
+    from atman_bench.core.errors import StoreError
+    from atman_bench.evaluation.scoring import rescore
     from atman_bench.metrics import METRICS
     from atman_bench.report import render, tables
-    from atman_bench.scoring import rescore
 
     chosen = [_options.sign_rule(name.strip()) for name in signs.split(",")]
     frame = tables.frame_of(row for sign in chosen for row in rescore(results, METRICS.names, sign))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
+from atman_bench.core.registry import Registry
 from atman_bench.datasets._base import DatasetSpec
-from atman_bench.registry import Registry
 
 DATASETS: Registry[DatasetSpec] = Registry("dataset", __name__, Path(__file__).parent)

@@ -2,17 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-from atman_bench.records import Sample, Skipped
-
-
-class Modality(StrEnum):
-    """What a dataset's samples explain; methods and models are chosen by it where a run names none."""
-
-    TEXT = "text"
-    IMAGE = "image"
+from atman_bench.core.records import Modality, Sample, Skipped
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from atman_bench.core.errors import DataError
+from atman_bench.core.records import Skipped
 from atman_bench.datasets._class_names import RENAMED
-from atman_bench.errors import DataError
-from atman_bench.records import Skipped
 
 SEGMENTATION = "-annotations-object-segmentation.csv"
 DESCRIPTIONS = "class-descriptions"

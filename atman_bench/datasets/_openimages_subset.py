@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from atman_bench.core.errors import DataError, SampleError
+from atman_bench.core.images import mask_array, open_picture
+from atman_bench.core.records import Picture, RegionMask, Sample
 from atman_bench.datasets._openimages_folder import mask_name, rows_of, scan
 from atman_bench.datasets.openimages import OpenImagesConfig, files_of, load
-from atman_bench.errors import DataError, SampleError
-from atman_bench.pictures import mask_array, open_picture
-from atman_bench.records import Picture, RegionMask, Sample
 
 SELECTION = "selection.json"
 """What a selection leaves beside the copied files: its options, counts per class and reasons."""

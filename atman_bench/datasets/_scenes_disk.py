@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from atman_bench.core.errors import DataError
 from atman_bench.datasets._scenes_world import (
     SIDE,
     Kind,
@@ -25,7 +26,6 @@ from atman_bench.datasets._scenes_world import (
     questions,
     relations,
 )
-from atman_bench.errors import DataError
 
 CLASS_IDS = {shape: f"/m/scenes{number:02d}" for number, shape in enumerate(Shape)}
 """What the Open Images files call the shapes."""

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from atman_bench.datasets._answers import AnsweredDataset
-from atman_bench.errors import ConfigError, DataError
-from atman_bench.records import CharSpans, Sample, Skipped
+from atman_bench.core.errors import ConfigError, DataError
+from atman_bench.core.records import CharSpans, Sample, Skipped
+from atman_bench.datasets._answer_sets import AnsweredDataset
 
 PAPER_TEMPLATE = "{context} Q: {question} A:"
 """The paper's prompt for SQuAD."""

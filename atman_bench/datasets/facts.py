@@ -11,10 +11,10 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from atman_bench.core.errors import ConfigError
 from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._facts_grammar import SHAPES, Split, write_article
 from atman_bench.datasets._squad_format import PAPER_TEMPLATE, read_articles
-from atman_bench.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,10 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-from atman_bench.datasets._base import Dataset, DatasetSpec, Modality
+from atman_bench.core.errors import ConfigError, DataError, SampleError
+from atman_bench.core.images import picture_size
+from atman_bench.core.records import Boxes, Modality, Picture, Sample, Skipped, Word
+from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._photos import (
     check_threshold,
     content_hash,
@@ -21,9 +24,6 @@ from atman_bench.datasets._photos import (
     pictures_below,
     read_json,
 )
-from atman_bench.errors import ConfigError, DataError, SampleError
-from atman_bench.pictures import picture_size
-from atman_bench.records import Boxes, Picture, Sample, Skipped, Word
 
 LAYOUT = "questions/ (*questions*.json), scene_graphs/ or sceneGraphs/ (*sceneGraphs*.json), and images/"
 

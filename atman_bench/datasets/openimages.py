@@ -13,7 +13,10 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 
-from atman_bench.datasets._base import Dataset, DatasetSpec, Modality
+from atman_bench.core.errors import ConfigError, DataError, SampleError
+from atman_bench.core.images import picture_size
+from atman_bench.core.records import Modality, Picture, RegionMask, Sample, Skipped
+from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._class_names import PAPER_CLASSES
 from atman_bench.datasets._openimages_folder import (
     Instance,
@@ -22,9 +25,6 @@ from atman_bench.datasets._openimages_folder import (
     read_class_names,
     scan,
 )
-from atman_bench.errors import ConfigError, DataError, SampleError
-from atman_bench.pictures import picture_size
-from atman_bench.records import Picture, RegionMask, Sample, Skipped
 
 PROMPT = "This is a picture of"
 STICKS_OUT = 0.01

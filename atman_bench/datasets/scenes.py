@@ -10,11 +10,12 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
+from atman_bench.core.errors import ConfigError, DataError
+from atman_bench.core.records import Modality
 from atman_bench.datasets import gqa, openimages
-from atman_bench.datasets._base import Dataset, DatasetSpec, Modality
+from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._scenes_disk import write_naming, write_once, write_questions
 from atman_bench.datasets._scenes_world import SIDE, Shape, Split
-from atman_bench.errors import ConfigError, DataError
 
 VERSION = 4
 """Raised with every change of what is generated: folders of another version are not reused."""

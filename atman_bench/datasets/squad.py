@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atman_bench.core.errors import ConfigError, DataError
 from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._squad_format import PAPER_TEMPLATE, AnswerChoice, read_articles
-from atman_bench.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from atman_bench.datasets._answers import AnsweredDataset
-from atman_bench.datasets._base import DatasetSpec, Modality
+from atman_bench.core.errors import ConfigError, DataError
+from atman_bench.core.records import Boxes, Modality, Picture, Sample, Skipped
+from atman_bench.datasets._answer_sets import AnsweredDataset
+from atman_bench.datasets._base import DatasetSpec
 from atman_bench.datasets._photos import content_hash, data_folder, expect, field, pictures_below, read_json
-from atman_bench.errors import ConfigError, DataError
-from atman_bench.records import Boxes, Picture, Sample, Skipped
 
 LAYOUT = "one *questions*.json and one *annotations*.json of the official format, and images/"
 

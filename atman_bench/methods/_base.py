@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from atman_bench.datasets._base import Modality
+from atman_bench.core.records import Modality
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Attribution, Encoded
 
 ADDED_LATER = {"identity": "changed"}
 """Marks an option that is newer than stored results: at its default it is no part of a map's fingerprint."""

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Attribution, Encoded
 
 
 class Reduction(StrEnum):

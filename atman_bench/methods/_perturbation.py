@@ -8,10 +8,10 @@ from captum.attr import Lime
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from atman_bench.engine import EngineMode, EngineOptions, InputEdit, Sweep, sweep
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.tensors import Attribution, Encoded
+from atman_bench.methods._engine import EngineMode, EngineOptions, InputEdit, Sweep, sweep
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Attribution, Encoded
 
 COSTS_ONLY = {"identity": False}
 """Marks an option that changes cost but no value: it is no part of a stored map's fingerprint."""

@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atman_bench.errors import SampleError, UnfitError
+from atman_bench.core.errors import SampleError, UnfitError
+from atman_bench.core.records import JointUnits, PatchUnits
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import changed_options
 from atman_bench.methods._gradients import (
     Logit,
@@ -20,8 +22,6 @@ from atman_bench.methods._gradients import (
     target_logits,
 )
 from atman_bench.models._base import ModelAdapter
-from atman_bench.records import JointUnits, PatchUnits
-from atman_bench.tensors import Attribution, Encoded
 
 
 class Granularity(StrEnum):

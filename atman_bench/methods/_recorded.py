@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from atman_bench.attention.host import Recorder
+from atman_bench.attention.patching import Recorder
+from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Encoded
 
 
 @torch.inference_mode()

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from atman_bench.engine import first_rows, plain_pass, sweep
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods import atman
 from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._engine import first_rows, plain_pass, sweep
 from atman_bench.methods.atman import AtManConfig, suppressor
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Attribution, Encoded
 
 CHUNK = 16
 """Units of a coarse chunk: suppressing all chunks takes a sixteenth of the exact sweep, however long the sample is."""

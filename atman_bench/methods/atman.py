@@ -11,13 +11,13 @@ from torch import Tensor
 from atman_bench.attention import similarity
 from atman_bench.attention.edit import AttentionEdit, Form, RowMin
 from atman_bench.attention.similarity import Similarity, suppression_factors
-from atman_bench.engine import sweep
-from atman_bench.errors import ConfigError, UnfitError
+from atman_bench.core.errors import ConfigError, UnfitError
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._engine import sweep
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._base import ModelAdapter
 from atman_bench.models._embedder import embed_text
-from atman_bench.tensors import Attribution, Encoded
 
 
 class Neighbours(StrEnum):

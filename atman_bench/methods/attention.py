@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._recorded import mean_attention
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Attribution, Encoded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,12 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from atman_bench.attention.host import Recorder
+from atman_bench.attention.patching import Recorder
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import ADDED_LATER, MethodSpec
 from atman_bench.methods._gradients import GradientConfig, checkpointing, parameters_require_grad
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Attribution, Encoded
 
 
 class Backward(StrEnum):

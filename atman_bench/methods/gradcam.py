@@ -10,13 +10,13 @@ from captum.attr import GuidedBackprop, GuidedGradCam
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atman_bench.datasets._base import Modality
-from atman_bench.errors import ConfigError, UnfitError
+from atman_bench.core.errors import ConfigError, UnfitError
+from atman_bench.core.records import Modality
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._gradients import Logit, parameters_require_grad, target_logits
 from atman_bench.methods._pictures import patch_blocks, pixel_attribution, pixel_model
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Attribution, Encoded
 
 
 class Layer(StrEnum):

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 from captum.attr import InputXGradient
 
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import ADDED_LATER, MethodSpec
 from atman_bench.methods._gradients import GradientConfig, Reduction, checkpointing
 from atman_bench.methods._pictures import PIXEL_VARIANTS, Granularity, attribute, variant_name
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Attribution, Encoded
 
 
 @dataclass(frozen=True, kw_only=True)

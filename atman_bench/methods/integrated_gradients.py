@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 from captum.attr import IntegratedGradients
 
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import ADDED_LATER, MethodSpec
 from atman_bench.methods._gradients import GradientConfig, Reduction, checkpointing
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.methods._pictures import PIXEL_VARIANTS, Granularity, attribute, variant_name
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Attribution, Encoded
 
 
 @dataclass(frozen=True, kw_only=True)

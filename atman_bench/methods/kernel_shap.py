@@ -2,10 +2,10 @@
 
 from captum.attr import KernelShap
 
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._perturbation import RegressionConfig, regress
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Attribution, Encoded
 
 
 def explain(model: ModelAdapter, encoded: Encoded, config: RegressionConfig, seed: int) -> Attribution:

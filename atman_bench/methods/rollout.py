@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from atman_bench.errors import ConfigError
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import ADDED_LATER, MethodSpec
 from atman_bench.methods._recorded import mean_attention
 from atman_bench.models._base import ModelAdapter
-from atman_bench.tensors import Attribution, Encoded
 
 
 @dataclass(frozen=True, kw_only=True)

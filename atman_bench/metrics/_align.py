@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from atman_bench.errors import SampleError
-from atman_bench.pictures import mask_array, picture_size
-from atman_bench.records import Boxes, CharSpans, Label, PatchUnits, Picture, RegionMask, TextUnits, Units
+from atman_bench.core.errors import SampleError
+from atman_bench.core.images import mask_array, picture_size
+from atman_bench.core.records import Boxes, CharSpans, Label, PatchUnits, Picture, RegionMask, TextUnits, Units
 
 
 def unit_labels(label: Label, units: Units, picture: Picture | None = None) -> Float[np.ndarray, " U"]:

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from atman_bench.errors import AtmanBenchError
+from atman_bench.core.errors import AtmanBenchError
 
 Label = Float[np.ndarray, " U"] | Bool[np.ndarray, " U"]
 """Membership of each of the U units in the evidence: booleans, or shares in [0, 1] of a unit that is covered."""

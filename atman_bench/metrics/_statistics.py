@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from atman_bench.errors import AtmanBenchError
+from atman_bench.core.errors import AtmanBenchError
 
 RESAMPLES = 10_000
 LEVEL = 0.95

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
+from atman_bench.core.registry import Registry
 from atman_bench.models._base import ModelSpec
-from atman_bench.registry import Registry
 
 MODELS: Registry[ModelSpec] = Registry("model", __name__, Path(__file__).parent)

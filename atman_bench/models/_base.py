@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atman_bench.attention.host import AttentionHost
-from atman_bench.attention.store import PrefixStore
+from atman_bench.attention.kv_cache import PrefixStore
+from atman_bench.attention.patching import AttentionHost
+from atman_bench.core.records import Explained, Picture, Sample
+from atman_bench.core.tensors import Encoded
 from atman_bench.models._probe import ProbeReport
-from atman_bench.records import Explained, Picture, Sample
-from atman_bench.tensors import Encoded
 
 
 @dataclass(frozen=True)

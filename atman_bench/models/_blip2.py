@@ -7,13 +7,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Blip2ForConditionalGeneration, PreTrainedTokenizerBase
 
-from atman_bench.errors import ModelError, SampleError
+from atman_bench.core.errors import ModelError, SampleError
+from atman_bench.core.records import Picture
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._loading import content_hash, hub_options, load_tokenizer, load_weights
 from atman_bench.models._parts import first_line
 from atman_bench.models._silence import silent_transformers
 from atman_bench.models._vision_tower import Texts, VisionTowerAdapter
-from atman_bench.records import Picture
 
 
 class Blip2Answerer(Blip2ForConditionalGeneration):

@@ -14,17 +14,17 @@ from transformers import (
 )
 
 from atman_bench.attention.edit import AttentionEdit
-from atman_bench.attention.host import AttentionHost, Editor
-from atman_bench.attention.spared import are_copies
-from atman_bench.attention.store import PrefixStore
-from atman_bench.errors import ModelError, SampleError
+from atman_bench.attention.kv_cache import PrefixStore
+from atman_bench.attention.patching import AttentionHost, Editor
+from atman_bench.attention.skipping import are_copies
+from atman_bench.core.errors import ModelError, SampleError
+from atman_bench.core.records import Explained, Picture, Sample, Word
+from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import LoadOptions, Plain
 from atman_bench.models._loading import content_hash, hub_options, load_tokenizer, load_weights
 from atman_bench.models._parts import Block, Part, TextPart, encoded_of, first_line, plain_of, text_part, units_of
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 from atman_bench.models._silence import silent_transformers
-from atman_bench.records import Explained, Picture, Sample, Word
-from atman_bench.tensors import Encoded
 
 SUMMED_TOKENS = 1 << 12
 """Embeddings that are looked up at once: a vocabulary's scaled copy would take as much memory as the table itself."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from atman_bench.errors import ModelError
+from atman_bench.core.errors import ModelError
 
 DECODER_TENSORS = frozenset(
     {"attention_mask", "deepstack_visual_embeds", "inputs_embeds", "position_ids", "visual_pos_masks"}

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2Model
 
-from atman_bench.errors import ModelError
+from atman_bench.core.errors import ModelError
 from atman_bench.models._clip_resnet import EXPANSION, STRIDE, ClipResNet
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

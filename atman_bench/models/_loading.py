@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from atman_bench.errors import ConfigError, ModelError
+from atman_bench.core.errors import ConfigError, ModelError
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._probe import TOLERANCE
 from atman_bench.models._silence import silent_transformers

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.models.gptj.modeling_gptj import create_sinusoidal_positions
 
-from atman_bench.errors import ConfigError, ModelError
+from atman_bench.core.errors import ConfigError, ModelError
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._image_prefix import ClipResNetConfig, ImagePrefix, PrefixConfig
 from atman_bench.models._loading import usable_device, weights_type

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from atman_bench.errors import SampleError
+from atman_bench.core.errors import SampleError
+from atman_bench.core.records import JointUnits, PatchUnits, TextUnits, Units, Word
+from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import Plain
-from atman_bench.records import JointUnits, PatchUnits, TextUnits, Units, Word
-from atman_bench.tensors import Encoded
 
 
 @dataclass(frozen=True)

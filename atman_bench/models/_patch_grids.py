@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from atman_bench.errors import ModelError
-from atman_bench.records import PatchUnits
+from atman_bench.core.errors import ModelError
+from atman_bench.core.records import PatchUnits
 
 Area = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels of the picture."""

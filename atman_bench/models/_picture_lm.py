@@ -10,13 +10,13 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import GPTJConfig, GPTJForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from atman_bench.errors import SampleError
+from atman_bench.core.errors import SampleError
+from atman_bench.core.images import open_picture, rgb_array
+from atman_bench.core.records import PatchUnits, Picture
+from atman_bench.core.tensors import Encoded
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._image_prefix import ImagePrefix
 from atman_bench.models._parts import Block, Part, PicturePart, TextPart, text_part
-from atman_bench.pictures import open_picture, rgb_array
-from atman_bench.records import PatchUnits, Picture
-from atman_bench.tensors import Encoded
 
 REMEMBERED_BYTES = 1 << 28
 """Memory for encoded pictures. A run first looks which samples it can use, and later explains them: as long as they fit

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from atman_bench.errors import ModelError
+from atman_bench.core.errors import ModelError
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}
 """Logits may differ by this share of the largest between our attention and the model's: rounding, over many layers."""

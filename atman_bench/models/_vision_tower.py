@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atman_bench.attention.edit import AttentionEdit, Form
-from atman_bench.attention.host import AttentionHost, Editor
-from atman_bench.attention.store import PrefixStore
-from atman_bench.errors import ModelError, SampleError
+from atman_bench.attention.kv_cache import PrefixStore
+from atman_bench.attention.patching import AttentionHost, Editor
+from atman_bench.core.errors import ModelError, SampleError
+from atman_bench.core.images import open_picture, rgb_array
+from atman_bench.core.records import Explained, PatchUnits, Picture, Sample
+from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import Plain
 from atman_bench.models._image_prefix import CLIP_MEAN, CLIP_STD, normalised, squashed
 from atman_bench.models._parts import plain_of
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
-from atman_bench.pictures import open_picture, rgb_array
-from atman_bench.records import Explained, PatchUnits, Picture, Sample
-from atman_bench.tensors import Encoded
 
 
 @dataclass(frozen=True)

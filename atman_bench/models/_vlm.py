@@ -23,9 +23,12 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel, Processor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from atman_bench.attention.edit import AttentionEdit
-from atman_bench.attention.host import Editor
-from atman_bench.attention.store import PrefixStore
-from atman_bench.errors import ModelError, SampleError
+from atman_bench.attention.kv_cache import PrefixStore
+from atman_bench.attention.patching import Editor
+from atman_bench.core.errors import ModelError, SampleError
+from atman_bench.core.images import open_picture, rgb_array
+from atman_bench.core.records import Explained, PatchUnits, Picture, Sample, Word
+from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._decoder_call import (
@@ -41,9 +44,6 @@ from atman_bench.models._parts import Block, Part, PicturePart, TextPart, encode
 from atman_bench.models._patch_grids import ProcessedPictures, patch_grids
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 from atman_bench.models._silence import silent_transformers
-from atman_bench.pictures import open_picture, rgb_array
-from atman_bench.records import Explained, PatchUnits, Picture, Sample, Word
-from atman_bench.tensors import Encoded
 
 REMEMBERED_SAMPLES = 4
 """All methods explain a sample before the next one comes."""

@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import BertTokenizerFast, BlipConfig, BlipForQuestionAnswering, PreTrainedTokenizerBase
 
-from atman_bench.errors import ConfigError, ModelError, SampleError
+from atman_bench.core.errors import ConfigError, ModelError, SampleError
+from atman_bench.core.records import Picture
 from atman_bench.models._base import LoadOptions, ModelSpec
 from atman_bench.models._loading import content_hash, load_tokenizer, usable_device, weights_type
 from atman_bench.models._parts import first_line
 from atman_bench.models._silence import silent_transformers
 from atman_bench.models._vision_tower import Texts, VisionTowerAdapter
-from atman_bench.records import Picture
 
 NAMING_PROMPT = "This is a picture of"
 """How the datasets ask for a name; BLIP answers questions, and is asked the authors' one instead."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from atman_bench.errors import ModelError
+from atman_bench.core.errors import ModelError
 from atman_bench.models._base import LoadOptions, ModelAdapter, ModelSpec
 from atman_bench.models._blip2 import load_blip2
 from atman_bench.models._causal_lm import load_causal_lm

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from atman_bench.errors import ModelError
+from atman_bench.core.errors import ModelError
 from atman_bench.models._base import LoadOptions, ModelSpec
 from atman_bench.models._magma_checkpoint import OFFICIAL_FILE, is_picture_lm, load_official, load_picture_lm
 from atman_bench.models._picture_lm import PictureLM

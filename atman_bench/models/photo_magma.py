@@ -9,13 +9,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import Dinov2Model
 
-from atman_bench.errors import ModelError
+from atman_bench.core.errors import ModelError
 from atman_bench.models._base import LoadOptions, ModelAdapter, ModelSpec
 from atman_bench.models._magma_checkpoint import load_picture_lm
+from atman_bench.models._pull import PulledKind, pulled_folder
 from atman_bench.models._silence import silent_transformers
-from atman_bench.pull import PulledKind, pulled_folder
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "photo_magma"
+WEIGHTS = Path(__file__).parent / "weights" / "photo_magma"
 ENCODER = "vit-s14-saliency"
 RESOLUTION = 168
 """12 x 12 patches of 14 pixels: the paper's 144 image tokens."""

@@ -2,7 +2,7 @@
 
 from atman_bench.models._base import LoadOptions, ModelSpec
 from atman_bench.models._causal_lm import CausalLM, load_causal_lm
-from atman_bench.pull import PulledKind, pulled_folder
+from atman_bench.models._pull import PulledKind, pulled_folder
 
 
 def load(argument: str, options: LoadOptions) -> CausalLM:

@@ -7,12 +7,12 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from atman_bench.errors import ModelError
+from atman_bench.core.errors import ModelError
 from atman_bench.models._base import LoadOptions, ModelSpec
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._loading import usable_device, weights_type
 from atman_bench.models._silence import silent_transformers
-from atman_bench.profiling.sizes import SIZES, config_of
+from atman_bench.models._sizes import SIZES, config_of
 
 
 def load(argument: str, options: LoadOptions) -> CausalLM:

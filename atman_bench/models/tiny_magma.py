@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from atman_bench.errors import ModelError
+from atman_bench.core.errors import ModelError
 from atman_bench.models._base import LoadOptions, ModelAdapter, ModelSpec
 from atman_bench.models._magma_checkpoint import load_picture_lm
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "tiny_magma"
+WEIGHTS = Path(__file__).parent / "weights" / "tiny_magma"
 
 
 def load(argument: str, options: LoadOptions) -> ModelAdapter:

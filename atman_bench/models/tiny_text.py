@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from atman_bench.errors import ModelError
+from atman_bench.core.errors import ModelError
 from atman_bench.models._base import LoadOptions, ModelAdapter, ModelSpec
 from atman_bench.models._causal_lm import load_causal_lm
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "tiny_text"
+WEIGHTS = Path(__file__).parent / "weights" / "tiny_text"
 
 
 def load(argument: str, options: LoadOptions) -> ModelAdapter:

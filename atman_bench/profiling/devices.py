@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from atman_bench.errors import ConfigError, UnknownNameError
+from atman_bench.core.errors import ConfigError, UnknownNameError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from atman_bench.heap import separate_pages
+from atman_bench.core.malloc import separate_pages
 from atman_bench.profiling.memory import watch_resident
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from atman_bench.records import PatchUnits
+from atman_bench.core.records import PatchUnits
 
 RED = (0xD6, 0x2F, 0x27)
 BLUE = (0x2C, 0x5A, 0xB4)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atman_bench.answers import Answer, AnswerCell
-from atman_bench.errors import DataError
+from atman_bench.core.errors import DataError
+from atman_bench.core.records import Status
+from atman_bench.evaluation.answer_store import Answer, AnswerCell
+from atman_bench.metrics._answer_scores import SCORERS, Accuracy
 from atman_bench.metrics._statistics import Interval, bootstrap_interval
-from atman_bench.records import Status
 from atman_bench.report.render import NOTHING, TextTable
-from atman_bench.scorers import SCORERS, Accuracy
 
 PAPER_MODELS = ("MAGMA 6B", "MAGMA 13B", "MAGMA 30B")
 PAPER: Mapping[str, tuple[float, ...]] = {

@@ -20,8 +20,8 @@ from PIL import Image
 from rich.cells import cell_len
 from rich.text import Text
 
-from atman_bench.errors import ConfigError
-from atman_bench.records import PatchUnits
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.records import PatchUnits
 from atman_bench.report._overlay import BLUE, RED, overlay, pooled, scale_of, shrink, spread
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from atman_bench.errors import DataError, StoreError
-from atman_bench.records import SCHEMA
+from atman_bench.core.errors import DataError, StoreError
+from atman_bench.core.records import SCHEMA
 from atman_bench.report.render import TextTable
 
 FOLDER = "experiments"

@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from atman_bench.records import Status
-from atman_bench.report._paper import reported
+from atman_bench.core.records import Status
+from atman_bench.report._paper_scores import reported
 from atman_bench.report.tables import EXPERIMENT, cell_name, folded
 
 NOTHING = "–"

@@ -11,16 +11,14 @@ from dataclasses import asdict, fields
 import numpy as np
 import pandas as pd
 
-from atman_bench.errors import DataError, StoreError, UnknownNameError
+from atman_bench.core.errors import DataError, StoreError, UnknownNameError
+from atman_bench.core.records import SCHEMA, Row, Status
+from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics._statistics import IQ_25_72, IQ_MEAN, MEAN, Interval, average, bootstrap_interval, compare
-from atman_bench.records import SCHEMA, Row, Status
-from atman_bench.report._paper import paper_scores
+from atman_bench.report._paper_scores import paper_scores
 
 EXPERIMENT = ["dataset", "model", "sign"]
 CELL = ["method", "variant"]
-
-FLOORS = frozenset({"random", "uniform", "position", "centre", "local_contrast"})
-"""Methods that see neither model nor target: what a number has to beat."""
 
 WITH_INTERVAL = {"mAP": "average_precision", "mAR": "average_recall"}
 WITHOUT_INTERVAL = {"AUPRC": "auprc", "P@k": "precision_at_k", "pointing": "pointing_game"}
@@ -89,7 +87,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         for key, cell in frame.groupby(EXPERIMENT + CELL, sort=False)
     ]
     summary = pd.DataFrame(lines)
-    summary.insert(len(EXPERIMENT + CELL), "floor", summary["method"].isin(FLOORS))
+    summary.insert(len(EXPERIMENT + CELL), "floor", summary["method"].isin(FLOORS.names))
     _add_paper(summary)
     ascending = {column: True for column in EXPERIMENT} | {"floor": True, "mAP": False} | {c: True for c in CELL}
     return summary.sort_values(list(ascending), ascending=list(ascending.values()), ignore_index=True)

@@ -8,10 +8,11 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atman_bench.errors import DataError, StoreError
-from atman_bench.records import Status
-from atman_bench.report import sweeps
-from atman_bench.report.tables import CELL, EXPERIMENT, FLOORS, cell_name
+from atman_bench.core.errors import DataError, StoreError
+from atman_bench.core.records import Status
+from atman_bench.methods.floors import FLOORS
+from atman_bench.report import grid
+from atman_bench.report.tables import CELL, EXPERIMENT, cell_name
 
 STYLE = {
     "font.size": 9,
@@ -136,5 +137,5 @@ def _usable(frame: pd.DataFrame) -> pd.DataFrame:
 def _caption(frame: pd.DataFrame) -> str:
     dataset, model, sign = frame[EXPERIMENT].iloc[0]
     usable = _usable(frame)
-    what = f"{sweeps.swept(frame)} on {dataset}" if "point" in frame else dataset
+    what = f"{grid.swept(frame)} on {dataset}" if "point" in frame else dataset
     return f"{what} · {model} · n = {usable['uid'].nunique()} in {usable['group'].nunique()} groups · sign {sign}"

@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from atman_bench.methods.floors import FLOORS
 from atman_bench.report.figures._base import (
     FLOOR_GREY,
     METHOD_GREY,
@@ -12,7 +13,6 @@ from atman_bench.report.figures._base import (
     cell_labels,
     values_by_cell,
 )
-from atman_bench.report.tables import FLOORS
 
 
 def plot(frame: pd.DataFrame) -> Figure:

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from atman_bench.report.figures._base import METHOD_GREY, WIDTH, FigureSpec, of_metric
-from atman_bench.report.sweeps import axes_of, axis_title
+from atman_bench.report.grid import axes_of, axis_title
 
 BINS = np.linspace(0, 100, 21)
 LINES = ("-", "--", ":", "-.")

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from atman_bench.report.figures._base import WIDTH, FigureSpec
-from atman_bench.report.sweeps import Estimate, axes_of, axis_title, estimate
+from atman_bench.report.grid import Estimate, axes_of, axis_title, estimate
 from atman_bench.report.tables import WITH_INTERVAL
 
 ALL = "all"

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics._statistics import bootstrap_interval
 from atman_bench.report.figures._base import WIDTH, FigureSpec, main_cells, of_metric
-from atman_bench.report.tables import FLOORS, cell_name
+from atman_bench.report.tables import cell_name
 
 BINS = 6
 MARKERS = "osD^vP*X<>hp"

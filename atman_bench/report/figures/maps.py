@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from atman_bench.core.images import open_picture, rgb_array
+from atman_bench.core.records import PatchUnits
 from atman_bench.metrics._align import unit_labels
-from atman_bench.pictures import open_picture, rgb_array
-from atman_bench.records import PatchUnits
 from atman_bench.report._overlay import overlay, scale_of, shrink, spread
 from atman_bench.report.figures._base import WIDTH, FigureSpec
 from atman_bench.report.tables import CELL, cell_name, folded

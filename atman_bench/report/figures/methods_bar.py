@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics._statistics import bootstrap_interval
 from atman_bench.report.figures._base import (
     FLOOR_LINES,
@@ -14,7 +15,7 @@ from atman_bench.report.figures._base import (
     cell_labels,
     values_by_cell,
 )
-from atman_bench.report.tables import FLOORS, WITH_INTERVAL
+from atman_bench.report.tables import WITH_INTERVAL
 
 
 def plot(frame: pd.DataFrame) -> Figure:

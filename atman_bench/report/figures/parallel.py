@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from atman_bench.report.figures._base import WIDTH
-from atman_bench.report.figures._scale import MARKERS, ScaleFigureSpec, explain_marks, mark_failures
+from atman_bench.report.figures._costs import MARKERS, ScaleFigureSpec, explain_marks, mark_failures
 
 _CASE = ["model", "method", "variant", "tokens"]
 

@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from atman_bench.report._paper_costs import OOM, READINGS, Reading, above_weights_gb, paper_reading
+from atman_bench.report.costs import PLAIN, told_apart
 from atman_bench.report.figures._base import WIDTH
-from atman_bench.report.figures._scale import LIGHTNING, MARKERS, ScaleFigureSpec, explain_marks, mark_failures
-from atman_bench.report.scaling import PLAIN, told_apart
+from atman_bench.report.figures._costs import LIGHTNING, MARKERS, ScaleFigureSpec, explain_marks, mark_failures
 
 _BASELINES = {"plain:lean": "-", "plain:default": "--"}
 

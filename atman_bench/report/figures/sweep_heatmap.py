@@ -6,9 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from atman_bench.methods.floors import FLOORS
 from atman_bench.report.figures._base import WIDTH, FigureSpec
-from atman_bench.report.sweeps import axes_of, axis_title, best, matrix, place_of
-from atman_bench.report.tables import FLOORS, WITH_INTERVAL
+from atman_bench.report.grid import axes_of, axis_title, best, matrix, place_of
+from atman_bench.report.tables import WITH_INTERVAL
 
 DARKEST = 0.6
 """How dark the highest number is: black on it, and a black frame around it, must stay readable."""
@@ -65,7 +66,7 @@ def _draw(axis: Axes, means: pd.DataFrame) -> None:
 
 def _floors(frame: pd.DataFrame, metric: str) -> str:
     """``uniform 12.3``: what the numbers have to beat."""
-    rows = frame[frame["metric"].eq(metric) & frame["method"].isin(FLOORS)]
+    rows = frame[frame["metric"].eq(metric) & frame["method"].isin(FLOORS.names)]
     means = 100 * rows.groupby("method")["value"].mean()
     return ", ".join(f"{floor} {mean:.1f}" for floor, mean in means.items())
 

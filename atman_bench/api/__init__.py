@@ -1,0 +1,1 @@
+"""Explanations of single prompts and pictures, documents and steered text."""

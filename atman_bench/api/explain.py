@@ -1,0 +1,97 @@
+"""The Python API: load a model, explain a prompt. The command line uses nothing else."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from atman_bench.core.errors import ConfigError, UnknownNameError
+from atman_bench.core.options import build
+from atman_bench.core.records import Explained, Picture
+from atman_bench.core.tensors import Explanation
+from atman_bench.methods import METHODS
+from atman_bench.methods._explain import explain_encoded
+from atman_bench.models._base import LoadOptions, ModelAdapter
+from atman_bench.models._load import load
+
+
+def load_model(
+    name: str,
+    *,
+    device: str | None = None,
+    dtype: str = "float32",
+    device_map: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    trust_checkpoint: bool = False,
+) -> ModelAdapter:
+    """Load a model by its name: ``tiny-text``, or ``hf:ID_OR_FOLDER``.
+
+    Args:
+        name: ``FAMILY`` or ``FAMILY:ARGUMENT``; ``atman-bench list models`` shows the families.
+        device: A torch device; None takes CUDA where there is one.
+        dtype: ``float32`` (reference), ``float16`` or ``bfloat16``.
+        device_map: Dispatch over several devices (``auto``), as transformers does.
+        revision: Hub revision.
+        trust_remote_code: Run code that comes with the checkpoint.
+        trust_checkpoint: Read pickled weights.
+
+    Raises:
+        UnknownNameError: No such family.
+        ModelError: It cannot be loaded, or edits cannot be installed in it.
+    """
+    return load(name, LoadOptions(device, dtype, device_map, revision, trust_remote_code, trust_checkpoint))
+
+
+def explain(
+    model: ModelAdapter,
+    *,
+    prompt: str | None = None,
+    target: str | None = None,
+    prompt_ids: Sequence[int] | None = None,
+    target_ids: Sequence[int] | None = None,
+    units: Sequence[Sequence[int]] | None = None,
+    image: str | Path | None = None,
+    explained: str = "text",
+    method: str = "atman",
+    seed: int = 0,
+    **options: Any,  # the method's own, checked against its config: see ``atman-bench list methods``
+) -> Explanation:
+    """Explain why a model gives a target after a prompt.
+
+    Args:
+        model: From ``load_model``.
+        prompt: Text, with ``target``; or
+        prompt_ids: token ids, with ``target_ids``: no tokenizer is needed then.
+        target: The continuation, with its leading space (``" Paris"``).
+        target_ids: Its token ids.
+        units: Groups of prompt positions that are explained together; None explains every prompt token on its own.
+        image: A picture file that comes before the prompt.
+        explained: ``text`` (the prompt's tokens), ``image`` (the picture's patches) or ``both`` (Fig. 17a).
+        method: Name of a method.
+        seed: For stochastic methods.
+        options: The method's options, for AtMan ``f=0.9, kappa=None, form="shifted", row_min="visible", layers=None,
+            engine="fast"`` and more.
+
+    Returns:
+        ``scores (U,)`` and ``per_target (T, U)``, higher = more important; for AtMan the suppressed loss minus the
+        plain loss (paper Eq. 5).
+
+    Raises:
+        UnknownNameError: No such method or option.
+        ConfigError: An option has an impossible value, or text and ids are mixed.
+        SampleError: The prompt or target cannot be encoded.
+    """
+    config = build(METHODS.get(method).config, options, f"methods.{method}")
+    if explained not in list(Explained):
+        raise UnknownNameError("value of explained", explained, [e.value for e in Explained])
+    part = Explained(explained)
+    if prompt is not None and target is not None and prompt_ids is None and target_ids is None:
+        picture = None if image is None else Picture(Path(image))
+        if picture is None and part is not Explained.TEXT:
+            raise ConfigError(f"explained={part} needs a picture: give image")
+        encoded = model.encode_text(prompt, target, units, picture, part)
+    elif prompt_ids is not None and target_ids is not None and prompt is None and target is None and image is None:
+        encoded = model.encode_ids(prompt_ids, target_ids, units)
+    else:
+        raise ConfigError("explain needs either prompt and target (text) or prompt_ids and target_ids (token ids)")
+    return explain_encoded(model, encoded, method, config, seed)

@@ -1,0 +1,1 @@
+"""Records, tensors, errors and what else every room stands on."""

@@ -1,0 +1,264 @@
+"""Records that travel through an evaluation and carry no tensors; ``tensors.py`` has those that do.
+
+U explained units, T target tokens, S input positions (see ``docs/architecture.md`` for all terms).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+SCHEMA = 1
+"""Version of every stored file; readers refuse any other."""
+
+
+@dataclass(frozen=True)
+class CharSpans:
+    """Evidence in a text: half-open character ranges ``[start, end)`` of the prompt."""
+
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on disk, decoded when it is needed (``pictures.py``).
+
+    Attributes:
+        path: Any file that Pillow reads.
+        crop: (left, top, right, bottom) in pixels of the file, right and bottom exclusive; None is the whole picture.
+    """
+
+    path: Path
+    crop: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class RegionMask:
+    """Evidence in a picture: the union of masks. Each is stretched to its picture (nearest) before the crop.
+
+    Attributes:
+        files: Mask pictures.
+        value: Mask pixels of this value are evidence; None means every pixel that is not 0.
+        threshold: A unit is evidence if at least this share of its area is; None keeps the share as a soft label.
+    """
+
+    files: tuple[Path, ...]
+    value: int | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Evidence in a picture: the union of boxes.
+
+    Attributes:
+        boxes: (left, top, right, bottom) of each in pixels of the file, not of its crop; fractions are allowed.
+        threshold: As in ``RegionMask``.
+    """
+
+    boxes: tuple[tuple[float, float, float, float], ...]
+    threshold: float | None = None
+
+
+Label = CharSpans | RegionMask | Boxes
+"""Where the evidence is."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word whose own loss is explained (GQA, A.12), with its own evidence.
+
+    Attributes:
+        span: Half-open character range in prompt + target.
+        label: Where its evidence is.
+    """
+
+    span: tuple[int, int]
+    label: Label
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question to a model, with the evidence that an explanation should point at.
+
+    Attributes:
+        uid: Unique within its dataset, stable between runs.
+        prompt: The text before the target; a picture comes before it.
+        target: The text whose tokens are explained, with its leading space (``" Paris"``).
+        explain: Half-open character range of the prompt that is explained (SQuAD: the context), or None where the
+            picture is.
+        label: Where the evidence is, in characters of the prompt or in the picture.
+        group: What bootstrap intervals resample (SQuAD: the paragraph; pictures: the picture).
+        facts: Further facts for tables and figures, such as the article or the number of questions of the paragraph.
+        picture: What the model sees, if anything.
+        words: Words that are explained instead of the target, each scored against its own label; none explains the
+            target.
+    """
+
+    uid: str
+    prompt: str
+    target: str
+    explain: tuple[int, int] | None
+    label: Label
+    group: str
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    picture: Picture | None = None
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that a dataset or an adapter could not use, and why: counted in every table, never just dropped."""
+
+    uid: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TextUnits:
+    """The U explained units of a text.
+
+    Attributes:
+        texts: What each unit reads, for display.
+        spans: Half-open character range of each unit in the prompt, or None for a prompt that was given as token ids.
+    """
+
+    texts: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class PatchUnits:
+    """The U explained units of one picture: a regular grid, row by row from the top left.
+
+    Attributes:
+        grid: Rows and columns.
+        area: (left, top, right, bottom) of what the grid covers, in pixels of the picture after its crop: a model that
+            crops to a square sees only this.
+        size: Width and height of the picture after its crop, in pixels.
+        picture: Which of several pictures it is.
+    """
+
+    grid: tuple[int, int]
+    area: tuple[float, float, float, float]
+    size: tuple[int, int]
+    picture: int = 0
+
+    def __len__(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Row and column of each patch, for display."""
+        rows, columns = self.grid
+        return tuple(f"({row}, {column})" for row in range(rows) for column in range(columns))
+
+
+@dataclass(frozen=True)
+class JointUnits:
+    """Units of several kinds, one block after the other: tiles, several pictures, picture and text (Fig. 17a)."""
+
+    blocks: tuple[TextUnits | PatchUnits, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.blocks))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What each unit reads, for display."""
+        return tuple(text for block in self.blocks for text in block.texts)
+
+
+Units = TextUnits | PatchUnits | JointUnits
+"""What is explained."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one explanation took.
+
+    Attributes:
+        seconds: Wall time of the explanation alone, synchronised with the device.
+        forward_tokens: Token positions that went through the model's layers, over all forward passes.
+        peak_bytes: Peak device memory above what was allocated before; None where it cannot be measured.
+    """
+
+    seconds: float
+    forward_tokens: int
+    peak_bytes: int | None = None
+
+
+class Dtype(StrEnum):
+    """Type of a model's weights and activations; losses are always computed in float32."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+class Modality(StrEnum):
+    """What a dataset's samples explain; methods and models are chosen by it where a run names none."""
+
+    TEXT = "text"
+    IMAGE = "image"
+
+
+class Explained(StrEnum):
+    """Which part of a sample with a picture is explained."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    BOTH = "both"
+
+
+class Status(StrEnum):
+    """How a sample ended."""
+
+    OK = "ok"
+    OOM = "oom"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one explanation: a flat line of ``rows*.jsonl``.
+
+    Attributes:
+        fingerprint: Names everything that can change the map (see ``store.py``).
+        metric: Name of the metric (``ap``).
+        sign: How signed scores became a map (``positive``).
+        value: The metric, in [0, 1] for all that are shares; None where it is undefined or the sample did not end ok.
+        n_units: U, the number of explained units.
+        n_positive: How many units the label covers, shares of units added up.
+        target_logprob: Sum of the target tokens' log-probabilities (natural logarithm).
+        answered: Whether greedy decoding gives the target.
+        group: What bootstrap intervals resample.
+        n_questions: How many questions the sample's paragraph has, where the dataset says (Fig. 8b).
+        error: Why the status is not ok.
+    """
+
+    fingerprint: str
+    dataset: str
+    model: str
+    method: str
+    variant: str
+    uid: str
+    metric: str
+    sign: str
+    value: float | None
+    status: Status
+    group: str = ""
+    n_questions: int | None = None
+    n_units: int = 0
+    n_positive: float = 0
+    target_logprob: float | None = None
+    answered: bool | None = None
+    seconds: float | None = None
+    forward_tokens: int | None = None
+    peak_bytes: int | None = None
+    error: str | None = None
+    schema: int = SCHEMA

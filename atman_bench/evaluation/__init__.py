@@ -1,0 +1,1 @@
+"""Runs over datasets: configuration, samples, stored results, sweeps and answers."""

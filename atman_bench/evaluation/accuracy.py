@@ -1,0 +1,243 @@
+"""How many questions does a model answer (paper Table 4)? Greedy answers, with or without solved examples before."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from atman_bench.core.errors import AtmanBenchError, ConfigError, DataError, SampleError
+from atman_bench.core.jsonl import check_writable
+from atman_bench.core.memory import is_out_of_memory
+from atman_bench.core.options import identity_options
+from atman_bench.core.provenance import environment
+from atman_bench.core.records import Picture, Sample, Status
+from atman_bench.datasets import DATASETS
+from atman_bench.datasets._answer_sets import AnsweredDataset
+from atman_bench.datasets._base import Dataset
+from atman_bench.evaluation.answer_store import Answer, AnswerCell, Quiz
+from atman_bench.evaluation.config import RunConfig, load_configured, resolve
+from atman_bench.metrics._answer_scores import Accuracy
+from atman_bench.models._base import ModelAdapter
+from atman_bench.models._parts import EmptyCompletionError
+from atman_bench.models._picture_lm import PictureLM
+
+DEFAULTS: Mapping[str, Mapping[str, str]] = {"gqa": {"explain_at": "nothing"}, "scenes": {"task": "questions"}}
+"""Options of datasets that differ from their own here: questions need no evidence, and a scene's objects no names."""
+
+NEXT_QUESTION = "Q:"
+"""A base model goes on with a question of its own; the answer ends there."""
+
+VERSION = 1
+"""Raised whenever the way to ask changes."""
+
+
+@dataclass(frozen=True)
+class AccuracyConfig:
+    """Everything that ``atman-bench accuracy`` can be told.
+
+    Attributes:
+        run: Dataset, model, limit, seed and results folder.
+        shots: k, the number of solved examples in a prompt.
+        max_new_tokens: Longest answer.
+    """
+
+    run: RunConfig
+    shots: int = 0
+    max_new_tokens: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse impossible numbers.
+
+        Raises:
+            ConfigError: See above.
+        """
+        if self.shots < 0:
+            raise ConfigError(f"shots must be at least 0, received {self.shots}")
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"max_new_tokens must be at least 1, received {self.max_new_tokens}")
+
+
+@dataclass(frozen=True)
+class AccuracySummary:
+    """What a run did.
+
+    Attributes:
+        cell: Where the answers are.
+        reused: Answers that were stored already.
+        computed: Answers of this run by how they ended.
+        remaining: Questions that an interrupted run left for the next.
+        interrupted: Whether Ctrl-C ended it.
+        skipped: Reason -> number of entries of the dataset that are no questions with an answer.
+        first_error: Why the first question that failed did so.
+    """
+
+    cell: AnswerCell
+    reused: int
+    computed: Mapping[Status, int]
+    remaining: int
+    interrupted: bool
+    skipped: Mapping[str, int]
+    first_error: str | None
+
+
+def load_accuracy_config(
+    flags: Mapping[str, Any], overrides: Sequence[str], shots: int, max_new_tokens: int
+) -> AccuracyConfig:
+    """Merge flags and then ``--set`` onto the defaults, and check all of it.
+
+    Args:
+        flags: Fields of ``RunConfig`` given on the command line; None means not given.
+        overrides: ``datasets.NAME.OPTION=value``, the value read as YAML.
+        shots: k, the number of solved examples in a prompt.
+        max_new_tokens: Longest answer.
+
+    Raises:
+        UnknownNameError: A dataset or option does not exist.
+        ConfigError: A value has the wrong type or is impossible.
+    """
+    return AccuracyConfig(resolve({"datasets": DEFAULTS}, flags, overrides), shots, max_new_tokens)
+
+
+def ask_all(
+    config: AccuracyConfig, progress: Callable[[int, int, str], None] = lambda *_: None, *, overwrite: bool = False
+) -> AccuracySummary:
+    """Let a model answer a dataset's questions, except those whose answers are stored already.
+
+    Questions come in the seeded order of ``eval``, so that a larger limit keeps those of a smaller one. The k examples
+    are the last ones in that order, of k different groups, and none of these groups is asked about.
+
+    Args:
+        config: The run.
+        progress: Called before each question, and once at the end, with (done, total, what is being done).
+        overwrite: Remove the stored answers first.
+
+    Raises:
+        StoreError: The results cannot be read or written.
+        DataError: The dataset cannot be loaded, or is too small for so many examples.
+        ModelError: The model cannot be loaded.
+        ConfigError: Examples have pictures, and the model reads only one.
+    """
+    run = config.run
+    check_writable(run.results)
+    dataset = DATASETS.get(run.dataset).load(run.dataset_options)
+    questions, examples = _choose(dataset, config)
+    adapter = load_configured(run)
+    if any(example.picture for example in examples) and not isinstance(adapter, PictureLM):
+        raise ConfigError(
+            f"shots must be 0 for model {adapter.name!r}, received {config.shots}: examples have pictures, and of this "
+            "family only one picture can be given; a model with an image prefix (magma:FOLDER) reads several"
+        )
+    cell = _cell(config, dataset, adapter)
+    if overwrite:
+        cell.clear()
+    cell.create(environment(device=str(adapter.device), threads=torch.get_num_threads()))
+    finished = {answer.uid for answer in cell.answers() if answer.status is Status.OK}
+    missing = [sample for sample in questions if sample.uid not in finished]
+    right = dataset.answers if isinstance(dataset, AnsweredDataset) else {}
+    computed: Counter[Status] = Counter()
+    first_error, interrupted = None, False
+    with cell.writer() as writer:
+        try:
+            for done, sample in enumerate(missing):
+                progress(done, len(missing), "answering")
+                given = right.get(sample.uid, (sample.target.strip(),))
+                answer = _ask(adapter, sample, examples, given, config.max_new_tokens)
+                writer.append(answer)
+                computed[answer.status] += 1
+                first_error = first_error or answer.error
+        except KeyboardInterrupt:
+            interrupted = True
+    return AccuracySummary(
+        cell=cell,
+        reused=len(questions) - len(missing),
+        computed=computed,
+        remaining=len(missing) - computed.total(),
+        interrupted=interrupted,
+        skipped=Counter(skipped.reason for skipped in dataset.skipped),
+        first_error=first_error,
+    )
+
+
+def _choose(dataset: Dataset, config: AccuracyConfig) -> tuple[list[Sample], list[Sample]]:
+    """The questions in order, and the examples."""
+    ordered = list(dataset.samples)
+    random.Random(config.run.seed).shuffle(ordered)
+    last_of_group = {sample.group: sample for sample in ordered}
+    chosen = sorted(last_of_group.values(), key=ordered.index)[-config.shots :] if config.shots else []
+    groups = {example.group for example in chosen}
+    questions = [sample for sample in ordered if sample.group not in groups]
+    if not questions:
+        raise DataError(
+            f"{config.run.dataset} has {len(ordered)} questions in {len(last_of_group)} groups: too few for "
+            f"{config.shots} examples of other groups than the questions'; use fewer shots or more data"
+        )
+    return questions[: config.run.limit], chosen
+
+
+def _cell(config: AccuracyConfig, dataset: Dataset, adapter: ModelAdapter) -> AnswerCell:
+    run = config.run
+    options = identity_options(run.dataset_options)
+    options.pop("data", None)  # The content hash names the data; where they lie may change.
+    quiz = Quiz(
+        dataset=run.dataset,
+        dataset_options=options,
+        dataset_hash=dataset.content_hash,
+        model=adapter.name,
+        model_hash=adapter.content_hash,
+        dtype=adapter.dtype_name,
+        shots=config.shots,
+        seed=run.seed if config.shots else None,
+        max_new_tokens=config.max_new_tokens,
+        version=VERSION,
+    )
+    label = DATASETS.get(run.dataset).label(run.dataset_options)
+    voted = isinstance(dataset, AnsweredDataset) and dataset.voted
+    return AnswerCell(
+        results=run.results,
+        quiz=quiz,
+        title=f"{run.dataset} ({label})" if label else run.dataset,
+        measures=(Accuracy.VQA_ACCURACY,) if voted else (Accuracy.EXACT_MATCH, Accuracy.F1),
+    )
+
+
+def _ask(
+    adapter: ModelAdapter, sample: Sample, examples: Sequence[Sample], right: tuple[str, ...], max_new_tokens: int
+) -> Answer:
+    try:
+        given = short_answer(complete_after(adapter, sample, examples, max_new_tokens))
+    except EmptyCompletionError:
+        given = ""
+    except SampleError as error:
+        return Answer(sample.uid, Status.SKIPPED, None, right, sample.group, _one_line(error))
+    except (AtmanBenchError, RuntimeError, MemoryError) as error:
+        status = Status.OOM if is_out_of_memory(error) else Status.ERROR
+        return Answer(sample.uid, status, None, right, sample.group, _one_line(error))
+    return Answer(sample.uid, Status.OK, given, right, sample.group)
+
+
+def complete_after(adapter: ModelAdapter, sample: Sample, examples: Sequence[Sample], max_new_tokens: int) -> str:
+    """The greedy completion of a sample's prompt after solved examples, each with its picture and on its own line.
+
+    Raises:
+        EmptyCompletionError: It is empty.
+        SampleError: The prompt exceeds the context window, or a picture cannot be read.
+    """
+    solved = [(example.picture, f"{example.prompt}{example.target}\n") for example in examples]
+    if isinstance(adapter, PictureLM):
+        parts: list[str | Picture] = []
+        for picture, text in (*solved, (sample.picture, sample.prompt)):
+            parts += [text] if picture is None else [picture, text]
+        return adapter.complete_parts(parts, max_new_tokens)
+    return adapter.complete("".join(text for _, text in solved) + sample.prompt, max_new_tokens, sample.picture)
+
+
+def short_answer(completion: str) -> str:
+    """A completion up to the next question that the model makes up."""
+    return completion.partition(NEXT_QUESTION)[0].strip()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

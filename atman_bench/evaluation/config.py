@@ -1,0 +1,270 @@
+"""What a run is: defaults, a YAML file, flags and ``--set``, in rising precedence, all checked before anything runs.
+
+``build`` turns any mapping into any config dataclass of the project; the dataclass's annotations are the schema.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import yaml
+
+from atman_bench.core.errors import ConfigError, UnknownNameError
+from atman_bench.core.options import build, canonical, read_yaml
+from atman_bench.core.records import Dtype, Modality
+from atman_bench.datasets import DATASETS
+from atman_bench.methods import METHODS
+from atman_bench.methods._base import MethodSpec
+from atman_bench.metrics import METRICS
+from atman_bench.metrics._signs import Sign
+from atman_bench.models._base import LoadOptions, ModelAdapter
+from atman_bench.models._load import load
+
+DEFAULT_MODELS = {Modality.TEXT: "tiny-text", Modality.IMAGE: "tiny-magma"}
+"""The embedded model that a run takes unless it is told otherwise."""
+
+
+def default_methods(modality: Modality) -> tuple[str, ...]:
+    """What a run evaluates unless it is told otherwise: all methods that are defined for its kind of samples."""
+    specs = {name: METHODS.get(name) for name in METHODS.names}
+    chosen = [name for name, spec in specs.items() if modality in spec.modalities]
+    if modality is Modality.IMAGE:
+        chosen += [f"{name}:{variant}" for name in chosen for variant in specs[name].image_variants]
+    return tuple(sorted(chosen))
+
+
+@dataclass(frozen=True)
+class MethodCell:
+    """A method with resolved options.
+
+    Attributes:
+        method: Name of the method.
+        spec: What its file defines.
+        options: An instance of ``spec.config``.
+        variant: What rows and tables call these options, ``spec.label(options)``.
+    """
+
+    method: str
+    spec: MethodSpec
+    options: Any
+    variant: str
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that ``atman-bench eval`` can be told.
+
+    Attributes:
+        model: ``NAME`` or ``NAME:ARGUMENT`` (``hf:FOLDER``); None means the embedded one for the dataset.
+        dataset: Name of a dataset.
+        data: Path or hub id that the dataset reads, or None for its own.
+        methods: ``METHOD`` or ``METHOD:VARIANT`` -> options that differ from it; none named means all that apply.
+        datasets: Dataset -> options.
+        metrics: Which metrics; none named means all.
+        sign: How signed scores become a map, the same for every method.
+        seed: Seed of the choice of samples and of stochastic methods.
+        limit: How many usable samples, or None for all.
+        named: Only samples whose target is among this many names that the model finds likeliest, of all that the
+            dataset has; the others are skipped and counted. None takes all.
+        max_tokens: Longer samples (prompt + target) are skipped and counted; None means the model's own window.
+        dtype: Type of the weights.
+        device: A torch device, or None for CUDA where there is one.
+        device_map: How transformers spreads a large model (``auto``).
+        revision: Hub revision of the model.
+        trust_remote_code: Run code that comes with a checkpoint.
+        trust_checkpoint: Read pickled weights.
+        results: The results folder.
+    """
+
+    model: str | None = None
+    dataset: str = "facts"
+    data: str | None = None
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    datasets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    sign: Sign = Sign.POSITIVE
+    seed: int = 0
+    limit: int | None = None
+    named: int | None = None
+    max_tokens: int | None = None
+    dtype: Dtype = Dtype.FLOAT32
+    device: str | None = None
+    device_map: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    trust_checkpoint: bool = False
+    results: Path = Path("results")
+
+    def __post_init__(self) -> None:
+        """Refuse impossible limits.
+
+        Raises:
+            ConfigError: See above.
+        """
+        for name in ("limit", "named", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, received {value}; leave it out for no limit")
+
+    @property
+    def modality(self) -> Modality:
+        """What the dataset's samples explain."""
+        return DATASETS.get(self.dataset).modality
+
+    @property
+    def model_name(self) -> str:
+        """The model, the embedded one where none is named."""
+        return self.model or DEFAULT_MODELS[self.modality]
+
+    @property
+    def load_options(self) -> LoadOptions:
+        """How the model is loaded."""
+        return LoadOptions(
+            self.device,
+            self.dtype.value,
+            self.device_map,
+            self.revision,
+            self.trust_remote_code,
+            self.trust_checkpoint,
+        )
+
+    @cached_property
+    def cells(self) -> tuple[MethodCell, ...]:
+        """The methods with their options; two names for the same options give one cell.
+
+        Raises:
+            UnknownNameError: A method, variant or option does not exist.
+            ConfigError: An option has the wrong type or an impossible value.
+        """
+        distinct: dict[tuple[str, Any], MethodCell] = {}
+        for key, overrides in (self.methods or {name: {} for name in default_methods(self.modality)}).items():
+            method, _, variant = canonical(key).partition(":")
+            spec = METHODS.get(method)
+            if variant and variant not in spec.variants:
+                raise UnknownNameError(f"variant of {method}", variant, spec.variants)
+            named = spec.variants[variant] if variant else {}
+            options = build(spec.config, {**named, **overrides}, f"methods.{key}")
+            distinct.setdefault((method, repr(options)), MethodCell(method, spec, options, spec.label(options)))
+        return tuple(distinct.values())
+
+    @cached_property
+    def dataset_options(self) -> Any:
+        """The resolved options of the chosen dataset; those of the others are checked too.
+
+        Raises:
+            UnknownNameError: A dataset or option does not exist.
+            ConfigError: An option has the wrong type or an impossible value.
+        """
+        chosen = {self.dataset: {}, **self.datasets}
+        if self.data is not None:
+            chosen[self.dataset] = {**chosen[self.dataset], "data": self.data}
+        built = {name: build(DATASETS.get(name).config, chosen[name], f"datasets.{name}") for name in chosen}
+        return built[self.dataset]
+
+    @cached_property
+    def metric_names(self) -> tuple[str, ...]:
+        """The chosen metrics, all of them where none is named.
+
+        Raises:
+            UnknownNameError: A metric does not exist.
+        """
+        for name in self.metrics:
+            METRICS.get(name)
+        return tuple(canonical(name) for name in self.metrics) or METRICS.names
+
+
+def load_configured(run: RunConfig) -> ModelAdapter:
+    """Load the model of a run.
+
+    Raises:
+        UnknownNameError: No such family.
+        ModelError: It cannot be loaded, or edits cannot be installed in it.
+    """
+    return load(run.model_name, run.load_options)
+
+
+def load_config(preset: str | None, flags: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
+    """Merge YAML, then flags, then ``--set`` onto the defaults, and check all of it.
+
+    Args:
+        preset: Path of a YAML file, or name of a preset, or None.
+        flags: Fields of ``RunConfig`` given on the command line; None means not given.
+        overrides: ``a.b.c=value``, the value read as YAML.
+
+    Raises:
+        UnknownNameError: A key at any level does not exist; the message names near misses.
+        ConfigError: The file is missing or malformed, or a value has the wrong type.
+    """
+    return resolve(read_yaml(preset) if preset else {}, flags, overrides)
+
+
+def resolve(file: Mapping[str, Any], flags: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
+    """``load_config`` after the file is read.
+
+    Raises:
+        UnknownNameError: See ``load_config``.
+        ConfigError: See ``load_config``.
+    """
+    tree = dict(file)
+    listed = _options_by_name(tree.get("methods"), "methods")
+    if flags.get("methods") is not None:
+        # Options from the file stay with the methods that the flag keeps.
+        chosen = _options_by_name(flags["methods"], "--methods")
+        listed = {name: {**listed.get(name, {}), **options} for name, options in chosen.items()}
+    tree |= {key: value for key, value in flags.items() if value is not None}
+    dataset = canonical(str(tree.get("dataset", RunConfig.dataset)))
+    tree["methods"] = listed or {name: {} for name in default_methods(DATASETS.get(dataset).modality)}
+    tree["datasets"] = _options_by_name(tree.get("datasets"), "datasets")
+    for override in overrides:
+        _apply(tree, override)
+    if isinstance(tree.get("dataset"), str):
+        tree["dataset"] = canonical(tree["dataset"])
+    config = build(RunConfig, tree)
+    # Resolving now makes a misspelt option fail before a model is loaded.
+    _ = config.cells, config.dataset_options, config.metric_names
+    return config
+
+
+def _options_by_name(listed: Any, where: str) -> dict[str, dict[str, Any]]:
+    """Methods or datasets with their options, which may be written as a list of names or with nothing after a name."""
+    if listed is None:
+        return {}
+    if isinstance(listed, list | tuple):
+        listed = dict.fromkeys(listed)
+    if not isinstance(listed, Mapping):
+        raise ConfigError(f"{where} must be names with their options, received {listed!r}")
+    named = {}
+    for name, options in listed.items():
+        if not isinstance(name, str) or not isinstance(options, Mapping | NoneType):
+            raise ConfigError(f"{where}.{name} must hold options as 'name: value', received {options!r}")
+        named[canonical(name)] = dict(options or {})
+    return named
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    """Set one ``a.b.c=value`` in place."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set takes NAME=VALUE (methods.atman.kappa=0.5), received {override!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {path}: {text!r} is not a valid YAML value") from error
+    root, _, rest = path.partition(".")
+    if root not in ("methods", "datasets") or not rest:
+        if root in {f.name for f in fields(RunConfig)} and rest:
+            raise ConfigError(f"--set {path}: {root} is one value, not a group of options")
+        tree[path] = value
+        return
+    # A variant's name may contain dots, an option's never does.
+    name, dot, option = rest.rpartition(".")
+    if not dot:
+        raise ConfigError(f"--set {path} must name an option: {root}.{rest}.OPTION=VALUE")
+    name = canonical(name)
+    if root == "methods" and name not in tree["methods"]:
+        METHODS.get(name.partition(":")[0])
+        raise UnknownNameError("method among those that run", name, tree["methods"])
+    tree[root].setdefault(name, {})[option] = value

@@ -1,0 +1,182 @@
+"""Stored maps and labels -> rows: a function of nothing else, so that rows need no model and can be made again."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atman_bench.core.errors import SampleError
+from atman_bench.core.options import build
+from atman_bench.core.records import PatchUnits, Row, Sample, Skipped, Status, Units, Word
+from atman_bench.datasets import DATASETS
+from atman_bench.evaluation import store
+from atman_bench.evaluation.store import Cell, Identity, StoredMap
+from atman_bench.metrics import METRICS
+from atman_bench.metrics._align import unit_labels
+from atman_bench.metrics._signs import Sign, apply_sign
+
+
+def rescore(results: Path, metrics: Sequence[str], sign: Sign) -> list[Row]:
+    """The rows of all stored maps under other metrics or another sign rule; needs no model and writes nothing.
+
+    Raises:
+        StoreError: The results cannot be read.
+        UnknownNameError: A metric does not exist.
+    """
+    return [
+        row
+        for cell in store.cells(results)
+        for stored in cell.maps().values()
+        for row in rows_of(cell, stored, metrics, sign)
+    ]
+
+
+def rows_of(
+    cell: Cell, stored: StoredMap, metrics: Iterable[str], sign: Sign, groups: Sequence[Sequence[int]] | None = None
+) -> list[Row]:
+    """The rows of one stored map: a function of nothing else, so rows that were lost can be made again.
+
+    A sample that did not end ``ok`` gives a row without a value for each metric, to be counted as missing there.
+
+    Args:
+        cell: Where the map is.
+        stored: The map.
+        metrics: Names of metrics.
+        sign: How signed scores become a map.
+        groups: Units that are scored as one: map and label of a group are the largest of its units (chunks of a text).
+            None scores every unit on its own.
+    """
+    label = stored.label if groups is None or not stored.label else largest(np.asarray(stored.label), groups).tolist()
+    row = Row(
+        fingerprint=cell.identity.fingerprint,
+        dataset=dataset_name(cell.identity),
+        model=cell.identity.model,
+        method=cell.identity.method,
+        variant=cell.variant,
+        uid=stored.uid,
+        metric="",
+        sign=sign,
+        value=None,
+        status=stored.status,
+        group=stored.group,
+        n_questions=None if (count := stored.facts.get("n_questions")) is None else int(count),
+        n_units=len(label),
+        n_positive=sum(label),
+        target_logprob=math.fsum(stored.target_logprobs) if stored.target_logprobs else None,
+        answered=stored.answered,
+        seconds=stored.seconds,
+        forward_tokens=stored.forward_tokens,
+        peak_bytes=stored.peak_bytes,
+        error=stored.error,
+    )
+    if stored.status is not Status.OK:
+        return [replace(row, metric=metric) for metric in metrics]
+    maps = maps_of(stored, sign)
+    if groups is not None:
+        maps = [(largest(x, groups), largest(y, groups)) for x, y in maps]
+    return [replace(row, metric=metric, value=_mean_over_words(metric, maps)) for metric in metrics]
+
+
+def maps_of(stored: StoredMap, sign: Sign) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The map x (U,) of each explained word, or of the target, with its label y (U,)."""
+    per_target = None if stored.per_target is None else np.asarray(stored.per_target, np.float32)
+    scores = np.asarray(stored.scores, np.float32)
+    if stored.word_labels is None or stored.word_of_target is None:
+        return [(apply_sign(sign, scores, per_target), np.asarray(stored.label, np.float64))]
+    tokens = np.asarray(stored.word_of_target)
+    return [
+        (_word_map(sign, scores, per_target, tokens == word), np.asarray(label, np.float64))
+        for word, label in enumerate(stored.word_labels)
+    ]
+
+
+def largest(values: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    """The largest value (G,) of each group of units, of values (U,)."""
+    return np.array([values[list(group)].max() for group in groups])
+
+
+def _word_map(sign: Sign, scores: np.ndarray, per_target: np.ndarray | None, tokens: np.ndarray) -> np.ndarray:
+    """The map of one word from the relevance for its tokens; a method that explains their mean only has one map."""
+    if per_target is None:
+        return apply_sign(sign, scores, None)
+    return apply_sign(sign, per_target[tokens].mean(0), per_target[tokens])
+
+
+def _mean_over_words(metric: str, maps: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | None:
+    """A metric of a sample: the mean over its words (A.12), or of its only map."""
+    values = [METRICS.get(metric).function(x, y) for x, y in maps]
+    defined = [value for value in values if value is not None]
+    return math.fsum(defined) / len(defined) if defined else None
+
+
+def grid_facts(units: Units) -> dict[str, str]:
+    """Where the patches of a picture are, as a stored map says it: "12x12", and "left,top,right,bottom" in pixels."""
+    if not isinstance(units, PatchUnits):
+        return {}
+    return {"grid": "x".join(map(str, units.grid)), "area": ",".join(f"{edge:.10g}" for edge in units.area)}
+
+
+def grid_of(stored: StoredMap, size: tuple[int, int]) -> PatchUnits | None:
+    """The patches of a stored map on a picture of a size (width, height); None if it does not say where they are."""
+    grid, area = str(stored.facts.get("grid", "")), str(stored.facts.get("area", ""))
+    if not (grid and area):
+        return None
+    rows, columns = map(int, grid.split("x"))
+    left, top, right, bottom = map(float, area.split(","))
+    return PatchUnits((rows, columns), (left, top, right, bottom), size)
+
+
+def labels_of(sample: Sample, units: Units) -> tuple[float, ...]:
+    """The share of each unit that is evidence, as it is stored.
+
+    Raises:
+        SampleError: See ``unit_labels``.
+    """
+    return _stored(unit_labels(sample.label, units, sample.picture))
+
+
+def seen_words(sample: Sample, units: Units) -> tuple[tuple[Word, ...], list[Skipped]]:
+    """The words of a sample whose evidence the units show; the others, by name, with why they are left out.
+
+    Raises:
+        SampleError: There are words, and none is left.
+    """
+    seen, left_out = [], []
+    text = sample.prompt + sample.target
+    for word in sample.words:
+        try:
+            unit_labels(word.label, units, sample.picture)
+            seen.append(word)
+        except SampleError as error:
+            name = text[slice(*word.span)]
+            left_out.append(Skipped(f"{sample.uid}/{name}", f"word {name!r}: {error}"))
+    if left_out and not seen:
+        raise SampleError(left_out[0].reason)
+    return tuple(seen), left_out
+
+
+def words_of(sample: Sample, units: Units) -> tuple[tuple[float, ...], ...] | None:
+    """The same for each word, or None for a sample without words."""
+    if not sample.words:
+        return None
+    return tuple(_stored(unit_labels(word.label, units, sample.picture)) for word in sample.words)
+
+
+def _stored(shares: np.ndarray) -> tuple[float, ...]:
+    return tuple(int(share) if share in (0, 1) else round(float(share), 6) for share in shares)
+
+
+def dataset_name(identity: Identity) -> str:
+    """What rows call a dataset: its name, and options that make it another experiment (``openimages (cropped)``)."""
+    options = {name: value for name, value in identity.dataset_options.items() if value is not None}
+    built = build(DATASETS.get(identity.dataset).config, options, f"datasets.{identity.dataset}")
+    return dataset_label(identity.dataset, built)
+
+
+def dataset_label(name: str, options: Any) -> str:
+    """The same for a dataset's name and its resolved options."""
+    label = DATASETS.get(name).label(options)
+    return f"{name} ({label})" if label else name

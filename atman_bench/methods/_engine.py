@@ -1,0 +1,316 @@
+"""Runs P perturbations of one sample and returns the loss of every target token under each: exact, and cheap.
+
+Suppressing columns from j on leaves all rows before j untouched (the mask is causal), so the plain prefix runs once
+and each perturbation restarts at the first position that it changes (``Encoded.restarts`` says where the mask is not
+causal). Only the T target rows are projected to the vocabulary, and they are reduced to losses inside the batch.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from atman_bench.attention.edit import AttentionEdit, first_true
+from atman_bench.attention.kv_cache import PrefixStore
+from atman_bench.attention.patching import Editor
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.malloc import freed_memory_kept
+from atman_bench.core.memory import free_bytes, is_out_of_memory
+from atman_bench.core.tensors import Encoded
+from atman_bench.models._base import ModelAdapter
+
+logger = logging.getLogger(__name__)
+
+
+class EngineMode(StrEnum):
+    """How perturbations are run; all give the same numbers."""
+
+    FAST = "fast"
+    """Prefix reuse, target rows only."""
+    LEAN = "lean"
+    """The whole sequence for every perturbation, target rows only, nothing kept: the memory of a plain forward pass
+    for about twice the time of ``fast``, whose store holds the keys and values of all layers."""
+    NAIVE = "naive"
+    """The whole sequence and all logits for every perturbation: the yardstick."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What changes cost, never values.
+
+    Attributes:
+        mode: See ``EngineMode``.
+        batch: Perturbations per forward pass at the most; None lets the memory budget decide.
+        memory_bytes: Budget for the store and the activations of one batch; None takes a quarter of what is free.
+        slack: Share of a batch's positions that may run for nothing: a batch starts where its earliest perturbation
+            does, so those that start far apart cost more together than one by one. 1 sets no bound.
+    """
+
+    mode: EngineMode = EngineMode.FAST
+    batch: int | None = None
+    memory_bytes: int | None = None
+    slack: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and self.batch < 1:
+            raise ConfigError(f"batch must be at least 1, received {self.batch}")
+        if not 0 <= self.slack <= 1:
+            raise ConfigError(f"slack is a share of a batch's positions: expected 0 to 1, received {self.slack}")
+
+
+@dataclass(frozen=True)
+class InputEdit:
+    """P perturbations that replace embeddings of positions by a baseline (occlusion, LIME, KernelSHAP).
+
+    Attributes:
+        kept: False where a position's embedding is replaced.
+        baseline: What replaces it.
+    """
+
+    kept: Bool[Tensor, "P S"]
+    baseline: Float[Tensor, " D"]
+
+    def select(self, perturbations: list[int]) -> "InputEdit":
+        """The same edit for some of the perturbations."""
+        return replace(self, kept=self.kept[perturbations])
+
+    def first_changed(self) -> list[int]:
+        """The first position that each perturbation replaces, S where none is."""
+        return first_true(~self.kept).tolist()
+
+
+Edit = AttentionEdit | InputEdit
+"""What one batch of perturbations changes."""
+
+
+@runtime_checkable
+class Perturbations(Protocol):
+    """P perturbations of one sequence of S positions: an edit of them all, or what makes edits of some."""
+
+    def select(self, perturbations: list[int]) -> Edit:
+        """The edit of some of them."""
+
+    def first_changed(self) -> list[int]:
+        """The first position that each of the P changes, S where none is."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Perturbations that run together, from one start position on."""
+
+    perturbations: list[int]
+    start: int
+
+
+@dataclass(frozen=True)
+class PlainPass:
+    """The unperturbed model on one sample, kept where several sweeps over the same sample follow each other.
+
+    Attributes:
+        losses: Cross-entropy of each target token (natural logarithm), float32 on the CPU.
+        store: Its keys and values, never written to by a sweep.
+    """
+
+    losses: Float[Tensor, " T"]
+    store: PrefixStore
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep measured.
+
+    Attributes:
+        losses: Cross-entropy of each target token under each perturbation (natural logarithm), float32 on the CPU.
+        plain: The same without perturbation.
+    """
+
+    losses: Float[Tensor, "P T"]
+    plain: Float[Tensor, " T"]
+
+    @property
+    def deltas(self) -> Float[Tensor, "T P"]:
+        """Suppressed loss - plain loss: the paper's Eq. 5, higher = more important."""
+        return (self.losses - self.plain).T.contiguous()
+
+
+FULL_SPEED_TOKENS = 512
+"""Positions per forward pass beyond which larger matrix products are no faster on a CPU."""
+
+MOST_ROWS = 16
+"""Perturbations per pass at the most: near the end, where suffixes are short, more rows only recompute each other's."""
+
+
+def first_rows(perturbations: Perturbations, restarts: Sequence[int] | None = None) -> list[int]:
+    """The first row that each perturbation has to run again; S for one that changes nothing. Host integers.
+
+    Args:
+        perturbations: What is changed.
+        restarts: ``Encoded.restarts``: the first row for each changed position, itself by default.
+    """
+    first = perturbations.first_changed()
+    if restarts is None:
+        return first
+    return [restarts[i] if i < len(restarts) else i for i in first]
+
+
+def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int], slack: float = 1.0) -> list[Batch]:
+    """Group perturbations into batches of descending start.
+
+    Args:
+        starts: First changed position of each perturbation.
+        end: One past the last row that is read; perturbations from there on change nothing and are not run.
+        rows_at: How many perturbations a batch that starts at a position may hold.
+        slack: See ``EngineOptions``.
+    """
+    order = sorted((i for i, start in enumerate(starts) if start < end), key=lambda i: -starts[i])
+    batches: list[Batch] = []
+    current: list[int] = []
+    for i in order:
+        joined = len(current) + 1
+        idle = sum(starts[j] - starts[i] for j in current)
+        if current and (joined > rows_at(starts[i]) or idle > slack * joined * (end - starts[i])):
+            batches.append(Batch(current, starts[current[-1]]))
+            current = []
+        current.append(i)
+    if current:
+        batches.append(Batch(current, starts[current[-1]]))
+    return batches
+
+
+def plain_pass(model: ModelAdapter, encoded: Encoded) -> PlainPass:
+    """Run the unperturbed model for the sweeps that follow."""
+    store = PrefixStore(model.host.n_layers, encoded.length)
+    with torch.inference_mode():
+        return PlainPass(_run(model, encoded, None, 0, 1, encoded.target_rows.tolist(), store)[0], store)
+
+
+def sweep(
+    model: ModelAdapter,
+    encoded: Encoded,
+    perturbations: Perturbations,
+    options: EngineOptions,
+    kept: PlainPass | None = None,
+) -> Sweep:
+    """Losses of all T target tokens under all P perturbations.
+
+    Args:
+        model: The adapter.
+        encoded: One sample.
+        perturbations: What is changed; P may be 0.
+        options: Batching and mode.
+        kept: The plain pass of an earlier sweep over the same sample; None runs one. Only the fast mode has use for it.
+
+    Raises:
+        torch.OutOfMemoryError: Not even one perturbation fits.
+    """
+    with torch.inference_mode():
+        if options.mode is not EngineMode.FAST:
+            return _sweep_whole(model, encoded, perturbations, options)
+        with freed_memory_kept():
+            if kept is not None:
+                return _sweep_fast(model, encoded, perturbations, options, replace(kept, store=kept.store.copy()))
+            return _sweep_fast(model, encoded, perturbations, options, plain_pass(model, encoded))
+
+
+def _sweep_fast(
+    model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, options: EngineOptions, unperturbed: PlainPass
+) -> Sweep:
+    """Run a sweep after a plain pass, whose store it overwrites."""
+    length, rows = encoded.length, encoded.target_rows.tolist()
+    plain, store = unperturbed.losses, unperturbed.store
+    losses = plain.repeat(len(first := first_rows(perturbations, encoded.restarts)), 1)
+
+    budget = options.memory_bytes or free_bytes(model.device) // 4
+    most = min(options.batch or MOST_ROWS, max(1, budget // 2 // max(1, store.row_bytes)))
+
+    def rows_at(start: int) -> int:
+        suffix = length - start
+        by_memory = budget // 2 // (suffix * model.activation_bytes + len(rows) * model.logit_bytes)
+        return max(1, min(most, by_memory, options.batch or -(-FULL_SPEED_TOKENS // suffix)))
+
+    batches = plan(first, min(max(rows) + 1, length), rows_at, options.slack)
+    store.expand(max((len(b.perturbations) for b in batches), default=1))
+    while batches:
+        batch = batches.pop(0)
+        read = [i for i, row in enumerate(rows) if row >= batch.start]
+        try:
+            edit = perturbations.select(batch.perturbations)
+            found = _run(
+                model,
+                encoded,
+                edit,
+                batch.start,
+                len(batch.perturbations),
+                [rows[i] for i in read],
+                store,
+            )
+        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if not is_out_of_memory(error) or len(batch.perturbations) == 1:
+                raise
+            batches[:0] = _halve(batch, first)
+            logger.warning("out of memory with %d perturbations at once: halving the batch", len(batch.perturbations))
+            continue
+        index = torch.tensor(batch.perturbations)
+        losses[index[:, None], torch.tensor(read)] = found
+    return Sweep(losses, plain)
+
+
+def _sweep_whole(model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, options: EngineOptions) -> Sweep:
+    """Run the whole sequence for every perturbation, with all logits in the naive mode."""
+    length, rows = encoded.length, encoded.target_rows.tolist()
+    naive = options.mode is EngineMode.NAIVE
+    plain = _run(model, encoded, None, 0, 1, rows, None, all_logits=naive)[0]
+    count = len(perturbations.first_changed())
+    size = options.batch or max(1, FULL_SPEED_TOKENS // length)
+    losses = [
+        _run(model, encoded, perturbations.select(chunk), 0, len(chunk), rows, None, all_logits=naive)
+        for first in range(0, count, size)
+        if (chunk := list(range(first, min(first + size, count))))
+    ]
+    return Sweep(torch.cat([plain.new_empty(0, len(rows)), *losses]), plain)
+
+
+def _run(
+    model: ModelAdapter,
+    encoded: Encoded,
+    edit: Edit | None,
+    start: int,
+    batch: int,
+    rows: list[int],
+    store: PrefixStore | None,
+    all_logits: bool = False,
+) -> Float[Tensor, "B R"]:
+    """One forward pass over positions start.. for a batch of perturbations; losses of the targets read at ``rows``.
+
+    ``all_logits`` keeps the logits of all positions first, as the released code does.
+    """
+    if store is not None:
+        store.restart(start, batch)
+    attention_edit = edit if isinstance(edit, AttentionEdit) else None
+    if attention_edit is not None:
+        attention_edit = replace(attention_edit, factors=attention_edit.factors.to(model.device))
+    embeddings = None
+    if isinstance(edit, InputEdit):
+        plain = model.embeddings(encoded)[:, start:]
+        embeddings = torch.where(edit.kept[:, start:, None].to(plain.device), plain, edit.baseline.to(plain))
+    with model.host.applied(Editor(attention_edit)):
+        wanted = None if all_logits else rows
+        logits = model.run(encoded, start=start, batch=batch, rows=wanted, store=store, embeddings=embeddings)
+    logits = logits[:, rows] if all_logits else logits
+    targets = encoded.target_ids[len(encoded.target_ids) - len(rows) :].to(logits.device).expand(batch, -1)
+    return (
+        torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+        .view(batch, -1)
+        .cpu()
+    )
+
+
+def _halve(batch: Batch, starts: Sequence[int]) -> list[Batch]:
+    middle = len(batch.perturbations) // 2
+    halves = batch.perturbations[:middle], batch.perturbations[middle:]
+    return [Batch(half, min(starts[i] for i in half)) for half in halves]

@@ -1,0 +1,11 @@
+"""Floors: baselines that see neither model nor target, so what a method's number has to beat. One file each."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atman_bench.core.registry import Registry
+
+if TYPE_CHECKING:
+    from atman_bench.methods._base import MethodSpec
+
+FLOORS: "Registry[MethodSpec]" = Registry("floor", __name__, Path(__file__).parent)

@@ -1,0 +1,39 @@
+"""Nearness to the centre: what photographers and crops put there scores by itself, so it is a floor for pictures."""
+
+from dataclasses import dataclass
+
+import torch
+
+from atman_bench.core.records import Modality
+from atman_bench.core.tensors import Attribution, Encoded
+from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._pictures import patch_blocks
+from atman_bench.models._base import ModelAdapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class CentreConfig:
+    """Nearness to the centre has no options."""
+
+
+def explain(model: ModelAdapter, encoded: Encoded, config: CentreConfig, seed: int) -> Attribution:
+    """Fall linearly from 1 at the centre of the grid to 0 at its corners.
+
+    Raises:
+        ConfigError: The sample has no picture.
+    """
+    scores = []
+    for block in patch_blocks(encoded, "centre"):
+        y, x = (2 * (torch.arange(n) + 0.5) / n - 1 for n in block.grid)
+        scores.append(1 - torch.hypot(y[:, None], x[None]).flatten() / 2**0.5)
+    return Attribution(torch.cat(scores))
+
+
+SPEC = MethodSpec(
+    summary="Floor: patches near the centre score higher",
+    version=1,
+    config=CentreConfig,
+    explain=explain,
+    forwards=lambda n_units, n_targets, config: 0,
+    modalities=frozenset({Modality.IMAGE}),
+)

@@ -1,0 +1,170 @@
+"""Runs that several experiments are drawn from: questions, pictures, sweeps and costs at each preset."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from atman_bench.paper.experiments._base import Beats, Costs, Evaluation, Grid, Preset, Run
+
+TINY_TEXT, TINY_PICTURES = "tiny-text", "tiny-magma"
+SMALL_TEXT, SMALL_PICTURES = "hf:HuggingFaceTB/SmolLM2-135M-Instruct", "photo-magma"
+GPT_J = "hf:EleutherAI/gpt-j-6b"
+GPT_J_PARAMETERS, MAGMA_PARAMETERS = 6.05e9, 6.43e9
+
+ATMAN, SINGLE = "atman:shifted-kappa0.7", "atman:shifted"
+"""AtMan as the paper has it, and without correlated suppression."""
+
+_QUESTIONS: Mapping[str, Any] = {"model": TINY_TEXT, "dataset": "facts"}
+_SCENES: Mapping[str, Any] = {"model": TINY_PICTURES, "dataset": "scenes"}
+
+TEXT: Mapping[Preset, Evaluation] = {
+    Preset.TINY: Evaluation(
+        {
+            **_QUESTIONS,
+            "limit": 40,
+            "methods": [
+                *(ATMAN, SINGLE),
+                *("chefer", "input_x_gradient", "integrated_gradients", "rollout", "rollout:without-last-1"),
+                *("attention", "occlusion"),
+                *("random", "uniform", "position"),
+            ],
+        }
+    ),
+    Preset.SMALL: Evaluation(
+        {
+            "limit": 24,
+            "methods": [
+                *(ATMAN, SINGLE, "chefer", "input_x_gradient", "integrated_gradients"),
+                *("rollout", "rollout:without-last-1", "attention", "random", "uniform", "position"),
+            ],
+        },
+        config="small",
+    ),
+    Preset.PAPER: Evaluation(config="paper", parameters=GPT_J_PARAMETERS, samples=10_570, units=153),
+}
+"""Questions whose answer stands in the prompt: Table 1a, the rollout of A.9, Figs 8a and 8b."""
+
+_PICTURE_METHODS = (
+    *(ATMAN, SINGLE, "chefer", "rollout", "rollout:without-last-1", "attention"),
+    *("input_x_gradient", "integrated_gradients", "gradcam", "occlusion"),
+    *("input_x_gradient:pixels", "integrated_gradients:pixels", "gradcam:guided-pixels"),
+    *("random", "uniform", "centre", "local_contrast"),
+)
+
+PICTURES: Mapping[Preset, Evaluation] = {
+    Preset.TINY: Evaluation({**_SCENES, "limit": 40, "methods": list(_PICTURE_METHODS)}),
+    Preset.SMALL: Evaluation(
+        {"limit": 40, "methods": [name for name in _PICTURE_METHODS if name != "gradcam:guided-pixels"]},
+        config="photos",
+    ),
+    Preset.PAPER: Evaluation(
+        {"methods": ["atman:paper", *_PICTURE_METHODS[1:]]},
+        config="paper-openimages",
+        parameters=MAGMA_PARAMETERS,
+        samples=27_871,
+    ),
+}
+"""Pictures whose object is named: Tables 1b and 2, the rollout of A.9, Figs 4, 9, 10, 13 and 15."""
+
+BLIP = Evaluation(
+    {
+        "model": "blip:Salesforce/blip-vqa-capfilt-large",
+        "dataset": "openimages",
+        "methods": ["atman:blip", "chefer", "random", "uniform", "centre"],
+    },
+    parameters=0.385e9,
+    samples=27_871,
+    units=900,
+)
+"""Table 3, and a column of Table 1c."""
+
+NO_GUIDED = "The vision transformer of the preset small has no ReLU, so guided GradCAM is not defined there."
+
+
+def picture_sweep(
+    config: str, tiny: Mapping[str, Any], small: Mapping[str, Any], n: int = 6, n_small: int = 40
+) -> Mapping[Preset, Run]:
+    """A sweep over pictures at each preset.
+
+    Args:
+        config: Its preset in ``configs/``, which the preset paper runs as it is.
+        tiny: Axes of the preset tiny that replace those of ``config``.
+        small: The same for small.
+        n: Samples of the preset tiny.
+        n_small: Samples of small.
+    """
+    return {
+        Preset.TINY: Grid({**_SCENES, "limit": n}, config, tiny),
+        Preset.SMALL: Grid(
+            {"model": SMALL_PICTURES, "dataset": "caltech101", "named": 1, "limit": n_small}, config, small
+        ),
+        Preset.PAPER: Grid(
+            {
+                "model": "magma:mp_rank_00_model_states.pt,noln",
+                "trust_checkpoint": True,
+                "dtype": "float16",
+                "dataset": "openimages",
+                "limit": 256,
+            },
+            config,
+            parameters=MAGMA_PARAMETERS,
+        ),
+    }
+
+
+TUNED = (
+    Beats("kappa=0.7, f=0.9", "kappa=single, f=0.9", words="correlated suppression helps at f = 0.9"),
+    Beats("kappa=0.7, f=0.9", "kappa=0.7, f=0.1", words="strong suppression (f = 0.9) beats weak (0.1)"),
+)
+"""What grids over kappa and f are asked: Fig. 11, and the same on questions."""
+
+FORMS = picture_sweep("sweep-forms", {}, {}, n=24)
+"""Every form of the edit with and without correlated suppression: Figs 12 and 14."""
+
+SQUAD_SMALL: Mapping[str, Any] = {
+    "model": SMALL_TEXT,
+    "dataset": "squad",
+    # As configs/small.yaml has them.
+    "datasets": {"squad": {"data": "rajpurkar/squad", "template": "{context}\nQ: {question}\nA:"}},
+}
+SQUAD_PAPER: Mapping[str, Any] = {
+    "model": GPT_J,
+    "revision": "float16",
+    "trust_checkpoint": True,
+    "dtype": "float16",
+    "dataset": "squad",
+    "datasets": {"squad": {"data": "rajpurkar/squad"}},
+}
+"""Questions of SQuAD for runs that have another preset of ``configs/``, or none."""
+
+
+def text_sweep(
+    tiny: Mapping[str, Any],
+    small: Mapping[str, Any],
+    paper: Mapping[str, Any],
+    n: tuple[int, int, int],
+    config: str | None = None,
+    max_tokens: int = 112,
+) -> Mapping[Preset, Run]:
+    """A sweep over questions at each preset.
+
+    Args:
+        tiny: Axes of the preset tiny, which add to those of ``config`` or replace them.
+        small: The same for small.
+        paper: The same for paper.
+        n: Samples of each.
+        config: A preset in ``configs/`` that has a grid.
+        max_tokens: Length of the preset small's samples, so that a question takes seconds at each point of a grid.
+    """
+    return {
+        Preset.TINY: Grid({**_QUESTIONS, "limit": n[0]}, config, tiny),
+        Preset.SMALL: Grid({**SQUAD_SMALL, "limit": n[1], "max_tokens": max_tokens}, config, small),
+        Preset.PAPER: Grid({**SQUAD_PAPER, "limit": n[2]}, config, paper, parameters=GPT_J_PARAMETERS, units=153),
+    }
+
+
+COSTS: Mapping[Preset, Costs] = {
+    Preset.TINY: Costs(config="tiny"),
+    Preset.SMALL: Costs(config="sizes"),
+    Preset.PAPER: Costs(config="paper"),
+}
+"""Methods over model sizes and sequence lengths: Figs 5 and 7."""

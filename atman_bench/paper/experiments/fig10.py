@@ -1,0 +1,11 @@
+"""Figs 10a and 10b: AP and AR of single pictures."""
+
+from atman_bench.paper.experiments._base import Experiment
+from atman_bench.paper.experiments._runs import PICTURES
+
+SPEC = Experiment(
+    title="AP and AR of single pictures",
+    paper="Fig. 10: OpenImages, MAGMA 6B; its numbers are not given",
+    runs=PICTURES,
+    figures=("box",),
+)

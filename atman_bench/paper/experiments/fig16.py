@@ -1,0 +1,14 @@
+"""Fig. 16: which chunks of a document an answer is taken from."""
+
+from atman_bench.paper.experiments._base import Documents, Experiment, Preset
+from atman_bench.paper.experiments._runs import GPT_J, SMALL_TEXT, TINY_TEXT
+
+SPEC = Experiment(
+    title="Questions to a document",
+    paper="Fig. 16 and A.8: a contract of about 500 tokens in about 50 chunks; the model is not named",
+    runs={
+        Preset.TINY: Documents(TINY_TEXT, "facts"),
+        Preset.SMALL: Documents(SMALL_TEXT, "contract"),
+        Preset.PAPER: Documents(GPT_J, "contract"),
+    },
+)

@@ -1,0 +1,27 @@
+"""Fig. 3: three questions about one paragraph, explained by every method."""
+
+from atman_bench.paper.experiments._base import Example, Examples, Experiment, Preset
+from atman_bench.paper.experiments._runs import ATMAN, SQUAD_PAPER, SQUAD_SMALL, TINY_TEXT
+
+_METHODS = [ATMAN, "chefer", "integrated_gradients", "input_x_gradient"]
+
+SPEC = Experiment(
+    title="Three questions about one paragraph",
+    paper="Fig. 3: the paragraph of SQuAD about the Normans, a 6B model",
+    runs={
+        Preset.TINY: Examples(
+            {"model": TINY_TEXT, "dataset": "facts", "methods": _METHODS},
+            tuple(map(Example, ("facts-held_out-0-00000", "facts-held_out-0-00001", "facts-held_out-0-00003"))),
+        ),
+        # The age of two quarterbacks: short, and in the free half of the data.
+        Preset.SMALL: Examples(
+            {**SQUAD_SMALL, "methods": _METHODS},
+            tuple(map(Example, ("56beb86b3aeaaa14008c92bd", "56beb86b3aeaaa14008c92be", "56beb86b3aeaaa14008c92bf"))),
+        ),
+        Preset.PAPER: Examples(
+            {**SQUAD_PAPER, "methods": ["atman:paper", *_METHODS[1:]]},
+            tuple(map(Example, ("56ddde6b9a695914005b9628", "56ddde6b9a695914005b9629", "56ddde6b9a695914005b962a"))),
+        ),
+    },
+    figures=("examples",),
+)

@@ -1,0 +1,12 @@
+"""Fig. 4: two targets on one picture have different maps."""
+
+from atman_bench.paper.experiments._base import Experiment, Maps, Preset
+from atman_bench.paper.experiments._runs import PICTURES
+
+SPEC = Experiment(
+    title="Targets of one picture",
+    paper="Fig. 4: photographs with MAGMA; their files are not published",
+    runs={preset: run for preset, run in PICTURES.items() if preset is not Preset.SMALL},
+    left_out={Preset.SMALL: "The photographs show one object each."},
+    maps=Maps(("atman", "chefer", "gradcam"), n=3, one_picture=True),
+)

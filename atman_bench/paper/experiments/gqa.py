@@ -1,0 +1,38 @@
+"""The GQA numbers of A.12: words of questions, explained by the boxes of the objects that they name."""
+
+from atman_bench.paper.experiments._base import Evaluation, Experiment, Preset, beats
+from atman_bench.paper.experiments._runs import ATMAN, MAGMA_PARAMETERS, TINY_PICTURES
+from atman_bench.report._paper_scores import REPORTED
+
+_METHODS = [ATMAN, "chefer", "integrated_gradients", "random", "uniform", "centre"]
+
+SPEC = Experiment(
+    title="Compositional questions: each annotated word against its own boxes",
+    paper="A.12: GQA, 10,000 random questions, MAGMA",
+    runs={
+        Preset.TINY: Evaluation(
+            {
+                "model": TINY_PICTURES,
+                "dataset": "scenes",
+                "datasets": {"scenes": {"task": "questions"}},
+                "limit": 30,
+                "methods": _METHODS,
+            }
+        ),
+        Preset.PAPER: Evaluation(
+            {
+                "model": "magma:mp_rank_00_model_states.pt,noln",
+                "trust_checkpoint": True,
+                "dtype": "float16",
+                "dataset": "gqa",
+                "limit": 10_000,
+                "methods": ["atman:paper", *_METHODS[1:]],
+            },
+            parameters=MAGMA_PARAMETERS,
+        ),
+    },
+    left_out={Preset.SMALL: "The small picture model names objects; it answers no questions."},
+    figures=("methods_bar",),
+    reported=REPORTED["gqa"],
+    claims=beats("atman", "integrated_gradients", "uniform"),
+)

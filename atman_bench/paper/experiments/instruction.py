@@ -1,0 +1,46 @@
+"""The instruction of A.10: "Answer with respect to the given context" before a question."""
+
+from atman_bench.datasets._squad_format import INSTRUCTION_TEMPLATE
+from atman_bench.paper.experiments._base import Beats, Comparison, Evaluation, Experiment, Preset
+from atman_bench.paper.experiments._runs import ATMAN, GPT_J_PARAMETERS, SINGLE, SQUAD_PAPER, SQUAD_SMALL, TINY_TEXT
+
+_METHODS = [ATMAN, SINGLE, "chefer", "uniform"]
+
+
+def _squad(plain: Evaluation) -> Comparison:
+    squad = {**plain.options["datasets"]["squad"], "template": INSTRUCTION_TEMPLATE}
+    asked = Evaluation(
+        {**plain.options, "datasets": {"squad": squad}}, None, plain.parameters, plain.samples, plain.units
+    )
+    return Comparison({"plain": plain, "instruction": asked})
+
+
+_FACTS = {"model": TINY_TEXT, "dataset": "facts", "limit": 24, "methods": _METHODS}
+
+SPEC = Experiment(
+    title="A prompt with the instruction to answer from the context",
+    paper="A.10: such instructions “may improve the results”; neither model nor numbers are given",
+    runs={
+        Preset.TINY: Comparison(
+            {
+                "plain": Evaluation(_FACTS),
+                "instruction": Evaluation({**_FACTS, "datasets": {"facts": {"template": INSTRUCTION_TEMPLATE}}}),
+            }
+        ),
+        Preset.SMALL: _squad(Evaluation({**SQUAD_SMALL, "limit": 12, "max_tokens": 160, "methods": _METHODS})),
+        Preset.PAPER: _squad(
+            Evaluation(
+                {**SQUAD_PAPER, "methods": ["atman:paper", *_METHODS[1:]]},
+                parameters=GPT_J_PARAMETERS,
+                samples=10_570,
+                units=153,
+            )
+        ),
+    },
+    figures=("methods_bar",),
+    readings=("The embedded model of the preset tiny has never seen an instruction.",),
+    claims=(
+        Beats("instruction/atman", "plain/atman", words="the instruction improves AtMan's maps"),
+        Beats("instruction/chefer", "plain/chefer", words="the instruction improves Chefer's maps"),
+    ),
+)

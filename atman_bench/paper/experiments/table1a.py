@@ -1,0 +1,17 @@
+"""Table 1a: how well methods point at the answers of questions in text."""
+
+from atman_bench.paper.experiments._base import Experiment, beats
+from atman_bench.paper.experiments._runs import SINGLE, TEXT
+from atman_bench.report._paper_scores import REPORTED
+
+SPEC = Experiment(
+    title="Explaining answers to questions: mAP and mAR of all methods",
+    paper="Table 1a: SQuAD, a 6B model",
+    runs=TEXT,
+    figures=("methods_bar",),
+    reported=REPORTED["squad"],
+    claims=(
+        *beats("atman", "chefer", "input_x_gradient", "integrated_gradients", "uniform", "position"),
+        *beats(SINGLE, "chefer", "atman"),
+    ),
+)

@@ -1,0 +1,40 @@
+"""Table 4: how many questions the models answer."""
+
+from atman_bench.paper.experiments._base import Accuracy, Experiment, Preset
+from atman_bench.paper.experiments._runs import (
+    MAGMA_PARAMETERS,
+    SMALL_PICTURES,
+    SQUAD_SMALL,
+    TINY_PICTURES,
+    TINY_TEXT,
+)
+
+_MAGMA = {"model": "magma:mp_rank_00_model_states.pt,noln", "trust_checkpoint": True, "dtype": "float16"}
+
+SPEC = Experiment(
+    title="Model quality: questions that are answered",
+    paper="Table 4: VQA, OKVQA and GQA, MAGMA 6B, 13B and 30B; split, examples and scorer are not stated",
+    runs={
+        Preset.TINY: Accuracy(
+            (
+                {"model": TINY_TEXT, "dataset": "facts", "limit": 40},
+                {"model": TINY_PICTURES, "dataset": "scenes", "limit": 40},
+            )
+        ),
+        Preset.SMALL: Accuracy(
+            (
+                {**SQUAD_SMALL, "limit": 40},
+                {"model": SMALL_PICTURES, "dataset": "caltech101", "limit": 40},
+            )
+        ),
+        Preset.PAPER: Accuracy(
+            tuple({**_MAGMA, "dataset": dataset} for dataset in ("vqav2", "okvqa", "gqa")),
+            shots=(0, 4),
+            parameters=MAGMA_PARAMETERS,
+        ),
+    },
+    readings=(
+        "Both embedded models answer without solved examples (0-shot): they were trained so, and four pictures with "
+        "their questions are longer than tiny-magma's context window of 256 tokens.",
+    ),
+)

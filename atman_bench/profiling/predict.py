@@ -1,0 +1,463 @@
+"""What an explanation would cost on a device: the code that would run, on a model without weights.
+
+``scale --simulate``, ``plan`` and ``eval --dry-run`` all ask here. Three things keep it fast. An explanation by
+perturbation makes hundreds of forward passes that differ only in where they start and how many perturbations they hold:
+a first run with empty passes shows which they are, a second executes a few of them, and the others are interpolated. Of
+thousands of perturbations of a long input some stand for their neighbours. And layers are alike, so a deep model is
+continued from two shallow ones, both in memory and in time.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from atman_bench.attention.edit import WALK
+from atman_bench.attention.kv_cache import PrefixStore
+from atman_bench.core.errors import AtmanBenchError, ModelError
+from atman_bench.core.jsonl import PartWriter, check_writable
+from atman_bench.core.measure import count_tokens
+from atman_bench.core.memory import free_bytes
+from atman_bench.core.records import Dtype
+from atman_bench.core.tensors import Encoded
+from atman_bench.methods import METHODS, atman
+from atman_bench.methods._engine import MOST_ROWS
+from atman_bench.methods._perturbation import EngineConfig
+from atman_bench.methods.adaptive import AdaptiveConfig
+from atman_bench.methods.atman import AtManConfig
+from atman_bench.methods.chefer import Backward, CheferConfig
+from atman_bench.methods.integrated_gradients import IntegratedGradientsConfig
+from atman_bench.models._causal_lm import CausalLM
+from atman_bench.models._pull import PulledKind, pulled_folder
+from atman_bench.models._silence import silent_transformers
+from atman_bench.models._sizes import config_of
+from atman_bench.profiling.cell import PLAIN, ScaleCell, plain_pass
+from atman_bench.profiling.devices import Device, find_device
+from atman_bench.profiling.fake_run import (
+    Ledger,
+    Simulation,
+    Work,
+    evenly_spaced,
+    fake_model,
+    interpolated,
+    weight_bytes,
+)
+from atman_bench.profiling.grid import ScaleConfig, ScaleSummary, read_scale_rows
+from atman_bench.profiling.rows import Agreement, ScaleRow, ScaleStatus, Source
+
+DEPTHS = 3, 4
+"""Layers of the two models that a deeper one is continued from: between the first and the last all cost the same."""
+
+STEPS = 3, 4
+"""Steps of the two integrals that a longer one is continued from: from the third on, what a step holds of the steps
+before it no longer grows."""
+
+MOST_UNITS = 1024
+"""Units that are perturbed in a simulation: the last of the input, which fill the largest batches, and others evenly
+spaced, each of which stands for its stretch. The table of factors (U x S, on the host) has a row for these only."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is simulated: a method on an input, as far as its cost depends on it.
+
+    Attributes:
+        explain: ``(adapter, encoded, options)``; options are None for a plain pass.
+        options: The method's.
+        tokens: S, positions of the input.
+        units: U, stretches of the prompt as long as each other.
+        targets: T, target tokens.
+        one_by_one: Whether every unit is perturbed for itself, so that a share of them tells what all cost.
+        budget: Share of the work that is done at the most.
+    """
+
+    explain: Callable[[CausalLM, Encoded, Any], object]
+    options: Any
+    tokens: int
+    units: int
+    targets: int = 1
+    one_by_one: bool = False
+    budget: float = 1.0
+
+    @property
+    def simulated_units(self) -> list[int]:
+        """Which units the simulated input has."""
+        if not self.one_by_one or self.units <= MOST_UNITS:
+            return list(range(self.units))
+        spaced, rest = MOST_UNITS - MOST_ROWS, self.units - MOST_ROWS
+        # The middle of each stretch: a restart there costs what the stretch costs on average.
+        middles = ((np.arange(spaced) + 0.5) * rest / spaced).astype(int).tolist()
+        return [*middles, *range(rest, self.units)]
+
+    @property
+    def stretch(self) -> float:
+        """Units that each of the evenly spaced ones stands for."""
+        left_out = self.units - len(self.simulated_units)
+        return 1 + left_out / (MOST_UNITS - MOST_ROWS)
+
+    def encode(self, adapter: CausalLM) -> Encoded:
+        """The input. Which tokens it holds does not matter."""
+        prompt = self.tokens - self.targets + 1
+        edges = np.linspace(0, prompt, self.units + 1).astype(int).tolist()
+        units = [range(edges[unit], edges[unit + 1]) for unit in self.simulated_units]
+        return adapter.encode_ids([0] * prompt, [0] * self.targets, units)
+
+
+def method_job(method: str, options: Any, tokens: int, units: int, targets: int = 1) -> Job:
+    """A method as it is simulated.
+
+    ``adaptive`` goes where the losses lead it, and simulated ones lead nowhere: it is AtMan in the same batches, with
+    its budget's share of the work. Its own batches are smaller, so that it takes longer (``docs/performance.md``).
+    """
+    spec, budget = METHODS.get(method), 1.0
+    one_by_one = isinstance(options, EngineConfig) and not spec.stochastic
+    if isinstance(options, AdaptiveConfig):
+        spec, budget = atman.SPEC, options.budget
+        options = AtManConfig(**{f.name: getattr(options, f.name) for f in fields(AtManConfig)})
+
+    def explain(adapter: CausalLM, encoded: Encoded, changed: Any) -> object:
+        return spec.explain(adapter, encoded, changed, 0)
+
+    return Job(explain, options, tokens, units, targets, one_by_one, budget)
+
+
+def plain_job(variant: str, tokens: int, targets: int = 1) -> Job:
+    """A forward pass without explanation, ``default`` or ``lean``."""
+    return Job(lambda adapter, encoded, _: plain_pass(variant, adapter, encoded), None, tokens, 1, targets)
+
+
+def configuration(model: str, length: int) -> PreTrainedConfig:
+    """The configuration of a decoder, by the model's name alone; no weights are read.
+
+    Args:
+        model: ``random:SIZE``, ``pulled:NAME``, ``hf:ID_OR_FOLDER``, or just a folder or hub id. Of a vision-language
+            model it is the decoder's.
+        length: S; a named size gets a context window that is long enough.
+
+    Raises:
+        UnknownNameError: No such size, or no such model to pull.
+        ModelError: No configuration can be read, or the model was not pulled yet.
+    """
+    family, _, argument = model.partition(":")
+    if family == "random":
+        return config_of(argument, length)
+    if family == "pulled":
+        source = pulled_folder(argument, PulledKind.LANGUAGE_MODEL)
+    else:
+        source = Path(argument if family == "hf" else model).expanduser()
+    try:
+        with silent_transformers():
+            config = AutoConfig.from_pretrained(source if source.is_dir() else str(source))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"no configuration of {model!r}: expected random:SIZE, pulled:NAME, hf:ID_OR_FOLDER, a folder or a hub id "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    return config.get_text_config()
+
+
+def simulated_cell(cell: ScaleCell, device: Device) -> ScaleCell:
+    """A cell as it is simulated: in one process on a device, with all units perturbed."""
+    units = None if cell.units is None else cell.tokens
+    return replace(cell, device=device.name, threads=1, workers=1, units=units)
+
+
+def simulate_grid(
+    config: ScaleConfig,
+    device: Device,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+    *,
+    overwrite: bool = False,
+) -> ScaleSummary:
+    """Simulate all cells of a configuration that are not stored yet; their rows lie beside the measured ones.
+
+    Args:
+        config: Which cells.
+        device: Where.
+        progress: Called with (done, total, what is simulated now).
+        overwrite: Simulate stored cells again.
+
+    Raises:
+        StoreError: The results folder cannot be read or written.
+        UnknownNameError: No such model size.
+        ModelError: A model has no configuration, or cannot be built without weights.
+    """
+    check_writable(config.results)
+    cells = list(dict.fromkeys(simulated_cell(cell, device) for cell in config.cells))
+    stored = set() if overwrite else {row.fingerprint for row in read_scale_rows(config.results)}
+    todo = [cell for cell in cells if cell.fingerprint not in stored]
+    writer = PartWriter(config.results)
+    done, interrupted = 0, False
+    try:
+        for cell in todo:
+            progress(len(cells) - len(todo) + done, len(cells), str(cell))
+            for row in predict([cell], device):
+                writer.write("scale", (json.dumps(asdict(row), allow_nan=False) + "\n").encode())
+            done += 1
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        writer.close()
+    wanted = {cell.fingerprint for cell in cells}
+    rows = tuple(row for row in read_scale_rows(config.results) if row.fingerprint in wanted)
+    return ScaleSummary(rows, done, interrupted)
+
+
+COMPARED_BYTES = 100_000_000
+"""Smaller peaks are not compared with a simulation: what the process itself needs shows in them."""
+
+
+def compare(rows: Iterable[ScaleRow], device: Device) -> Iterator[Agreement]:
+    """Simulate cells that were measured, to see how far the simulation can be trusted.
+
+    Args:
+        rows: Measured rows; left out are those that did not end ok, ran in several processes, or batched only some of
+            the perturbations.
+        device: What the time is simulated for; the peak hardly depends on it.
+    """
+    for row in rows:
+        measured = row.status is ScaleStatus.OK and row.source is Source.MEASURED and row.workers == 1
+        complete = row.units in (None, row.tokens) or row.batch == 1
+        if measured and complete and max(row.peak_bytes, default=0) >= COMPARED_BYTES:
+            cell = ScaleCell(**{f.name: getattr(row, f.name) for f in fields(ScaleCell)} | {"dtype": Dtype(row.dtype)})
+            simulated = predict([simulated_cell(cell, device)], device)
+            yield from (Agreement(row, found) for found in simulated if found.peak_bytes)
+
+
+def predict(cells: Iterable[ScaleCell], device: Device) -> Iterator[ScaleRow]:
+    """Simulate cells: rows like the measured ones, each marked as simulated.
+
+    A cell that would not fit has its peak and time all the same.
+
+    Args:
+        cells: What is run, each as ``simulated_cell`` makes it.
+        device: Where.
+
+    Raises:
+        UnknownNameError: No such model size, method or variant.
+        ModelError: A model has no configuration, or cannot be built without weights.
+    """
+    for cell in cells:
+        config, dtype = configuration(cell.model, cell.tokens), getattr(torch, cell.dtype)
+        model = fake_model(config, dtype)
+        weights = weight_bytes(model)
+        row = ScaleRow(
+            **{**asdict(cell), "dtype": cell.dtype.value},
+            fingerprint=cell.fingerprint,
+            status=ScaleStatus.UNSUPPORTED,
+            parameters=sum(p.numel() for p in model.parameters()),
+            model_bytes=weights,
+            source=Source.SIMULATED,
+        )
+        try:
+            found = simulate(cell, config, device, device.memory - weights)
+        except ModelError as error:
+            yield replace(row, error=str(error))
+            continue
+        needed = weights + found.peak_bytes
+        fits = needed <= device.memory
+        yield replace(
+            row,
+            status=ScaleStatus.OK if fits else ScaleStatus.OOM,
+            seconds=(found.work.seconds,),
+            peak_bytes=(round(found.peak_bytes),),
+            forward_tokens=round(found.forward_tokens),
+            error=None if fits else f"needs {needed / 1e9:.1f} GB, {device.name} has {device.memory / 1e9:.1f} GB",
+        )
+
+
+def simulate(cell: ScaleCell, config: PreTrainedConfig, device: Device, free: float) -> Simulation:
+    """Cost of one cell; arguments and errors are those of ``simulate_job``."""
+    plain = cell.method == PLAIN
+    job = (
+        plain_job(cell.variant, cell.tokens)
+        if plain
+        else method_job(cell.method, cell.options, cell.tokens, units=cell.tokens)
+    )
+    return simulate_job(job, config, getattr(torch, cell.dtype), device, free)
+
+
+def simulate_loaded(adapter: CausalLM, job: Job) -> Simulation:
+    """Cost of a job on a model that is loaded, where it is loaded; of a vision-language model on its decoder.
+
+    Which device that is nobody knows, so times are those of a common one of its kind: take ratios of them.
+
+    Raises:
+        ModelError: As ``simulate_job``.
+    """
+    device = find_device("cpu-24GB" if adapter.device.type == "cpu" else "A100-80GB")
+    config, dtype = adapter.model.config.get_text_config(), getattr(torch, adapter.dtype_name)
+    return simulate_job(job, config, dtype, device, free_bytes(adapter.device))
+
+
+def simulate_job(job: Job, config: PreTrainedConfig, dtype: torch.dtype, device: Device, free: float) -> Simulation:
+    """Cost of a job.
+
+    Args:
+        job: What is run.
+        config: Of a decoder.
+        dtype: Of its weights.
+        device: Where.
+        free: Bytes that the weights leave; a quarter is the engine's budget, as when it runs for real.
+
+    Raises:
+        ModelError: It cannot be simulated: the model cannot be built without weights, the sequence is longer than its
+            context window, or what is run depends on data.
+    """
+    try:
+        found = _simulate_depths(job, config, dtype, device, free)
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise ModelError(f"cannot be simulated: what it runs depends on data ({_first_line(error)})") from error
+    except (AtmanBenchError, RuntimeError, NotImplementedError) as error:  # a model's code may look at its data
+        raise ModelError(f"cannot be simulated: {_first_line(error)}") from error
+    return replace(found, work=found.work * job.budget, forward_tokens=found.forward_tokens * job.budget)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _simulate_depths(job: Job, config: PreTrainedConfig, dtype: torch.dtype, device: Device, free: float) -> Simulation:
+    options = job.options
+    if isinstance(options, AtManConfig) and options.kappa is not None:
+        raise ModelError("neighbours are suppressed along with a unit by how alike they are; leave kappa out")
+    if isinstance(options, EngineConfig) and options.memory_gb is None:
+        job = replace(job, options=replace(options, memory_gb=max(free, 1e9) / 4e9))
+    at_depth = partial(_simulate_steps, job, dtype=dtype, device=device)
+    shallow, deeper = DEPTHS
+    if config.num_hidden_layers <= deeper or not _continues(config, options):
+        return at_depth(config)
+    first, second = (at_depth(_with_depth(config, n)) for n in DEPTHS)
+    return first.towards(second, (config.num_hidden_layers - shallow) / (deeper - shallow))
+
+
+def _continues(config: PreTrainedConfig, options: Any) -> bool:
+    """Whether cost grows with depth along one line.
+
+    It does not where layers differ, nor where gradients of all weights pile up while activations are freed: the peak is
+    then at one end of the backward pass or at the other.
+    """
+    full = isinstance(options, CheferConfig) and options.backward is Backward.FULL
+    return not full and len(set(getattr(config, "layer_types", None) or [None])) == 1
+
+
+def _with_depth(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
+    changed = deepcopy(config)
+    if getattr(changed, "layer_types", None):
+        changed.layer_types = changed.layer_types[:layers]
+    changed.num_hidden_layers = layers
+    return changed
+
+
+def _simulate_steps(job: Job, config: PreTrainedConfig, dtype: torch.dtype, device: Device) -> Simulation:
+    """Integrated gradients repeat one step, so a long integral is continued from two short ones."""
+    model, options = fake_model(config, dtype), job.options
+    few, more = STEPS
+    if not isinstance(options, IntegratedGradientsConfig) or options.n_steps <= more:
+        return _simulate_whole(job, model, device)
+    first, second = (_simulate_whole(replace(job, options=replace(options, n_steps=n)), model, device) for n in STEPS)
+    return first.towards(second, (options.n_steps - few) / (more - few))
+
+
+def _simulate_whole(job: Job, model: PreTrainedModel, device: Device) -> Simulation:
+    ledger = Ledger(device)
+    adapter = _RehearsedLM(model, ledger)
+    encoded = job.encode(adapter)
+
+    def explanation() -> object:
+        return job.explain(adapter, encoded, job.options)
+
+    if isinstance(job.options, EngineConfig):
+        with ledger.sampling(WALK):
+            adapter.rehearse(explanation)
+    ledger.ignore([*model.parameters(), *model.buffers()])
+    with ledger, ledger.sampling(WALK), count_tokens(model) as counter:
+        explanation()
+    tokens, work = counter.tokens + adapter.skipped_tokens, ledger.work + adapter.skipped_work()
+    if job.stretch > 1:
+        # The last units are stretched too, but what is left of the input there is nearly nothing.
+        plain = adapter.passes[0]
+        tokens = round(plain.tokens + (tokens - plain.tokens) * job.stretch)
+        if plain.work is not None:
+            work = plain.work + (work - plain.work) * job.stretch
+    return Simulation(ledger.peak_bytes, work, tokens)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One forward pass of a run.
+
+    Attributes:
+        tokens: Positions, over all perturbations of the batch.
+        work: What it did, or None for one that was left out.
+    """
+
+    tokens: int
+    work: Work | None
+
+
+class _RehearsedLM(CausalLM):
+    """A decoder that can leave forward passes out.
+
+    While it rehearses it executes the first only, which fills the store of keys and values; afterwards those that were
+    chosen. Without a rehearsal it executes all.
+    """
+
+    def __init__(self, model: PreTrainedModel, ledger: Ledger):
+        super().__init__("simulated", model, None, "")
+        self.ledger = ledger
+        self.passes: list[_Pass] = []
+        self._executed: frozenset[int] | None = None
+
+    def rehearse(self, explanation: Callable[[], object]) -> None:
+        """See which passes an explanation makes, and choose those that stand for all: evenly spaced."""
+        self._executed = frozenset({0})
+        explanation()
+        sizes = [p.tokens for p in self.passes]
+        # The first pass is plain, and costs other than the perturbed ones that are interpolated.
+        largest = 1 + int(np.argmax(sizes[1:])) if len(sizes) > 1 else 0
+        self._executed = frozenset({0, min(1, len(sizes) - 1), largest, *evenly_spaced(len(sizes))})
+        self.passes = []
+
+    @property
+    def skipped_tokens(self) -> int:
+        """Positions of the passes that were left out."""
+        return sum(p.tokens for p in self.passes if p.work is None)
+
+    def skipped_work(self) -> Work:
+        """What the passes that were left out would do."""
+        # The first pass is plain, and costs other than those between which the rest lies.
+        done = {index: p.work for index, p in enumerate(self.passes) if p.work is not None and index}
+        left_out = [index for index, p in enumerate(self.passes) if p.work is None]
+        return interpolated(list(done), list(done.values()), left_out)
+
+    def run(
+        self,
+        encoded: Encoded,
+        *,
+        start: int = 0,
+        batch: int = 1,
+        rows: list[int] | None = None,
+        store: PrefixStore | None = None,
+        embeddings: Float[Tensor, "B N D"] | None = None,
+    ) -> Float[Tensor, "B R V"]:
+        """As ``CausalLM``; the logits of a pass that is left out are all zero."""
+        length = encoded.length - start if embeddings is None else embeddings.shape[1]
+        executed = self._executed is None or len(self.passes) in self._executed
+        if not executed:
+            self.passes.append(_Pass(batch * length, None))
+            return torch.zeros(()).expand(batch, length if rows is None else len(rows), self.vocab_size)
+        before = self.ledger.work
+        logits = super().run(encoded, start=start, batch=batch, rows=rows, store=store, embeddings=embeddings)
+        self.passes.append(_Pass(batch * length, self.ledger.work - before))
+        return logits

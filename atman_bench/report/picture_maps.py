@@ -1,0 +1,248 @@
+"""Stored maps of pictures with the pictures that they lie on: what the figure of maps is drawn from.
+
+Pictures are not stored with the maps, nor where they were: the dataset is loaded again, from wherever it is now, and
+has to be the one that the maps were computed on. ``heat_map_of`` does the same for an explanation that was just made.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from atman_bench.core.errors import DataError, UnknownNameError
+from atman_bench.core.images import open_picture, rgb_array
+from atman_bench.core.options import build
+from atman_bench.core.records import JointUnits, Label, Modality, PatchUnits, Picture, Row, Sample, Status
+from atman_bench.core.tensors import Explanation
+from atman_bench.datasets import DATASETS
+from atman_bench.evaluation import store
+from atman_bench.evaluation.scoring import dataset_name, grid_of, maps_of, rows_of
+from atman_bench.evaluation.store import Cell, Identity, StoredMap
+from atman_bench.methods.floors import FLOORS
+from atman_bench.metrics import METRICS
+from atman_bench.metrics._signs import Sign
+from atman_bench.report.heatmap import Grid, HeatMap, Phrase
+from atman_bench.report.tables import cell_name, frame_of
+
+METRIC = "average_precision"
+
+
+@dataclass(frozen=True)
+class PictureMap:
+    """One map of one picture.
+
+    Attributes:
+        row: The row of the map's average precision; of the map's own, where a sample has one for each word.
+        word: Which word of the sample it explains; 0 where it explains the target.
+        explained: How that reads.
+        picture: What it lies on.
+        units: Where its patches are.
+        scores: (U,) the map under the sign rule.
+        label: Where the evidence is.
+    """
+
+    row: Row
+    word: int
+    explained: str
+    picture: Picture
+    units: PatchUnits
+    scores: np.ndarray
+    label: Label
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which maps are wanted; None chooses.
+
+    Attributes:
+        dataset: As tables name it; needed where the results are of several.
+        model: The same.
+        methods: ``METHOD`` or ``METHOD:VARIANT`` in the order wanted; None takes all but the floors.
+        uids: Samples in the order wanted; None takes the first that all of the methods have a map of.
+        n: How many samples, where ``uids`` is None.
+    """
+
+    dataset: str | None = None
+    model: str | None = None
+    methods: Sequence[str] | None = None
+    uids: Sequence[str] | None = None
+    n: int = 4
+
+
+def picture_maps(results: Path, data: str | None, sign: Sign, selection: Selection) -> list[PictureMap]:
+    """Maps from a results folder, sample by sample, with their pictures.
+
+    Args:
+        results: Of ``atman-bench eval``.
+        data: Where the dataset is; None where it needs none.
+        sign: How signed scores become a map.
+        selection: Which maps.
+
+    Raises:
+        StoreError: The results cannot be read.
+        UnknownNameError: The results have no such dataset, model, method or sample.
+        DataError: They are of several datasets or models, or of texts; or the dataset is not theirs.
+        SampleError: A picture cannot be decoded.
+    """
+    cells = _cells(results, selection)
+    maps = [{uid: m for uid, m in cell.maps().items() if m.status is Status.OK} for cell in cells]
+    samples = _samples(cells[0].identity, data)
+    uids = _uids(maps, selection)
+    return [
+        found
+        for uid in uids
+        for cell, stored in zip(cells, maps, strict=True)
+        if uid in stored
+        for found in _maps_of_sample(cell, stored[uid], samples[uid], sign)
+    ]
+
+
+def frame_of_maps(maps: Sequence[PictureMap]) -> pd.DataFrame:
+    """The rows of maps, with the columns that the figure of maps needs beside them.
+
+    Raises:
+        DataError: There are none.
+    """
+    beside = [
+        {
+            "word": item.word,
+            "explained": item.explained,
+            "picture": item.picture,
+            "units": item.units,
+            "map": item.scores,
+            "label": item.label,
+        }
+        for item in maps
+    ]
+    return frame_of(item.row for item in maps).join(pd.DataFrame(beside))
+
+
+def _cells(results: Path, selection: Selection) -> list[Cell]:
+    """The cells of one experiment, the newest of each name, in the order wanted."""
+    newest = sorted(store.cells(results), key=lambda cell: cell.created, reverse=True)
+    if not newest:
+        raise DataError(f"{results} holds no results: run 'atman-bench eval --results {results}' first")
+    for kind, wanted, names in (
+        ("dataset", selection.dataset, {dataset_name(cell.identity) for cell in newest}),
+        ("model", selection.model, {cell.identity.model for cell in newest}),
+    ):
+        if wanted is not None and wanted not in names:
+            raise UnknownNameError(f"{kind} in {results}", wanted, names)
+        if wanted is None and len(names) > 1:
+            raise DataError(f"{results} holds several {kind}s, choose one with --{kind}: {', '.join(sorted(names))}")
+    chosen = [
+        cell
+        for cell in newest
+        if selection.dataset in (None, dataset_name(cell.identity)) and selection.model in (None, cell.identity.model)
+    ]
+    if not chosen:
+        raise DataError(f"{results} has no maps of dataset {selection.dataset} and model {selection.model}")
+    named: dict[str, Cell] = {}
+    for cell in chosen:
+        if cell.identity.same_experiment(chosen[0].identity):
+            named.setdefault(cell_name(cell.identity.method, cell.variant), cell)
+    if selection.methods is None:
+        methods = [name for name in sorted(named) if named[name].identity.method not in FLOORS]
+        return [named[name] for name in methods or named]
+    wanted_cells = []
+    for name in selection.methods:
+        method, colon, variant = name.partition(":")
+        key = method.replace("-", "_") + colon + variant
+        if key not in named:
+            raise UnknownNameError(f"method in {results}", name, named)
+        wanted_cells.append(named[key])
+    return wanted_cells
+
+
+def _samples(identity: Identity, data: str | None) -> dict[str, Sample]:
+    """The samples of a stored experiment, from where the dataset is now."""
+    spec = DATASETS.get(identity.dataset)
+    if spec.modality is not Modality.IMAGE:
+        raise DataError(f"{identity.dataset} has no pictures; maps of texts are shown by 'atman-bench explain'")
+    options = {**identity.dataset_options, "data": data}
+    dataset = spec.load(build(spec.config, options, f"datasets.{identity.dataset}"))
+    if dataset.content_hash != identity.dataset_hash:
+        raise DataError(
+            f"{data or identity.dataset} holds other data than these maps were computed on: give the same with --data"
+        )
+    return {sample.uid: sample for sample in dataset.samples}
+
+
+def _uids(maps: Sequence[dict[str, StoredMap]], selection: Selection) -> list[str]:
+    available = {uid: None for stored in maps for uid in stored}
+    if selection.uids is None:
+        common = [uid for uid in available if all(uid in stored for stored in maps)]
+        if not common:
+            raise DataError("no sample has a map of each of these methods: choose fewer with --methods")
+        return common[: selection.n]
+    for uid in selection.uids:
+        if uid not in available:
+            raise UnknownNameError("sample with a map", uid, available)
+    return list(selection.uids)
+
+
+def _maps_of_sample(cell: Cell, stored: StoredMap, sample: Sample, sign: Sign) -> list[PictureMap]:
+    if sample.picture is None:
+        raise DataError(f"sample {sample.uid} has no picture")
+    units = grid_of(stored, open_picture(sample.picture).size)
+    if units is None:
+        raise DataError(
+            f"the map of {sample.uid} by {cell_name(cell.identity.method, cell.variant)} does not say where its "
+            "patches are: it was stored by an older version; run eval again with --overwrite"
+        )
+    (row,) = rows_of(cell, stored, [METRIC], sign)
+    text = sample.prompt + sample.target
+    words = [(text[slice(*word.span)], word.label) for word in sample.words]
+    explained = words or [(sample.target.strip(), sample.label)]
+    return [
+        PictureMap(
+            row=replace(row, value=METRICS.get(METRIC).function(x, y)),
+            word=index,
+            explained=name,
+            picture=sample.picture,
+            units=units,
+            scores=x,
+            label=label,
+        )
+        for index, ((x, y), (name, label)) in enumerate(zip(maps_of(stored, sign), explained, strict=True))
+    ]
+
+
+def heat_map_of(
+    explanation: Explanation, prompt: str, picture: Picture | None, caption: str, phrases: tuple[Phrase, ...] = ()
+) -> HeatMap:
+    """One explanation as a heat map over the words of its prompt, the patches of its picture, or both.
+
+    Args:
+        explanation: Of text, a picture, or both together.
+        prompt: What the model read.
+        picture: What it saw.
+        caption: Model, method and variant, in words.
+        phrases: Parts of the target that get a map of their own.
+
+    Raises:
+        SampleError: The picture cannot be decoded.
+    """
+    units = explanation.units
+    grids: list[Grid] = []
+    spans: list[tuple[int, int] | None] = []
+    for block in units.blocks if isinstance(units, JointUnits) else (units,):
+        if isinstance(block, PatchUnits):
+            grids.append(Grid(len(spans), block))
+            spans += [None] * len(block)
+        else:
+            spans += block.spans or [None] * len(block)
+    return HeatMap(
+        caption=caption,
+        texts=units.texts,
+        scores=explanation.scores.numpy(),
+        target_texts=explanation.target_texts,
+        per_target=None if explanation.per_target is None else explanation.per_target.numpy(),
+        prompt=prompt,
+        spans=tuple(spans),
+        grids=tuple(grids),
+        picture=None if picture is None else rgb_array(open_picture(picture)),
+        phrases=phrases,
+    )

@@ -1,0 +1,41 @@
+"""Sections of a report for results of ``atman-bench eval`` alone: one for each dataset and model."""
+
+import json
+from pathlib import Path
+
+from atman_bench.evaluation import store
+from atman_bench.report.page import Section, Stored
+from atman_bench.report.render import summary_tables
+from atman_bench.report.tables import EXPERIMENT, frame_of, summarise
+
+
+def sections_of(results: Path) -> list[Stored]:
+    """A section for each dataset, model and sign rule of a results folder, with the figures that eval left there.
+
+    Raises:
+        StoreError: The folder does not exist or cannot be read.
+        DataError: It has no rows.
+    """
+    cells = store.cells(results)
+    frame = frame_of(row for cell in cells for row in cell.rows())
+    experiments = list(frame.groupby(EXPERIMENT, sort=False))
+    sections = []
+    for (dataset, model, sign), rows in experiments:
+        # Figures are of the last run: where there are several experiments nobody knows of which.
+        pictures = sorted((results / "figures").glob("*.png")) if len(experiments) == 1 else []
+        section = Section(
+            name=f"{dataset} · {model}",
+            title=f"sign {sign}",
+            paper=f"Results in {results}",
+            preset="own",
+            command=f"atman-bench table {results} --sign {sign}",
+            tables=tuple(summary_tables(summarise(rows))),
+            figures={path.stem: f"{path.stem.replace('_', ' ')}: {dataset}, {model}" for path in pictures},
+            manifest={
+                str(cell.folder.relative_to(results)): json.loads((cell.folder / "manifest.json").read_bytes())
+                for cell in cells
+                if cell.identity.fingerprint in set(rows["fingerprint"])
+            },
+        )
+        sections.append(Stored(section, results / "figures"))
+    return sections
