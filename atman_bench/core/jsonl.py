@@ -1,7 +1,8 @@
 """Part files: lines of JSON that many processes append to one folder, and that a killed one cannot spoil.
 
-Every process writes part files of its own, so writers need no locks and nobody ever appends to the torn last line
-that a killed process may leave: such a line is dropped on reading.
+Every process writes part files of its own, so writers do not wait for each other and nobody ever appends to the torn
+last line that a killed process may leave: such a line is dropped on reading. The first line of a part file may be a
+header, which says what all its records have in common (the environment that computed them).
 """
 
 import json
@@ -10,25 +11,35 @@ import re
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from atman_bench.core.errors import StoreError
-from atman_bench.core.records import SCHEMA
+from atman_bench.core.records import READABLE, SCHEMA
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks of this kind: compact results there when nothing runs
+    fcntl = None  # type: ignore[assignment]
 
 Record = TypeVar("Record")
 
+_HEADER = "header"
+
 
 class PartWriter:
-    """The part files of one process in one folder, opened at their first line.
+    """The part files of one process in one folder, opened at their first line and locked until they are closed.
 
     Args:
-        folder: Where they are; it exists.
+        folder: Where they are.
+        header: First line of each of them; None writes none.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, header: Mapping[str, Any] | None = None):
         self._folder = folder
+        self._header = header
         # The time comes first so that sorting part files by name gives the order in which runs started.
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         self._name = f"{started}-{safe_name(socket.gethostname())}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -42,13 +53,23 @@ class PartWriter:
         """
         try:
             if kind not in self._files:
-                path = self._folder / f"{kind}-{self._name}.jsonl"
-                self._files[kind] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                self._files[kind] = self._open(kind)
+                if self._header is not None:
+                    data = _line({"schema": SCHEMA, _HEADER: self._header}) + data
             # Unbuffered: a signal handler cannot cut a line in two, and a line survives the process once written.
             while data:
                 data = data[os.write(self._files[kind], data) :]
         except OSError as error:
             raise unwritable(self._folder, error) from error
+
+    def _open(self, kind: str) -> int:
+        # Compaction removes folders that it has emptied, perhaps between this run's start and its first line.
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{kind}-{self._name}.jsonl"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor
 
     def close(self) -> None:
         """Close the part files."""
@@ -57,29 +78,87 @@ class PartWriter:
         self._files.clear()
 
 
+def part_files(folder: Path, *kinds: str) -> list[Path]:
+    """The part files of some kinds, oldest first."""
+    return sorted(path for kind in kinds for path in folder.glob(f"{kind}-*.jsonl"))
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process that is alive has a part file open for writing."""
+    if fcntl is None:
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file, which is removed at the end.
+
+    Raises:
+        StoreError: Another process holds it, or it cannot be made.
+    """
+    try:
+        with path.open("w") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise StoreError(f"{path.parent} is being worked on by another process: try again later") from None
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+
+
 def read_parts(folder: Path, kind: str, parse: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
     """Records of all part files of a kind, oldest file first; a torn last line is dropped.
 
     Raises:
         StoreError: A line is corrupted or of another schema version.
     """
-    for path in sorted(folder.glob(f"{kind}-*.jsonl")):
+    for path in part_files(folder, kind):
+        yield from read_part(path, parse)[1]
+
+
+def read_part(path: Path, parse: Callable[[dict[str, Any]], Record]) -> tuple[Mapping[str, Any] | None, list[Record]]:
+    """The header of one part file, None if it has none, and its records; a torn last line is dropped.
+
+    Raises:
+        StoreError: A line is corrupted or of another schema version.
+    """
+    try:
+        *lines, _torn = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    header = None
+    records = []
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
         try:
-            *lines, _torn = path.read_bytes().split(b"\n")
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read: {error.strerror}") from error
-        for number, line in enumerate(lines, start=1):
-            where = f"{path}, line {number}"
-            try:
-                content = json.loads(line)
-                if not isinstance(content, dict):
-                    raise TypeError("not an object")
-                check_schema(content, where)
-                yield parse(content)
-            except (ValueError, TypeError, KeyError) as error:
-                raise StoreError(
-                    f"{where} is corrupted ({error}): remove that line, its sample is then computed again"
-                ) from error
+            content = json.loads(line)
+            if not isinstance(content, dict):
+                raise TypeError("not an object")
+            check_schema(content, where)
+            if number == 1 and _HEADER in content:
+                header = content[_HEADER]
+            else:
+                records.append(parse(content))
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(
+                f"{where} is corrupted ({error}): remove that line, its sample is then computed again"
+            ) from error
+    return header, records
+
+
+def _line(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, allow_nan=False).encode() + b"\n"
 
 
 def check_writable(results: Path) -> None:
@@ -101,10 +180,10 @@ def check_schema(content: Mapping[str, Any], where: str) -> None:
     """Refuse what another version wrote.
 
     Raises:
-        StoreError: The schema version is not ours; the message names ``where``.
+        StoreError: The schema version is none that we read; the message names ``where``.
     """
     found = content.get("schema")
-    if found != SCHEMA:
+    if found not in READABLE:
         raise StoreError(
             f"{where} has schema version {found}, this version of atman-bench reads {SCHEMA}: "
             "use the version that wrote it, or evaluate again into another --results folder"

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-SCHEMA = 1
-"""Version of every stored file; readers refuse any other."""
+SCHEMA = 2
+"""Version of every stored file that is written."""
+
+READABLE = frozenset({1, SCHEMA})
+"""Versions that are read: the first had a line for each metric of a sample, and no headers."""
 
 
 @dataclass(frozen=True)
@@ -225,32 +228,32 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of one explanation: a flat line of ``rows*.jsonl``.
+    """One explained sample under one sign rule, with its metrics: a flat line of ``rows-*.jsonl``.
+
+    What all rows of a cell have in common (dataset, model, method) is said once, by the cell.
 
     Attributes:
-        fingerprint: Names everything that can change the map (see ``store.py``).
-        metric: Name of the metric (``ap``).
+        uid: The sample's.
         sign: How signed scores became a map (``positive``).
-        value: The metric, in [0, 1] for all that are shares; None where it is undefined or the sample did not end ok.
-        n_units: U, the number of explained units.
+        status: How the sample ended.
+        values: Name of a metric -> its value, in [0, 1] for all that are shares; None where it is undefined or the
+            sample did not end ok. Metrics that were not computed are absent.
+        group: What bootstrap intervals resample.
+        n_questions: How many questions the sample's paragraph has, where the dataset says (Fig. 8b).
+        n_units: U, the number of explained units; 0 where no method saw the sample.
         n_positive: How many units the label covers, shares of units added up.
         target_logprob: Sum of the target tokens' log-probabilities (natural logarithm).
         answered: Whether greedy decoding gives the target.
-        group: What bootstrap intervals resample.
-        n_questions: How many questions the sample's paragraph has, where the dataset says (Fig. 8b).
+        seconds: Wall time of the explanation.
+        forward_tokens: Token positions that went through the layers.
+        peak_bytes: Peak device memory of the explanation above what was allocated before.
         error: Why the status is not ok.
     """
 
-    fingerprint: str
-    dataset: str
-    model: str
-    method: str
-    variant: str
     uid: str
-    metric: str
     sign: str
-    value: float | None
     status: Status
+    values: Mapping[str, float | None]
     group: str = ""
     n_questions: int | None = None
     n_units: int = 0
@@ -261,4 +264,24 @@ class Row:
     forward_tokens: int | None = None
     peak_bytes: int | None = None
     error: str | None = None
-    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class ScoredCell:
+    """The rows of one method with its options on one dataset by one model, and what tables call them.
+
+    Attributes:
+        fingerprint: Names everything that can change the maps (see ``evaluation/store.py``).
+        dataset: Name of the dataset, with options that change the evaluation setting (``openimages (cropped)``).
+        model: Name of the model.
+        method: Name of the method.
+        variant: Name of its options.
+        rows: One per sample.
+    """
+
+    fingerprint: str
+    dataset: str
+    model: str
+    method: str
+    variant: str
+    rows: tuple[Row, ...]

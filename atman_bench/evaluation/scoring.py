@@ -1,48 +1,68 @@
 """Stored maps and labels -> rows: a function of nothing else, so that rows need no model and can be made again."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from atman_bench.core.errors import SampleError
 from atman_bench.core.options import build
-from atman_bench.core.records import PatchUnits, Row, Sample, Skipped, Status, Units, Word
+from atman_bench.core.records import PatchUnits, Row, Sample, ScoredCell, Skipped, Status, Units, Word
 from atman_bench.datasets import DATASETS
-from atman_bench.evaluation import store
-from atman_bench.evaluation.store import Cell, Identity, StoredMap
+from atman_bench.evaluation.store import Cell
+from atman_bench.evaluation.stored import Identity, StoredMap
 from atman_bench.metrics import METRICS
 from atman_bench.metrics._align import unit_labels
 from atman_bench.metrics._signs import Sign, apply_sign
 
 
-def rescore(results: Path, metrics: Sequence[str], sign: Sign) -> list[Row]:
-    """The rows of all stored maps under other metrics or another sign rule; needs no model and writes nothing.
+def scored(cell: Cell, metrics: Sequence[str], sign: Sign, uids: Collection[str] | None = None) -> ScoredCell:
+    """The rows of a cell under a sign rule, from its stored rows, and from its maps where these lack a metric.
+
+    Needs no model and writes nothing. Samples whose maps are not kept have the metrics of their stored rows only.
+
+    Args:
+        cell: The cell.
+        metrics: Names of metrics.
+        sign: How signed scores become a map.
+        uids: Which samples; None takes all.
 
     Raises:
         StoreError: The results cannot be read.
         UnknownNameError: A metric does not exist.
     """
-    return [
-        row
-        for cell in store.cells(results)
-        for stored in cell.maps().values()
-        for row in rows_of(cell, stored, metrics, sign)
-    ]
+    rows = {row.uid: row for row in cell.rows() if row.sign == sign and (uids is None or row.uid in uids)}
+    if not rows or any(not row.values.keys() >= set(metrics) for row in rows.values()):
+        for uid, stored in cell.maps().items():
+            lacking = [metric for metric in metrics if uid not in rows or metric not in rows[uid].values]
+            if lacking and (uids is None or uid in uids):
+                made = row_of(stored, lacking, sign)
+                values = {**(rows[uid].values if uid in rows else {}), **made.values}
+                rows[uid] = replace(made, values=values)
+    return named(cell, (restricted(row, metrics) for row in rows.values()))
 
 
-def rows_of(
-    cell: Cell, stored: StoredMap, metrics: Iterable[str], sign: Sign, groups: Sequence[Sequence[int]] | None = None
-) -> list[Row]:
-    """The rows of one stored map: a function of nothing else, so rows that were lost can be made again.
+def named(cell: Cell, rows: Iterable[Row]) -> ScoredCell:
+    """Rows with what tables call their cell."""
+    identity = cell.identity
+    return ScoredCell(
+        identity.fingerprint, dataset_name(identity), identity.model, identity.method, cell.variant, tuple(rows)
+    )
 
-    A sample that did not end ``ok`` gives a row without a value for each metric, to be counted as missing there.
+
+def restricted(row: Row, metrics: Sequence[str]) -> Row:
+    """The row with these metrics alone, as far as it has them."""
+    return replace(row, values={metric: row.values[metric] for metric in metrics if metric in row.values})
+
+
+def row_of(stored: StoredMap, metrics: Iterable[str], sign: Sign, groups: Sequence[Sequence[int]] | None = None) -> Row:
+    """The row of one stored map: a function of nothing else, so that rows which were lost can be made again.
+
+    A sample that did not end ``ok`` has None for each metric, to be counted as missing there.
 
     Args:
-        cell: Where the map is.
         stored: The map.
         metrics: Names of metrics.
         sign: How signed scores become a map.
@@ -50,17 +70,17 @@ def rows_of(
             None scores every unit on its own.
     """
     label = stored.label if groups is None or not stored.label else largest(np.asarray(stored.label), groups).tolist()
-    row = Row(
-        fingerprint=cell.identity.fingerprint,
-        dataset=dataset_name(cell.identity),
-        model=cell.identity.model,
-        method=cell.identity.method,
-        variant=cell.variant,
+    values: dict[str, float | None] = dict.fromkeys(metrics)
+    if stored.status is Status.OK:
+        maps = maps_of(stored, sign)
+        if groups is not None:
+            maps = [(largest(x, groups), largest(y, groups)) for x, y in maps]
+        values = {metric: _mean_over_words(metric, maps) for metric in values}
+    return Row(
         uid=stored.uid,
-        metric="",
         sign=sign,
-        value=None,
         status=stored.status,
+        values=values,
         group=stored.group,
         n_questions=None if (count := stored.facts.get("n_questions")) is None else int(count),
         n_units=len(label),
@@ -72,12 +92,6 @@ def rows_of(
         peak_bytes=stored.peak_bytes,
         error=stored.error,
     )
-    if stored.status is not Status.OK:
-        return [replace(row, metric=metric) for metric in metrics]
-    maps = maps_of(stored, sign)
-    if groups is not None:
-        maps = [(largest(x, groups), largest(y, groups)) for x, y in maps]
-    return [replace(row, metric=metric, value=_mean_over_words(metric, maps)) for metric in metrics]
 
 
 def maps_of(stored: StoredMap, sign: Sign) -> list[tuple[np.ndarray, np.ndarray]]:

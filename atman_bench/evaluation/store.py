@@ -1,183 +1,132 @@
-"""Results on disk: a folder per dataset × model × method × variant, appended to sample by sample, resumed at any point.
+"""Results on disk: a cell per dataset × model × method × variant, appended to sample by sample, resumed at any point.
 
 ``RESULTS/<dataset>/<model>/<method>/<variant>-<fingerprint>/`` holds
 
 - ``manifest.json``: what the fingerprint was taken of, and the environment of the run that created the folder;
-- ``maps-<writer>.jsonl``: one ``StoredMap`` per finished sample;
-- ``rows-<writer>.jsonl``: one ``Row`` per metric of each sample.
+- ``maps-<writer>.jsonl``: one ``StoredMap`` per finished sample, below a header with the environment that computed it;
+- ``rows-<writer>.jsonl``: one ``Row`` per sample and sign rule.
 
-How lines are written and read is ``parts``. A sample's map is written before its rows, and rows are a function of the
-map, so rows that a killed process did not get to are recomputed without a model.
+``atman-bench results compact`` moves all of that into the files of ``archive.py``; a cell is read from both. How lines
+are written and read is ``core/jsonl.py``. A sample's map is written before its row, and rows are a function of the map,
+so rows that a killed process did not get to are recomputed without a model.
 """
 
-import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from atman_bench.core.errors import StoreError
-from atman_bench.core.jsonl import PartWriter, check_schema, read_parts, safe_name, unwritable
+from atman_bench.core.jsonl import PartWriter, check_schema, part_files, read_part, safe_name, unwritable
 from atman_bench.core.records import SCHEMA, Row, Status
+from atman_bench.evaluation.archive import Archive
+from atman_bench.evaluation.stored import Identity, StoredMap, digest_of
 
-_MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True)
-class StoredMap:
-    """How one sample ended, with its map if it ended ``ok``. Everything that rows need is here.
-
-    Attributes:
-        uid: The sample's.
-        status: How it ended.
-        scores: (U,) relevance, mean over the target tokens; each number names a float32 exactly.
-        per_target: (T, U), or None where the method explains the mean only.
-        label: (U,) the share of each unit that is evidence; 1 for text that it touches.
-        word_labels: The label of each word, for samples whose words have evidence of their own (GQA); else None.
-        word_of_target: Which word each target token belongs to; None exactly if ``word_labels`` is.
-        group: What bootstrap intervals resample.
-        facts: The sample's further facts.
-        target_logprobs: (T,) log-probabilities of the target tokens under the plain model (natural logarithm).
-        answered: Whether greedy decoding gives the target.
-        seconds: Wall time of the explanation.
-        forward_tokens: Token positions that went through the layers.
-        peak_bytes: Peak device memory of the explanation above what was allocated before.
-        error: Why the status is not ``ok``.
-    """
-
-    uid: str
-    status: Status
-    scores: tuple[float, ...] = ()
-    per_target: tuple[tuple[float, ...], ...] | None = None
-    label: tuple[float, ...] = ()
-    word_labels: tuple[tuple[float, ...], ...] | None = None
-    word_of_target: tuple[int, ...] | None = None
-    group: str = ""
-    facts: Mapping[str, str | int | float] = field(default_factory=dict)
-    target_logprobs: tuple[float, ...] = ()
-    answered: bool | None = None
-    seconds: float | None = None
-    forward_tokens: int | None = None
-    peak_bytes: int | None = None
-    error: str | None = None
-    schema: int = SCHEMA
-
-    @property
-    def finished(self) -> bool:
-        """Whether another run leaves it as it is: ``ok``, or refused by the method.
-
-        ``oom`` and ``error`` are tried again. A sample that a run skipped before any method saw it has no label; a run
-        with a larger token limit may use it.
-        """
-        return self.status is Status.OK or (self.status is Status.SKIPPED and bool(self.label))
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Everything that can change a cell's maps, and nothing else: no limit, batch size, metric or sibling method.
-
-    Attributes:
-        dataset: Name of the dataset.
-        dataset_options: Its resolved options; where the data lie is left out, ``dataset_hash`` is their content.
-        dataset_hash: The dataset's content hash.
-        model: Name of the model as the user wrote it.
-        model_hash: Content hash of its weights, or the hub revision.
-        dtype: Name of the weights' type.
-        method: Name of the method.
-        method_version: ``SPEC.version``, raised when the method's numbers change.
-        method_options: Its resolved options.
-        seed: The run's seed for stochastic methods, else None.
-    """
-
-    dataset: str
-    dataset_options: Mapping[str, Any]
-    dataset_hash: str
-    model: str
-    model_hash: str
-    dtype: str
-    method: str
-    method_version: int
-    method_options: Mapping[str, Any]
-    seed: int | None
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """See ``fingerprint_of``."""
-        return fingerprint_of(self)
-
-    def same_experiment(self, other: "Identity") -> bool:
-        """Whether only the method differs, so that the two cells can be compared."""
-        ours, theirs = (
-            replace(identity, method="", method_version=0, method_options={}, seed=None) for identity in (self, other)
-        )
-        return ours.fingerprint == theirs.fingerprint
-
-
-def fingerprint_of(record: Any) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of a dataclass as JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(asdict(record), sort_keys=True, allow_nan=False).encode()).hexdigest()[:12]
-
-
-def float32_list(values: Iterable[float]) -> tuple[float, ...]:
-    """The shortest decimal numbers that name these float32 values: ``np.float32`` of each gives the value back.
-
-    Raises:
-        StoreError: A value is not finite.
-    """
-    array = np.asarray(values, np.float32)
-    if not np.isfinite(array).all():
-        raise StoreError(f"only finite numbers can be stored; received {array[~np.isfinite(array)][0]}")
-    return tuple(float(str(value)) for value in array)
+MANIFEST = "manifest.json"
 
 
 class Cell:
-    """One folder of results. Making one touches nothing on disk; use it as a context manager to write.
+    """One cell of results. Making one touches nothing on disk; use it as a context manager to write.
 
     Args:
         results: The results folder.
         identity: What the cell's maps depend on.
         variant: Name of the variant of the method, as shown in tables.
+        archive: Compacted cells of the folder, shared by its cells; None reads them anew.
+        options: The method's options, for a cell that a run computes; None for one that was read.
 
     Attributes:
-        folder: Where it is.
-        created: When its manifest was written (ISO 8601, UTC); empty for a cell that was not read from disk.
+        folder: Where its manifest and part files are.
     """
 
-    def __init__(self, results: Path, identity: Identity, variant: str):
+    def __init__(
+        self,
+        results: Path,
+        identity: Identity,
+        variant: str,
+        archive: Archive | None = None,
+        options: Any = None,
+    ):
         self.identity = identity
         self.variant = variant
-        parts = (identity.dataset, identity.model, identity.method)
-        leaf = f"{safe_name(variant)}-{identity.fingerprint}"
-        self.folder = results.joinpath(*map(safe_name, parts), leaf)
-        self.created = ""
+        self.options = options
+        self._archive = archive or Archive(results)
+        if known := self._archive.index.get(identity.fingerprint):
+            self.folder = results / known["folder"]
+        else:
+            parts = (identity.dataset, identity.model, identity.method)
+            leaf = f"{safe_name(variant)}-{identity.fingerprint}"
+            self.folder = results.joinpath(*map(safe_name, parts), leaf)
+        self._environment: Mapping[str, Any] | None = None
         self._writer: PartWriter | None = None
 
     @classmethod
-    def at(cls, folder: Path) -> "Cell":
+    def at(cls, folder: Path, archive: Archive | None = None) -> "Cell":
         """The cell of an existing folder.
 
         Raises:
             StoreError: It has no readable manifest, or one of another schema version.
         """
-        path = folder / _MANIFEST
+        manifest = _read_manifest(folder / MANIFEST)
         try:
-            manifest = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read ({error}): run eval again with --overwrite") from error
-        check_schema(manifest, str(path))
-        try:
-            cell = cls(folder.parents[3], Identity(**manifest["identity"]), manifest["variant"])
-            cell.created = manifest["created"]
-        except (KeyError, TypeError) as error:
-            raise StoreError(f"{path} is not a manifest ({error}): run eval again with --overwrite") from error
+            cell = cls(folder.parents[3], Identity(**manifest["identity"]), manifest["variant"], archive)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{folder / MANIFEST} is not a manifest ({error}): run eval again with --overwrite"
+            ) from error
         cell.folder = folder
         return cell
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """``variant``, ``identity``, ``created`` (ISO 8601, UTC) and ``environment`` (of the run that created it).
+
+        Raises:
+            StoreError: The cell does not exist, or its manifest cannot be read.
+        """
+        known = self._archive.index.get(self.identity.fingerprint)
+        if known is None:
+            return _read_manifest(self.folder / MANIFEST)
+        about = {name: value for name, value in known.items() if name != "folder"}
+        return {**about, "environment": self._archive.environments.get(known["environment"], {})}
+
+    @property
+    def is_compacted(self) -> bool:
+        """Whether the files of ``archive.py`` hold some of it."""
+        return self.identity.fingerprint in self._archive.index
+
+    def entry(self, results: Path) -> dict[str, Any]:
+        """What ``cells.json`` says of it.
+
+        Raises:
+            StoreError: Its manifest cannot be read.
+        """
+        known = self._archive.index.get(self.identity.fingerprint)
+        if known is not None:
+            return dict(known)
+        return {
+            "variant": self.variant,
+            "identity": asdict(self.identity),
+            "folder": self.folder.relative_to(results).as_posix(),
+            "created": self.manifest["created"],
+            "environment": digest_of(self.manifest["environment"]),
+        }
+
+    def environments(self) -> dict[str, Mapping[str, Any]]:
+        """What computed its maps: digest, as ``StoredMap.environment`` says it -> what a manifest records of a run.
+
+        Raises:
+            StoreError: A part file is corrupted or of another schema version.
+        """
+        found = dict(self._archive.environments)
+        for path in part_files(self.folder, "maps"):
+            environment = self._environment_of(read_part(path, dict)[0])
+            found[digest_of(environment)] = environment
+        return found
 
     def maps(self) -> dict[str, StoredMap]:
         """One map per uid: a finished one before a failed one, else the latest.
@@ -185,42 +134,59 @@ class Cell:
         Raises:
             StoreError: A line is corrupted or of another schema version.
         """
+        later = [stored for path in part_files(self.folder, "maps") for stored in self._maps_in(path)]
         best: dict[str, StoredMap] = {}
-        for stored in read_parts(self.folder, "maps", _map_from_json):
+        # Part files are read first: compaction removes them after it has written what they hold.
+        for stored in (*self._archive.maps(self.identity.fingerprint), *later):
             if stored.uid not in best or _rank(stored.status) >= _rank(best[stored.uid].status):
                 best[stored.uid] = stored
         return best
 
+    def _maps_in(self, path: Path) -> list[StoredMap]:
+        header, maps = read_part(path, StoredMap.from_json)
+        digest = digest_of(self._environment_of(header))
+        return [replace(stored, environment=digest) for stored in maps]
+
+    def _environment_of(self, header: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """The environment that a part file was written in: version 1 has it in the manifest only."""
+        return self.manifest.get("environment", {}) if header is None else header["environment"]
+
     def rows(self) -> list[Row]:
-        """One row per (uid, metric, sign): ``ok`` before others, else the latest.
+        """One row per (uid, sign): ``ok`` before others, else the latest; values of all metrics that were computed.
 
         Raises:
             StoreError: A line is corrupted or of another schema version.
         """
-        return _distinct(read_parts(self.folder, "rows", _row_from_json))
+        later = [row for path in part_files(self.folder, "rows") for row in read_part(path, _row)[1]]
+        return _distinct([*self._archive.rows(self.identity.fingerprint), *later])
 
     def clear(self) -> None:
-        """Remove the cell's files (``--overwrite``).
+        """Remove the cell's part files and manifest (``--overwrite``); ``compaction.forget`` removes what is compacted.
 
         Raises:
             StoreError: They cannot be removed.
         """
         try:
-            for pattern in ("maps-*.jsonl", "rows-*.jsonl", _MANIFEST):
-                for path in self.folder.glob(pattern):
-                    path.unlink()
+            for path in (*part_files(self.folder, "maps", "rows"), self.folder / MANIFEST):
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"results in {self.folder} cannot be removed: {error.strerror}") from error
 
     def create(self, environment: Mapping[str, Any]) -> None:
         """Make the folder and its manifest, which appears at once or not at all; one that is there stays.
 
+        Args:
+            environment: What computes the maps from now on.
+
         Raises:
             StoreError: The folder cannot be written to, or its manifest is of another schema version.
         """
-        path = self.folder / _MANIFEST
+        self._environment = environment
+        path = self.folder / MANIFEST
         if path.exists():
             Cell.at(self.folder)
+            return
+        if self.identity.fingerprint in self._archive.index:
             return
         manifest = {
             "schema": SCHEMA,
@@ -232,7 +198,7 @@ class Cell:
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = self.folder / f".{secrets.token_hex(4)}-{_MANIFEST}"
+            temporary = self.folder / f".{secrets.token_hex(4)}-{MANIFEST}"
             temporary.write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
             temporary.replace(path)
         except OSError as error:
@@ -240,7 +206,8 @@ class Cell:
 
     def __enter__(self) -> Self:
         """Begin to write; the part files appear with their first line."""
-        self._writer = PartWriter(self.folder)
+        header = None if self._environment is None else {"environment": self._environment}
+        self._writer = PartWriter(self.folder, header)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -255,7 +222,9 @@ class Cell:
         Raises:
             StoreError: The disk is full or the folder not writable; or a number is not finite.
         """
-        self._append("maps", [stored])
+        content = asdict(stored)
+        del content["environment"]  # the header of the part file says it
+        self._append("maps", [content])
 
     def append_rows(self, rows: Sequence[Row]) -> None:
         """Write rows; they are in the file when this returns.
@@ -263,13 +232,13 @@ class Cell:
         Raises:
             StoreError: The disk is full or the folder not writable; or a number is not finite.
         """
-        self._append("rows", rows)
+        self._append("rows", [asdict(row) for row in rows])
 
-    def _append(self, kind: str, records: Sequence[StoredMap | Row]) -> None:
+    def _append(self, kind: str, contents: Sequence[dict[str, Any]]) -> None:
         if self._writer is None:
             raise RuntimeError("a cell is written to inside its with block")
         try:
-            lines = [json.dumps(asdict(record), allow_nan=False) + "\n" for record in records]
+            lines = [json.dumps({**content, "schema": SCHEMA}, allow_nan=False) + "\n" for content in contents]
         except ValueError as error:
             raise StoreError(f"only finite numbers can be stored in {self.folder}: {error}") from error
         if lines:
@@ -277,52 +246,58 @@ class Cell:
 
 
 def cells(results: Path) -> list[Cell]:
-    """The cells of a results folder, sorted by their paths.
+    """The cells of a results folder, compacted or not, sorted by their paths.
 
     Raises:
         StoreError: The folder does not exist, or a manifest cannot be read.
     """
     if not results.is_dir():
         raise StoreError(f"no results folder {results}: run 'atman-bench eval --results {results}' first")
-    return [Cell.at(path.parent) for path in sorted(results.glob(f"*/*/*/*/{_MANIFEST}"))]
+    manifests = sorted(results.glob(f"*/*/*/*/{MANIFEST}"))
+    archive = Archive(results)
+    found = {cell.identity.fingerprint: cell for cell in (Cell.at(path.parent, archive) for path in manifests)}
+    for fingerprint, about in archive.index.items():
+        if fingerprint not in found:
+            try:
+                found[fingerprint] = Cell(results, Identity(**about["identity"]), about["variant"], archive)
+            except (KeyError, TypeError) as error:
+                raise StoreError(f"cells.json of {results} does not describe cell {fingerprint}: {error}") from error
+    return sorted(found.values(), key=lambda cell: cell.folder)
 
 
-def read_rows(results: Path) -> list[Row]:
-    """All rows of a results folder, one per (fingerprint, uid, metric, sign).
-
-    Raises:
-        StoreError: The folder does not exist, or a file in it is corrupted or of another schema version.
-    """
-    return [row for cell in cells(results) for row in cell.rows()]
-
-
-def _map_from_json(content: dict[str, Any]) -> StoredMap:
-    per_target, word_labels = content["per_target"], content.get("word_labels")
-    word_of_target = content.get("word_of_target")
-    return StoredMap(
-        **{
-            **content,
-            "status": Status(content["status"]),
-            "scores": tuple(content["scores"]),
-            "per_target": None if per_target is None else tuple(map(tuple, per_target)),
-            "label": tuple(content["label"]),
-            "word_labels": None if word_labels is None else tuple(map(tuple, word_labels)),
-            "word_of_target": None if word_of_target is None else tuple(word_of_target),
-            "target_logprobs": tuple(content["target_logprobs"]),
-        }
-    )
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_bytes())
+        if not isinstance(manifest, dict):
+            raise TypeError("not an object")
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): run eval again with --overwrite") from error
+    check_schema(manifest, str(path))
+    return manifest
 
 
-def _row_from_json(content: dict[str, Any]) -> Row:
+_OF_THE_CELL = ("fingerprint", "dataset", "model", "method", "variant")
+"""What every row of version 1 repeated."""
+
+
+def _row(content: dict[str, Any]) -> Row:
+    """A row from its line; a line of version 1 holds one metric, and what the cell says."""
+    if content.pop("schema") == 1:
+        content["values"] = {content.pop("metric"): content.pop("value")}
+        for name in _OF_THE_CELL:
+            del content[name]
     return Row(**{**content, "status": Status(content["status"])})
 
 
 def _distinct(rows: Iterable[Row]) -> list[Row]:
-    best: dict[tuple[str, str, str], Row] = {}
+    best: dict[tuple[str, str], Row] = {}
     for row in rows:
-        key = (row.uid, row.metric, row.sign)
-        if key not in best or _rank(row.status) >= _rank(best[key].status):
+        key = (row.uid, row.sign)
+        known = best.get(key)
+        if known is None or _rank(row.status) > _rank(known.status):
             best[key] = row
+        elif _rank(row.status) == _rank(known.status):
+            best[key] = replace(row, values={**known.values, **row.values})
     return list(best.values())
 
 

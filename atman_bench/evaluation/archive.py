@@ -1,0 +1,187 @@
+"""Compacted cells of a results folder: three files that hold what JSON lines held, for many cells at once.
+
+- ``cells.json``: the identity of each cell, where its folder is, and the environments that computed its maps;
+- ``maps.parquet``: one ``StoredMap`` a line;
+- ``rows.parquet``: one ``Row`` a line, its metrics as columns: NaN is undefined, null was not computed.
+
+``compaction.py`` writes them, ``store.py`` reads them together with the JSON lines of runs since then.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atman_bench.core.errors import StoreError
+from atman_bench.core.jsonl import check_schema
+from atman_bench.core.records import Row, Status
+from atman_bench.evaluation.stored import StoredMap
+
+CELLS, MAPS, ROWS = "cells.json", "maps.parquet", "rows.parquet"
+
+_NAMES = pa.dictionary(pa.int32(), pa.string())
+_FLOATS = pa.list_(pa.float32())
+_SHARES = pa.list_(pa.float64())
+_COSTS = [("seconds", pa.float64()), ("forward_tokens", pa.int64()), ("peak_bytes", pa.int64())]
+
+_MAP_SCHEMA = pa.schema(
+    [
+        ("fingerprint", _NAMES),
+        ("environment", _NAMES),
+        ("uid", pa.string()),
+        ("status", _NAMES),
+        ("group", pa.string()),
+        ("facts", pa.string()),
+        ("scores", _FLOATS),
+        ("per_target", pa.list_(_FLOATS)),
+        ("label", _SHARES),
+        ("word_labels", pa.list_(_SHARES)),
+        ("word_of_target", pa.list_(pa.int32())),
+        ("target_logprobs", _SHARES),
+        ("answered", pa.bool_()),
+        *_COSTS,
+        ("error", _NAMES),
+    ]
+)
+
+_ROW_FIELDS = [
+    ("fingerprint", _NAMES),
+    ("uid", pa.string()),
+    ("sign", _NAMES),
+    ("status", _NAMES),
+    ("group", pa.string()),
+    ("n_questions", pa.int32()),
+    ("n_units", pa.int32()),
+    ("n_positive", pa.float64()),
+    ("target_logprob", pa.float64()),
+    ("answered", pa.bool_()),
+    *_COSTS,
+    ("error", _NAMES),
+]
+_METRIC = "metric."
+"""What the columns of metrics begin with."""
+
+
+class Archive:
+    """The compacted cells of a results folder; none where nothing was compacted.
+
+    What was read is kept until the file changes, so that the cells of a folder share one reading.
+
+    Args:
+        results: The results folder.
+    """
+
+    def __init__(self, results: Path):
+        self._results = results
+        self._rows: tuple[object, dict[str, list[Row]]] = (None, {})
+
+    @cached_property
+    def index(self) -> Mapping[str, Mapping[str, Any]]:
+        """Fingerprint -> ``identity``, ``variant``, ``folder``, ``created`` and ``environment`` of each cell."""
+        return self._content["cells"]
+
+    @cached_property
+    def environments(self) -> Mapping[str, Mapping[str, Any]]:
+        """Digest -> what a manifest records of a run."""
+        return self._content["environments"]
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        path = self._results / CELLS
+        if not path.exists():
+            return {"cells": {}, "environments": {}}
+        try:
+            content = json.loads(path.read_bytes())
+            check_schema(content, str(path))
+            cells, environments = content["cells"], content["environments"]
+            if not all(isinstance(part, dict) for part in (cells, environments, *cells.values())):
+                raise TypeError("cells and environments must be objects")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{path} cannot be read ({error}): restore it from a copy; {MAPS} and {ROWS} beside it are of no use "
+                "without it"
+            ) from error
+        return content
+
+    def rows(self, fingerprint: str) -> list[Row]:
+        """The rows of one cell.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        path = self._results / ROWS
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return []
+        version = found.st_mtime_ns, found.st_size, found.st_ino
+        if self._rows[0] != version:
+            grouped = defaultdict(list)
+            for name, row in _rows_of(_read(path)):
+                grouped[name].append(row)
+            self._rows = version, dict(grouped)
+        return self._rows[1].get(fingerprint, [])
+
+    def maps(self, fingerprint: str) -> list[StoredMap]:
+        """The maps of one cell; only its part of the file is decoded.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        path = self._results / MAPS
+        if not path.exists() or fingerprint not in self.index:
+            return []
+        return [_map_of(line) for line in _read(path, fingerprint).to_pylist()]
+
+
+def map_table(fingerprint: str, maps: Iterable[StoredMap]) -> pa.Table:
+    """The maps of one cell as lines of ``maps.parquet``."""
+    lines = []
+    for stored in maps:
+        # The map of a single target token is the mean over the targets: an empty list says so.
+        per_target = [] if stored.per_target == (stored.scores,) else stored.per_target
+        facts = json.dumps(dict(stored.facts), ensure_ascii=False)
+        lines.append({**asdict(stored), "fingerprint": fingerprint, "per_target": per_target, "facts": facts})
+    return pa.Table.from_pylist(lines, schema=_MAP_SCHEMA)
+
+
+def row_table(rows: Sequence[tuple[str, Row]]) -> pa.Table:
+    """Rows with the fingerprints of their cells as the lines of ``rows.parquet``."""
+    metrics = sorted({metric for _, row in rows for metric in row.values})
+    lines = []
+    for fingerprint, row in rows:
+        line = asdict(row) | {"fingerprint": fingerprint}
+        for metric, value in line.pop("values").items():
+            line[_METRIC + metric] = math.nan if value is None else value
+        lines.append(line)
+    schema = pa.schema([*_ROW_FIELDS, *((_METRIC + metric, pa.float64()) for metric in metrics)])
+    return pa.Table.from_pylist(lines, schema=schema)
+
+
+def _read(path: Path, fingerprint: str | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, filters=None if fingerprint is None else [("fingerprint", "=", fingerprint)])
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path} cannot be read ({error}): restore it from a copy, or remove it") from error
+
+
+def _rows_of(table: pa.Table) -> Iterator[tuple[str, Row]]:
+    metrics = [name for name in table.column_names if name.startswith(_METRIC)]
+    for line in table.to_pylist():
+        values = {name.removeprefix(_METRIC): line.pop(name) for name in metrics}
+        known = {name: None if math.isnan(value) else value for name, value in values.items() if value is not None}
+        yield line.pop("fingerprint"), Row(**{**line, "status": Status(line["status"]), "values": known})
+
+
+def _map_of(line: dict[str, Any]) -> StoredMap:
+    line.pop("fingerprint")
+    if line["per_target"] == []:
+        line["per_target"] = [line["scores"]]
+    return StoredMap.from_json({**line, "facts": json.loads(line["facts"])})

@@ -1,0 +1,124 @@
+"""What a run would do and take, without running it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from atman_bench.core.errors import ModelError
+from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.runner import prepare
+from atman_bench.evaluation.samples import PreparedSample
+from atman_bench.evaluation.store import Cell
+from atman_bench.methods import METHODS
+from atman_bench.models._causal_lm import CausalLM
+from atman_bench.profiling.predict import method_job, plain_job, simulate_loaded
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """What a dry run says of one method.
+
+    Attributes:
+        method: Name of the method.
+        variant: Name of its variant.
+        stored: Samples that need no work.
+        missing: Samples to explain.
+        forwards: Full-length forward passes for them, an upper bound.
+        seconds: Predicted time of them.
+        peak_bytes: Predicted peak memory on the longest sample, weights included; None if it cannot be simulated, and
+            then the time is that of all ``forwards``: an upper bound too.
+    """
+
+    method: str
+    variant: str
+    stored: int
+    missing: int
+    forwards: float
+    seconds: float
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a dry run says.
+
+    Attributes:
+        cells: One entry per method.
+        skipped: Reason -> number of samples that could not be used.
+    """
+
+    cells: tuple[PlannedCell, ...]
+    skipped: Mapping[str, int]
+
+
+def plan(config: RunConfig) -> Plan:
+    """Say what ``runner.evaluate`` would do; writes nothing and runs a forward pass to time it.
+
+    A simulation of the longest sample tells how the cost of each method compares with that of plain forward passes; a
+    timed pass of a sample of median length tells what those take here.
+
+    Raises:
+        StoreError: Stored results cannot be read.
+        DataError: The dataset cannot be loaded, or no sample of it is usable.
+        ModelError: The model cannot be loaded.
+    """
+    run = prepare(config)
+    by_length = sorted(run.selected.samples, key=lambda item: item.length)
+    median = by_length[len(by_length) // 2].without_tensors()
+    _ = median.plain  # The first pass of a process also pays for starting threads and allocating.
+    started = time.perf_counter()
+    median.adapter.plain(median.encoded)
+    seconds_per_position = (time.perf_counter() - started) / median.length
+    costs = _Costs(by_length[-1])
+    planned = []
+    for cell in run.cells:
+        finished = {uid for uid, stored in cell.maps().items() if stored.finished}
+        missing = [item for item in by_length if item.uid not in finished]
+        spec = METHODS.get(cell.identity.method)
+        forwards = [spec.forwards(len(item.label), item.n_targets, cell.options) for item in missing]
+        share, peak_bytes = costs.of(cell) if missing else (1.0, None)
+        positions = sum(n * item.length for n, item in zip(forwards, missing, strict=True))
+        planned.append(
+            PlannedCell(
+                cell.identity.method,
+                cell.variant,
+                len(by_length) - len(missing),
+                len(missing),
+                sum(forwards),
+                share * positions * seconds_per_position,
+                peak_bytes,
+            )
+        )
+    return Plan(tuple(planned), run.selected.skipped)
+
+
+class _Costs:
+    """What methods cost on one sample, by simulation; only decoders can be simulated.
+
+    Args:
+        item: The sample.
+    """
+
+    def __init__(self, item: PreparedSample):
+        self._item = item
+        self._plain_seconds: float | None = None
+
+    def of(self, cell: Cell) -> tuple[float, int | None]:
+        """Time as a share of the method's ``forwards``, and peak memory; (1, None) where it cannot be simulated."""
+        adapter, length, targets = self._item.adapter, self._item.length, self._item.n_targets
+        units = len(self._item.label)
+        method = cell.identity.method
+        forwards = METHODS.get(method).forwards(units, targets, cell.options)
+        if not forwards:
+            return 1.0, adapter.weight_bytes
+        if not isinstance(adapter, CausalLM):
+            return 1.0, None
+        job = method_job(method, cell.options, length, units, targets)
+        try:
+            if self._plain_seconds is None:
+                self._plain_seconds = simulate_loaded(adapter, plain_job("lean", length, targets)).work.seconds
+            found = simulate_loaded(adapter, job)
+        except ModelError:  # it depends on data, or reads a picture
+            return 1.0, None
+        share = found.work.seconds / (forwards * self._plain_seconds)
+        return share, adapter.weight_bytes + round(found.peak_bytes)

@@ -1,0 +1,136 @@
+"""Which samples of a dataset a run evaluates: a seeded choice of those that fit the model."""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+
+from atman_bench.core.errors import ConfigError, DataError, SampleError
+from atman_bench.core.records import Picture, Sample, Skipped
+from atman_bench.core.tensors import Encoded
+from atman_bench.datasets._base import Dataset
+from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.scoring import labels_of, seen_words, words_of
+from atman_bench.models._base import ModelAdapter, Plain
+from atman_bench.models._label_ranking import Name, likeliest_names
+
+
+@dataclass(frozen=True)
+class PreparedSample:
+    """A sample that fits the model, and what its methods share.
+
+    Attributes:
+        adapter: The model.
+        sample: The sample.
+        label: (U,) the share of each unit that is ground truth.
+        word_labels: The same for each word, where words have ground truth of their own.
+        length: S, the number of input positions.
+        n_targets: T, the number of target tokens.
+    """
+
+    adapter: ModelAdapter
+    sample: Sample
+    label: tuple[float, ...]
+    word_labels: tuple[tuple[float, ...], ...] | None
+    length: int
+    n_targets: int
+
+    @property
+    def uid(self) -> str:
+        """The sample's."""
+        return self.sample.uid
+
+    def without_tensors(self) -> "PreparedSample":
+        """A copy that has encoded nothing yet: a run works on copies, so that one sample's tensors are held at a time."""
+        return replace(self)
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """The sample as the model reads it."""
+        return self.adapter.encode(self.sample)
+
+    @cached_property
+    def plain(self) -> Plain:
+        """The unperturbed model on the sample, which runs once for all methods."""
+        return self.adapter.plain(self.encoded)
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a run evaluates, and what it cannot.
+
+    Attributes:
+        samples: The first ``limit`` usable ones in seeded order.
+        unusable: Samples that were passed over on the way to them.
+        skipped: Reason -> how many samples, words of samples and entries of the dataset could not be used.
+    """
+
+    samples: tuple[PreparedSample, ...]
+    unusable: tuple[Skipped, ...]
+    skipped: Mapping[str, int]
+
+
+def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Selected:
+    """The samples of a run; their order depends on the seed alone, so a larger limit keeps those of a smaller one.
+
+    Raises:
+        ConfigError: ``named`` is given, and the dataset does not ask for names.
+        DataError: No sample is usable.
+    """
+    if config.named is not None and not dataset.names:
+        raise ConfigError(f"{config.dataset} does not ask for names: leave named out")
+    ordered = list(dataset.samples)
+    random.Random(config.seed).shuffle(ordered)
+    usable: list[PreparedSample] = []
+    unusable: list[Skipped] = []
+    unseen: list[Skipped] = []
+
+    @cache
+    def likeliest(picture: Picture | None) -> list[Name]:
+        return likeliest_names(adapter, picture, dataset.names, config.named or 0)
+
+    for sample in ordered:
+        if len(usable) == config.limit:
+            break
+        try:
+            prepared, left_out = _prepared(adapter, sample, config.max_tokens)
+            if config.named is not None and (sample.prompt, sample.target) not in likeliest(sample.picture):
+                raise SampleError(f"the model finds {config.named} or more other names likelier")
+        except SampleError as error:
+            # Reasons are counted, so they must not name the sample.
+            unusable.append(Skipped(sample.uid, str(error).removeprefix(f"sample {sample.uid}: ")))
+        else:
+            usable.append(prepared)
+            unseen += left_out
+    skipped = _count_reasons((*dataset.skipped, *unusable, *unseen))
+    if not usable:
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items())
+        raise DataError(f"no sample of {config.dataset} is usable ({reasons or 'it is empty'})")
+    return Selected(tuple(usable), tuple(unusable), skipped)
+
+
+def _prepared(
+    adapter: ModelAdapter, sample: Sample, max_tokens: int | None
+) -> tuple[PreparedSample, Sequence[Skipped]]:
+    """A sample with its labels, without the words whose ground truth the model does not see; those are returned too.
+
+    Raises:
+        SampleError: It does not fit.
+    """
+    encoded = adapter.encode(sample)
+    if max_tokens is not None and encoded.length > max_tokens:
+        raise SampleError("longer than max_tokens")
+    label = labels_of(sample, encoded.units)
+    seen, left_out = seen_words(sample, encoded.units)
+    if left_out:
+        sample = replace(sample, words=seen)
+        encoded = adapter.encode(sample)
+    words = words_of(sample, encoded.units)
+    return PreparedSample(adapter, sample, label, words, encoded.length, encoded.target_ids.shape[0]), left_out
+
+
+def _count_reasons(skipped: Iterable[Skipped]) -> dict[str, int]:
+    """Reason -> count, most frequent first; numbers in a reason belong to one sample and would split the count."""
+    return dict(Counter(re.sub(r"\d+", "N", s.reason) for s in skipped).most_common())

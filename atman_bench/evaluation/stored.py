@@ -1,0 +1,151 @@
+"""What is stored of an evaluation: one map per sample, and what names the cell that it belongs to."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from atman_bench.core.errors import StoreError
+from atman_bench.core.records import Status
+
+
+@dataclass(frozen=True)
+class StoredMap:
+    """How one sample ended, with its map if it ended ``ok``. Everything that rows need is here.
+
+    Attributes:
+        uid: The sample's.
+        status: How it ended.
+        scores: (U,) relevance, mean over the target tokens; each number names a float32 exactly.
+        per_target: (T, U), or None where the method explains the mean only.
+        label: (U,) the share of each unit that is evidence; 1 for text that it touches.
+        word_labels: The label of each word, for samples whose words have evidence of their own (GQA); else None.
+        word_of_target: Which word each target token belongs to; None exactly if ``word_labels`` is.
+        group: What bootstrap intervals resample.
+        facts: The sample's further facts.
+        target_logprobs: (T,) log-probabilities of the target tokens under the plain model (natural logarithm).
+        answered: Whether greedy decoding gives the target.
+        seconds: Wall time of the explanation.
+        forward_tokens: Token positions that went through the layers.
+        peak_bytes: Peak device memory of the explanation above what was allocated before.
+        error: Why the status is not ``ok``.
+        environment: Which of the cell's environments computed it; the header of its part file says so.
+    """
+
+    uid: str
+    status: Status
+    scores: tuple[float, ...] = ()
+    per_target: tuple[tuple[float, ...], ...] | None = None
+    label: tuple[float, ...] = ()
+    word_labels: tuple[tuple[float, ...], ...] | None = None
+    word_of_target: tuple[int, ...] | None = None
+    group: str = ""
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    target_logprobs: tuple[float, ...] = ()
+    answered: bool | None = None
+    seconds: float | None = None
+    forward_tokens: int | None = None
+    peak_bytes: int | None = None
+    error: str | None = None
+    environment: str | None = None
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "StoredMap":
+        """A map from the values of its fields, with lists for tuples and perhaps a schema version.
+
+        Raises:
+            ValueError: A status does not exist.
+            TypeError: A value is of another kind, or a field does not exist.
+            KeyError: A field is missing.
+        """
+        fields = {name: value for name, value in content.items() if name != "schema"}
+        per_target, word_labels = content["per_target"], content.get("word_labels")
+        word_of_target = content.get("word_of_target")
+        return cls(
+            **{
+                **fields,
+                "status": Status(content["status"]),
+                "scores": tuple(content["scores"]),
+                "per_target": None if per_target is None else tuple(map(tuple, per_target)),
+                "label": tuple(content["label"]),
+                "word_labels": None if word_labels is None else tuple(map(tuple, word_labels)),
+                "word_of_target": None if word_of_target is None else tuple(word_of_target),
+                "target_logprobs": tuple(content["target_logprobs"]),
+            }
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether another run leaves it as it is: ``ok``, or refused by the method.
+
+        ``oom`` and ``error`` are tried again. A sample that a run skipped before any method saw it has no label; a run
+        with a larger token limit may use it.
+        """
+        return self.status is Status.OK or (self.status is Status.SKIPPED and bool(self.label))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that can change a cell's maps, and nothing else: no limit, batch size, metric or sibling method.
+
+    Attributes:
+        dataset: Name of the dataset.
+        dataset_options: Its resolved options; where the data lie is left out, ``dataset_hash`` is their content.
+        dataset_hash: The dataset's content hash.
+        model: Name of the model as the user wrote it.
+        model_hash: Content hash of its weights, or the hub revision.
+        dtype: Name of the weights' type.
+        method: Name of the method.
+        method_version: ``SPEC.version``, raised when the method's numbers change.
+        method_options: Its resolved options.
+        seed: The run's seed for stochastic methods, else None.
+    """
+
+    dataset: str
+    dataset_options: Mapping[str, Any]
+    dataset_hash: str
+    model: str
+    model_hash: str
+    dtype: str
+    method: str
+    method_version: int
+    method_options: Mapping[str, Any]
+    seed: int | None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See ``fingerprint_of``."""
+        return fingerprint_of(self)
+
+    def same_experiment(self, other: "Identity") -> bool:
+        """Whether only the method differs, so that the two cells can be compared."""
+        ours, theirs = (
+            replace(identity, method="", method_version=0, method_options={}, seed=None) for identity in (self, other)
+        )
+        return ours.fingerprint == theirs.fingerprint
+
+
+def fingerprint_of(record: Any) -> str:
+    """The digest of a dataclass: see ``digest_of``."""
+    return digest_of(asdict(record))
+
+
+def float32_list(values: Iterable[float]) -> tuple[float, ...]:
+    """The shortest decimal numbers that name these float32 values: ``np.float32`` of each gives the value back.
+
+    Raises:
+        StoreError: A value is not finite.
+    """
+    array = np.asarray(values, np.float32)
+    if not np.isfinite(array).all():
+        raise StoreError(f"only finite numbers can be stored; received {array[~np.isfinite(array)][0]}")
+    return tuple(float(str(value)) for value in array)
+
+
+def digest_of(content: Any) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of something as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:12]
