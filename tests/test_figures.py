@@ -7,7 +7,7 @@ from atman_bench.core.errors import DataError, StoreError
 from atman_bench.core.records import PatchUnits, Row, Status
 from atman_bench.methods.floors import FLOORS
 from atman_bench.report.figures import FIGURES
-from atman_bench.report.figures._base import FLOOR_LINES, main_cells
+from atman_bench.report.figures._base import floor_line, main_cells
 from atman_bench.report.figures.phrases import MOST_TOKENS, phrases_of
 from atman_bench.report.heatmap import Grid, HeatMap, Phrase
 from atman_bench.report.tables import frame_of
@@ -102,9 +102,20 @@ def test_coverage_is_the_share_of_a_samples_units_that_is_evidence(frame):
     assert "mean 31.2" in axis.get_xlabel()
 
 
-def test_every_floor_has_a_line_of_its_own():
-    assert set(FLOOR_LINES) == set(FLOORS.names)
-    assert len(set(FLOOR_LINES.values())) == len(FLOORS.names)
+def test_an_empty_bin_of_question_counts_moves_no_point():
+    # Six quantiles of four samples: the third and the fifth bin are empty.
+    frame = frame_of(rows("atman", 4)).assign(n_questions=lambda frame: frame["uid"].str[1:].astype(int) + 1)
+    axis = FIGURES.get("map_by_questions").plot(frame).axes[0]
+    labels = {int(tick): text.get_text() for tick, text in zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)}
+    (line,) = (line for line in axis.lines if line.get_label() == "atman")
+    of_precision = frame[frame["metric"] == "average_precision"].set_index("n_questions")["value"]
+    shown = {labels[round(x)]: y for x, y in zip(*line.get_data(), strict=True)}
+    assert shown == pytest.approx({str(count): 100 * value for count, value in of_precision.items()})
+
+
+def test_every_floor_has_a_line_of_its_own(monkeypatch):
+    monkeypatch.setitem(FLOORS.__dict__, "names", (*FLOORS.names, "one", "two", "three"))
+    assert len({floor_line(floor) for floor in FLOORS.names}) == len(FLOORS.names)
 
 
 # Figures of single examples

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.metrics import average_precision_score
 
 from atman_bench.metrics._arrays import Label, checked, relevant
 from atman_bench.metrics._base import MetricSpec
@@ -17,9 +16,14 @@ def auprc(x: Float[np.ndarray, " U"], y: Label) -> float | None:
     Raises:
         AtmanBenchError: See ``checked``.
     """
+    # Tables read this file for its heading alone; scikit-learn takes a second to import.
+    from sklearn.metrics import average_precision_score
+
     x, y = checked(x, y)
     evidence = relevant(y)
     return float(average_precision_score(evidence, x)) if evidence.any() else None
 
 
-SPEC = MetricSpec("area under the precision-recall curve (scikit-learn's average_precision_score)", True, auprc)
+SPEC = MetricSpec(
+    "area under the precision-recall curve (scikit-learn's average_precision_score)", True, auprc, "AUPRC", order=30
+)

@@ -16,10 +16,11 @@ from atman_bench.core.tensors import Explanation
 from atman_bench.paper.examples import ExampleMap
 from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.outcomes import Outcome, draw_figures
+from atman_bench.report._format import NOTHING
 from atman_bench.report.document import document_map
 from atman_bench.report.heatmap import HeatMap, as_dict, to_png
 from atman_bench.report.page import Ending, Verdict
-from atman_bench.report.render import NOTHING, TextTable
+from atman_bench.report.render import TextTable
 from atman_bench.report.tables import cell_name
 
 _MOST_TOKENS = 12

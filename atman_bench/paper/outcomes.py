@@ -23,13 +23,14 @@ from atman_bench.metrics._signs import Sign
 from atman_bench.metrics._statistics import LEVEL, compare
 from atman_bench.paper.experiments._base import Beats, Cheaper, Claim, Experiment, Maps
 from atman_bench.report import grid
+from atman_bench.report._format import NOTHING
 from atman_bench.report._paper_scores import Reported, scores_of
 from atman_bench.report.accuracy import accuracy_table
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
-from atman_bench.report.render import NOTHING, TextTable, summary_tables
-from atman_bench.report.tables import WITH_INTERVAL, cell_name, summarise
+from atman_bench.report.render import TextTable, summary_tables
+from atman_bench.report.tables import cell_name, summarise, with_interval
 
 _MOST_POINTS = 20
 """Points of a sweep that are listed; more are shown as matrices."""
@@ -154,7 +155,7 @@ class Swept(Outcome):
         """Every point in a line, or a matrix for each metric where there are many."""
         if self.frame["point"].nunique() <= _MOST_POINTS:
             return (grid.points_table(self.frame),)
-        return tuple(grid.matrix_table(self.frame, name) for name in WITH_INTERVAL)
+        return tuple(grid.matrix_table(self.frame, name) for name in with_interval())
 
     def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
         """Figures of the grid, and maps of all its points."""
@@ -341,7 +342,7 @@ def _draw_maps(title: str, config: RunConfig, selection: Selection, folder: Path
 
 def _compared(claim: Beats, left: pd.DataFrame, right: pd.DataFrame, names: Sequence[str]) -> Verdict:
     """What a paired comparison says; an interval of few groups is too narrow, so the sign-flip test has to agree."""
-    short = {metric: name for name, metric in WITH_INTERVAL.items()}.get(claim.metric, claim.metric)
+    short = {metric: name for name, metric in with_interval().items()}.get(claim.metric, claim.metric)
     words = claim.words or f"{names[0]} has a higher {short} than {names[1]}"
     values = [rows[rows["metric"].eq(claim.metric) & rows["value"].notna()].set_index("uid") for rows in (left, right)]
     common = values[0].index.intersection(values[1].index)

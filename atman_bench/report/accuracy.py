@@ -11,7 +11,8 @@ from atman_bench.core.records import Status
 from atman_bench.evaluation.answer_store import Answer, AnswerCell
 from atman_bench.metrics._answer_scores import SCORERS, Accuracy
 from atman_bench.metrics._statistics import Interval, bootstrap_interval
-from atman_bench.report.render import NOTHING, TextTable
+from atman_bench.report._format import NOTHING, number, with_interval
+from atman_bench.report.render import TextTable
 
 PAPER_MODELS = ("MAGMA 6B", "MAGMA 13B", "MAGMA 30B")
 PAPER: Mapping[str, tuple[float, ...]] = {
@@ -108,10 +109,9 @@ def _texts(found: CellAccuracy) -> Iterator[tuple[str, str]]:
     yield "missing", ", ".join(f"{count} {status}" for status, count in found.missing.items()) or NOTHING
     printed = PAPER.get(found.cell.quiz.dataset, ())
     for i, model in enumerate(PAPER_MODELS):
-        yield f"paper {model}", f"{printed[i]:.1f}" if printed else NOTHING
+        yield f"paper {model}", number(printed[i] if printed else None)
 
 
 def _percent(score: Score) -> str:
-    text = f"{100 * score.mean:.1f}"
-    interval = score.interval
-    return text if interval is None else f"{text} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    interval = score.interval or Interval(np.nan, np.nan)
+    return with_interval(*(100 * value for value in (score.mean, interval.low, interval.high)))

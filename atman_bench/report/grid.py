@@ -1,7 +1,7 @@
-"""What a sweep's rows say: the mean at every grid point, and which point is best without fooling oneself.
+"""The mean at every grid point of a sweep, and the best point: selected on half of the groups, reported on the other.
 
-The best of many points looks better than it is on the samples that it was chosen on. So half of the groups choose
-(``tuning``), and the number that is reported comes from the other half (``held-out``).
+The mean of the best of many points is too high on the samples that selected it. So one half of the groups (``tuning``)
+selects the point, and the number that is reported comes from the other half (``held-out``).
 
 The frame of a sweep has the columns of ``Row`` and, with categories in the order of the grid,
 
@@ -24,8 +24,10 @@ from atman_bench.core.errors import DataError
 from atman_bench.core.records import Row, Status
 from atman_bench.metrics import CHOSEN_BY
 from atman_bench.metrics._statistics import Interval, bootstrap_interval
-from atman_bench.report.render import NOTHING, TextTable
-from atman_bench.report.tables import CELL, EXPERIMENT, WITH_INTERVAL, cell_name
+from atman_bench.report import _format
+from atman_bench.report._format import NOTHING, number
+from atman_bench.report.render import TextTable
+from atman_bench.report.tables import CELL, EXPERIMENT, cell_name, with_interval
 
 if TYPE_CHECKING:
     from atman_bench.evaluation.runner import RunSummary
@@ -36,10 +38,10 @@ AXIS = "grid."
 
 
 class Split(StrEnum):
-    """What a sample of a sweep is for."""
+    """What a sample of a sweep is used for."""
 
     TUNING = "tuning"
-    """Choosing the best point."""
+    """Selecting the best point."""
     HELD_OUT = "held-out"
     """Reporting it."""
     ALL = "all"
@@ -56,9 +58,8 @@ class Estimate:
     groups: int
 
     def __str__(self) -> str:
-        if self.interval is None:
-            return f"{self.mean:.1f}"
-        return f"{self.mean:.1f} [{self.interval.low:.1f}, {self.interval.high:.1f}]"
+        interval = self.interval or Interval(np.nan, np.nan)
+        return _format.with_interval(self.mean, interval.low, interval.high)
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def best(frame: pd.DataFrame) -> Best | None:
     point = str(tuned.mean().idxmax())
     own = frame[frame["point"].eq(point)]
     tuning = estimate(own[own["split"].ne(Split.HELD_OUT)], CHOSEN_BY)
-    reported = {name: estimate(own[own["split"].ne(Split.TUNING)], name) for name in WITH_INTERVAL.values()}
+    reported = {name: estimate(own[own["split"].ne(Split.TUNING)], name) for name in with_interval().values()}
     if tuning is None:
         return None
     return Best(
@@ -243,7 +244,7 @@ def describe(frame: pd.DataFrame) -> list[str]:
     found = best(frame)
     if found is None:
         return ["No grid point has a value for every sample, so none is called the best."]
-    names = {metric: name for name, metric in WITH_INTERVAL.items()}
+    names = {metric: name for name, metric in with_interval().items()}
     numbers = ", ".join(f"{names[metric]} {number}" for metric, number in found.reported.items())
     lines = [f"Best of {found.candidates} points by mAP: {found.point}."]
     if not found.held_out:
@@ -262,15 +263,14 @@ def describe(frame: pd.DataFrame) -> list[str]:
 
 def matrix_table(frame: pd.DataFrame, name: str) -> TextTable:
     """The mean of a metric (``mAP`` or ``mAR``) over all samples at each point, as a table."""
-    means = matrix(frame, WITH_INTERVAL[name])
+    means = matrix(frame, with_interval()[name])
     *down, across = map(axis_title, axes_of(frame))
     return TextTable(
         title=f"{name} · {_title(frame)}",
         note=f"× 100, mean over {frame['uid'].nunique()} samples.",
         columns=(f"{' · '.join(down)} \\ {across}".strip(), *map(str, means.columns)),
         lines=tuple(
-            (str(label), *(_number(value) for value in line))
-            for label, line in zip(means.index, means.to_numpy(), strict=True)
+            (str(label), *map(number, line)) for label, line in zip(means.index, means.to_numpy(), strict=True)
         ),
         floors=(False,) * len(means),
     )
@@ -278,7 +278,7 @@ def matrix_table(frame: pd.DataFrame, name: str) -> TextTable:
 
 def points_table(frame: pd.DataFrame) -> TextTable:
     """Every grid point in a line, in the order of the grid, and then the floors."""
-    columns = ("n", *WITH_INTERVAL, "mAP tuning", "mAP held-out", "degenerate", "missing")
+    columns = ("n", *with_interval(), "mAP tuning", "mAP held-out", "degenerate", "missing")
     grid = [(str(point), part) for point, part in frame.groupby("point", observed=True)]
     references = frame[frame["point"].isna()]
     floors = [(cell_name(str(method), str(variant)), part) for (method, variant), part in references.groupby(CELL)]
@@ -295,7 +295,7 @@ def points_table(frame: pd.DataFrame) -> TextTable:
 def markdown(frame: pd.DataFrame, notes: Iterable[str]) -> str:
     """All of it, as written to ``sweep.md``."""
     several = len(axes_of(frame)) > 1
-    matrices = [matrix_table(frame, name).markdown() for name in WITH_INTERVAL] if several else []
+    matrices = [matrix_table(frame, name).markdown() for name in with_interval()] if several else []
     return (
         "\n\n".join(text.rstrip() for text in [*describe(frame), *matrices, points_table(frame).markdown(), *notes])
         + "\n"
@@ -309,19 +309,15 @@ def _title(frame: pd.DataFrame) -> str:
 
 def _line(part: pd.DataFrame) -> tuple[str, ...]:
     """The numbers of one point."""
-    whole = [estimate(part, metric) for metric in WITH_INTERVAL.values()]
+    whole = [estimate(part, metric) for metric in with_interval().values()]
     halves = [estimate(part[part["split"].eq(split)], CHOSEN_BY) for split in (Split.TUNING, Split.HELD_OUT)]
     n = part.loc[part["status"].eq(Status.OK) & part["value"].notna(), "uid"].nunique()
     degenerate = part.loc[part["metric"].eq("degenerate"), "value"].sum()
     missing = part.loc[part["status"].ne(Status.OK)].drop_duplicates("uid")["status"].value_counts()
     return (
         str(n),
-        *(NOTHING if number is None else str(number) for number in whole),
-        *(NOTHING if number is None else f"{number.mean:.1f}" for number in halves),
-        f"{degenerate:.0f}" if degenerate else NOTHING,
+        *(NOTHING if found is None else str(found) for found in whole),
+        *(number(None if found is None else found.mean) for found in halves),
+        number(degenerate or None, ".0f"),
         ", ".join(f"{count} {status}" for status, count in missing.items()) or NOTHING,
     )
-
-
-def _number(value: float) -> str:
-    return NOTHING if np.isnan(value) else f"{value:.1f}"

@@ -1,20 +1,20 @@
 """Tables as text: Markdown for files, rich for the terminal. Both show the same strings, the terminal fewer columns."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import pandas as pd
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from atman_bench.core.records import Status
+from atman_bench.metrics import CHOSEN_BY
+from atman_bench.report._format import NOTHING, escaped, markdown_table, number, with_interval
 from atman_bench.report._paper_scores import reported
-from atman_bench.report.tables import EXPERIMENT, cell_name, folded
+from atman_bench.report.tables import EXPERIMENT, cell_name, folded, metrics_in_order
 
-NOTHING = "–"
 NOT_APPLICABLE = "n/a"
 
 _WIDEST_NAME = 26
@@ -47,13 +47,12 @@ class TextTable:
 
     def markdown(self) -> str:
         """GitHub's table syntax under a bold title; floors are in italics."""
-        numbers = " | ".join(["---:"] * (len(self.columns) - 1))
-        header = [f"**{self.title}**", "", _pipe(self.columns), f"| :--- | {numbers} |"]
-        body = [
-            _pipe((f"*{_escape(line[0])}* (floor)" if floor else _escape(line[0]), *line[1:]))
-            for line, floor in zip(self.lines, self.floors, strict=True)
+        lines = [
+            (f"*{escaped(name)}* (floor)" if floor else escaped(name), *cells)
+            for (name, *cells), floor in zip(self.lines, self.floors, strict=True)
         ]
-        return "\n".join([*header, *body, "", self.note, ""])
+        table = markdown_table(self.columns, (":---", *["---:"] * (len(self.columns) - 1)), lines)
+        return f"**{self.title}**\n\n{table}\n{self.note}\n"
 
     def rich(self) -> Table:
         """A table for the terminal; floors are dim, below a line."""
@@ -76,17 +75,17 @@ class TextTable:
 
 def summary_markdown(summary: pd.DataFrame) -> str:
     """Every column of ``tables.summarise`` that has numbers, one table for each experiment."""
-    return "\n".join(table.markdown() for table in _summary_tables(summary, _FULL))
+    return "\n".join(table.markdown() for table in summary_tables(summary))
 
 
 def summary_tables(summary: pd.DataFrame) -> list[TextTable]:
     """The tables of ``summary_markdown`` themselves."""
-    return list(_summary_tables(summary, _FULL))
+    return list(_summary_tables(summary, _columns(terminal=False)))
 
 
 def summary_rich(summary: pd.DataFrame) -> list[Table]:
     """The main columns of ``tables.summarise``, to fit 120 characters; one table for each experiment."""
-    return [table.rich() for table in _summary_tables(summary, _SHORT)]
+    return [table.rich() for table in _summary_tables(summary, _columns(terminal=True))]
 
 
 def comparison_markdown(comparison: pd.DataFrame, reference: str) -> str:
@@ -115,7 +114,9 @@ def _comparison_tables(comparison: pd.DataFrame, reference: str) -> Iterator[Tex
     for title, part in _experiments(comparison):
         texts = {
             "pairs": [str(n) for n in part["n"]],
-            f"minus {reference}": [_interval(line, "difference", "low", "high") for _, line in part.iterrows()],
+            f"minus {reference}": [
+                with_interval(*line) for line in part[["difference", "low", "high"]].itertuples(index=False)
+            ],
             "p": [f"{p:.4f}" for p in part["p_value"]],
         }
         note = "Mean difference × 100 on common samples; [95 % interval] and sign-flip p over groups, uncorrected."
@@ -133,27 +134,12 @@ def _text_table(title: str, note: str, part: pd.DataFrame, texts: dict[str, list
     return TextTable(title, note, ("method", *texts), lines, tuple(bool(floor) for floor in part["floor"]))
 
 
-def _interval(line: pd.Series, value: str, low: str, high: str) -> str:
-    """A number with its interval; without one where there is a single group, or no number."""
-    if np.isnan(line[low]):
-        return _number(line, value)
-    return f"{line[value]:.1f} [{line[low]:.1f}, {line[high]:.1f}]"
-
-
-def _number(line: pd.Series, column: str, form: str = ".1f") -> str:
-    return NOTHING if np.isnan(line[column]) else f"{line[column]:{form}}"
-
-
 def _refusals(part: pd.DataFrame) -> str:
     """Why methods do not apply, as the end of a note; methods with the same reason share it."""
     methods: dict[str, list[str]] = {}
     for _, line in part[part["not_applicable"] != ""].iterrows():
         methods.setdefault(line["not_applicable"], []).append(cell_name(line["method"], line["variant"]))
     return "".join(f" {NOT_APPLICABLE}, {', '.join(names)}: {reason}." for reason, names in methods.items())
-
-
-def _degenerate(line: pd.Series) -> str:
-    return f"{line['degenerate']:.0f}" if line["degenerate"] > 0 else NOTHING
 
 
 def _missing(line: pd.Series) -> str:
@@ -163,47 +149,46 @@ def _missing(line: pd.Series) -> str:
 
 
 def _paper(line: pd.Series) -> str:
-    if np.isnan(line["paper_mAP"]):
+    if pd.isna(line["paper_mAP"]):
         return NOTHING
-    return " / ".join(_number(line, f"paper_{column}") for column in ("mAP", "mAP_IQ", "mAR", "mAR_IQ"))
+    return " / ".join(_mean(line, f"paper_{column}") for column in ("mAP", "mAP_IQ", "mAR", "mAR_IQ"))
 
 
-def _pipe(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _columns(*, terminal: bool) -> _Columns:
+    """How each column is written: every one, or those for which a terminal of 120 characters has room."""
+    columns: dict[str, Callable[[pd.Series], str]] = {"n": lambda line: str(line["n"])}
+    counts: dict[str, Callable[[pd.Series], str]] = {}
+    if not terminal:
+        columns["answered"] = lambda line: str(line["answered"])
+    for name, spec in metrics_in_order().items():
+        heading = spec.heading or spec.column
+        if terminal and not spec.in_terminal:
+            continue
+        if spec.is_count:
+            counts[heading] = partial(_count, column=spec.column)
+        elif not spec.interval:
+            columns[heading] = partial(_mean, column=spec.column)
+        else:
+            columns[heading] = partial(_interval, column=spec.column)
+            if not terminal:
+                columns[f"{heading}_IQ"] = partial(_interval, column=f"{spec.column}_IQ")
+                columns[f"{heading} 25–72"] = partial(_mean, column=f"{spec.column}_IQ_25_72")
+            elif name == CHOSEN_BY:
+                columns[f"{heading}_IQ"] = partial(_mean, column=f"{spec.column}_IQ")
+    columns["seconds"] = partial(_mean, column="seconds", form=".3g")
+    if not terminal:
+        columns["tokens"] = partial(_mean, column="forward_tokens", form=",.0f")
+    paper = {"paper mAP": partial(_mean, column="paper_mAP")} if terminal else {"paper": _paper}
+    return {**columns, **counts, _MISSING_COLUMN: _missing, **paper}
 
 
-def _escape(name: str) -> str:
-    return name.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
+def _mean(line: pd.Series, column: str, form: str = ".1f") -> str:
+    return number(line[column], form)
 
 
-_FULL: _Columns = {
-    "n": lambda line: str(line["n"]),
-    "answered": lambda line: str(line["answered"]),
-    "mAP": partial(_interval, value="mAP", low="mAP_low", high="mAP_high"),
-    "mAP_IQ": partial(_interval, value="mAP_IQ", low="mAP_IQ_low", high="mAP_IQ_high"),
-    "mAP 25–72": partial(_number, column="mAP_IQ_25_72"),
-    "mAR": partial(_interval, value="mAR", low="mAR_low", high="mAR_high"),
-    "mAR_IQ": partial(_interval, value="mAR_IQ", low="mAR_IQ_low", high="mAR_IQ_high"),
-    "mAR 25–72": partial(_number, column="mAR_IQ_25_72"),
-    "AUPRC": partial(_number, column="AUPRC"),
-    "P@k": partial(_number, column="P@k"),
-    "point": partial(_number, column="pointing"),
-    "seconds": partial(_number, column="seconds", form=".3g"),
-    "tokens": partial(_number, column="forward_tokens", form=",.0f"),
-    "degenerate": _degenerate,
-    _MISSING_COLUMN: _missing,
-    "paper": _paper,
-}
-"""How each column of the tables is written; those without anything to show are left out."""
+def _interval(line: pd.Series, column: str) -> str:
+    return with_interval(line[column], line[f"{column}_low"], line[f"{column}_high"])
 
-_SHORT: _Columns = {
-    "n": _FULL["n"],
-    "mAP": _FULL["mAP"],
-    "mAP_IQ": partial(_number, column="mAP_IQ"),
-    "mAR": _FULL["mAR"],
-    "point": _FULL["point"],
-    "seconds": _FULL["seconds"],
-    _MISSING_COLUMN: _FULL[_MISSING_COLUMN],
-    "paper mAP": partial(_number, column="paper_mAP"),
-}
-"""The same for the terminal: what fits 120 characters."""
+
+def _count(line: pd.Series, column: str) -> str:
+    return number(line[column] or None, ".0f")

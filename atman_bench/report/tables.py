@@ -14,14 +14,13 @@ import pandas as pd
 from atman_bench.core.errors import DataError, StoreError, UnknownNameError
 from atman_bench.core.records import SCHEMA, Row, Status
 from atman_bench.methods.floors import FLOORS
+from atman_bench.metrics import METRICS
+from atman_bench.metrics._base import MetricSpec
 from atman_bench.metrics._statistics import IQ_25_72, IQ_MEAN, MEAN, Interval, average, bootstrap_interval, compare
 from atman_bench.report._paper_scores import paper_scores
 
 EXPERIMENT = ["dataset", "model", "sign"]
 CELL = ["method", "variant"]
-
-WITH_INTERVAL = {"mAP": "average_precision", "mAR": "average_recall"}
-WITHOUT_INTERVAL = {"AUPRC": "auprc", "P@k": "precision_at_k", "pointing": "pointing_game"}
 
 _COMPARISON = ["floor", "metric", "n", "difference", "low", "high", "p_value"]
 _NUMBERS = ["value", "target_logprob", "seconds", "forward_tokens", "peak_bytes"]
@@ -37,6 +36,17 @@ def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
     if frame.empty:
         raise DataError("there are no rows to report on; expected at least one: run `atman-bench eval` first")
     return frame.astype(dict.fromkeys(_NUMBERS, float) | {"status": str})
+
+
+def metrics_in_order() -> dict[str, MetricSpec]:
+    """Every metric by its name, in the order of their columns in tables."""
+    specs = {name: METRICS.get(name) for name in METRICS.names}
+    return dict(sorted(specs.items(), key=lambda item: (item[1].order, item[1].column)))
+
+
+def with_interval() -> dict[str, str]:
+    """Column -> name of the metrics that tables show with a 95 % interval."""
+    return {spec.column: name for name, spec in metrics_in_order().items() if spec.interval}
 
 
 def answered_only(frame: pd.DataFrame) -> pd.DataFrame:
@@ -70,11 +80,11 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """Summarise every cell of every experiment in one line.
 
     Columns: dataset, model, sign, method, variant, floor; n (samples with a value) and answered (of them); what is
-    missing or special: oom, error, skipped, undefined (ok, but no metric has a value), degenerate; not_applicable, why
-    the method refused every sample that it saw ("" if it did not); for mAP and mAR
-    the mean with _low and _high (95 %, over groups), the interquartile mean _IQ with _IQ_low and _IQ_high, _IQ_25_72 as
-    the released notebooks have it; AUPRC, P@k, pointing; mean seconds and forward_tokens of a sample; and the paper's
-    numbers as paper_mAP, paper_mAP_IQ, paper_mAR, paper_mAR_IQ. NaN where there is no number.
+    missing: oom, error, skipped, undefined (ok, but no metric has a value); not_applicable, why the method refused
+    every sample that it saw ("" if it did not); for every metric the ``column`` of its specification, a mean or a
+    count; for metrics with an interval also _low and _high (95 %, over groups), the interquartile mean _IQ with _IQ_low
+    and _IQ_high, and _IQ_25_72 as the released notebooks have it; mean seconds and forward_tokens of a sample; and the
+    paper's numbers as paper_mAP, paper_mAP_IQ, paper_mAR, paper_mAR_IQ. NaN where there is no number.
 
     Within an experiment the methods come first, by mAP, and then the floors.
 
@@ -141,21 +151,23 @@ def _summarise_cell(cell: pd.DataFrame) -> dict[str, int | float | str]:
     samples = ok.drop_duplicates("uid").set_index("uid")
     # Columns of metrics that were not computed are NaN, like values that are undefined.
     values = ok.pivot(index="uid", columns="metric", values="value")
-    values = values.reindex(columns=[*WITH_INTERVAL.values(), *WITHOUT_INTERVAL.values(), "degenerate"])
-    defined = samples.loc[values.index[values.drop(columns="degenerate").notna().any(axis=1)]]
+    metrics = metrics_in_order()
+    values = values.reindex(columns=list(metrics))
+    shares = [name for name, spec in metrics.items() if not spec.is_count]
+    defined = samples.loc[values.index[values[shares].notna().any(axis=1)]]
     failed = cell[~cell["uid"].isin(samples.index)].drop_duplicates("uid")["status"].value_counts()
     line: dict[str, int | float | str] = {
         "n": len(defined),
         "answered": int(defined["answered"].eq(True).sum()),
         **{status.value: int(failed.get(status.value, 0)) for status in Status if status is not Status.OK},
         "undefined": len(samples) - len(defined),
-        "degenerate": values["degenerate"].sum(min_count=1),
         "not_applicable": _refusal(cell),
     }
-    for name, metric in WITH_INTERVAL.items():
-        line |= _averages(name, values[metric].dropna(), samples["group"])
-    for name, metric in WITHOUT_INTERVAL.items():
-        line[name] = 100 * values[metric].mean()
+    for name, spec in metrics.items():
+        if spec.interval:
+            line |= _averages(spec.column, values[name].dropna(), samples["group"])
+        else:
+            line[spec.column] = values[name].sum(min_count=1) if spec.is_count else 100 * values[name].mean()
     return line | {column: defined[column].mean() for column in ("seconds", "forward_tokens")}
 
 

@@ -7,8 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from atman_bench.metrics._statistics import bootstrap_interval
-from atman_bench.report.figures._base import WIDTH, FigureSpec, of_metric
-from atman_bench.report.tables import WITH_INTERVAL
+from atman_bench.report.figures._base import PAPER_METRICS, WIDTH, FigureSpec, of_metric
 
 LINES = {"average_precision": ("-", "o", "black"), "average_recall": ("--", "s", "white")}
 """Line, marker and its fill."""
@@ -18,7 +17,7 @@ def plot(frame: pd.DataFrame) -> Figure:
     """A line for each metric and set of AtMan's options; whiskers are intervals of the paired difference."""
     figure = Figure(figsize=(0.7 * WIDTH, 3.2), layout="constrained")
     axis = figure.subplots()
-    for name, metric in WITH_INTERVAL.items():
+    for name, metric in PAPER_METRICS.items():
         line, marker, fill = LINES[metric]
         for options, budgets in _pairs(of_metric(frame, metric)):
             budgets.sort(key=_tokens)
@@ -73,7 +72,7 @@ def _tokens(pairs: pd.DataFrame) -> float:
 
 SPEC = FigureSpec(
     "mAP and mAR of adaptive AtMan by the share of the exact sweep's forward tokens (A.15)",
-    metrics=("average_precision", "average_recall"),
+    metrics=tuple(PAPER_METRICS.values()),
     columns=("forward_tokens",),
     methods=("adaptive", "atman"),
     plot=plot,

@@ -8,6 +8,7 @@ from atman_bench.report.figures._base import (
     FLOOR_GREY,
     METHOD_GREY,
     OWN_HATCH,
+    PAPER_METRICS,
     WIDTH,
     FigureSpec,
     cell_labels,
@@ -20,7 +21,7 @@ def plot(frame: pd.DataFrame) -> Figure:
     order = list(values_by_cell(frame, "average_precision"))
     figure = Figure(figsize=(WIDTH, 1.0 + 0.3 * max(len(order), 2)), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    for axis, (name, metric) in zip(axes, {"AP": "average_precision", "AR": "average_recall"}.items(), strict=True):
+    for axis, (name, metric) in zip(axes, PAPER_METRICS.items(), strict=True):
         cells = values_by_cell(frame, metric)
         boxes = axis.boxplot(
             [100 * cells[cell]["value"].to_numpy() if cell in cells else [] for cell in order],
@@ -37,7 +38,7 @@ def plot(frame: pd.DataFrame) -> Figure:
         for (method, _), box in zip(order, boxes["boxes"], strict=True):
             box.set(facecolor=FLOOR_GREY if method in FLOORS else METHOD_GREY, linewidth=0.8)
             box.set_hatch(OWN_HATCH if method == "atman" else None)
-        axis.set_xlabel(f"{name} × 100 of a sample")
+        axis.set_xlabel(f"{name.removeprefix('m')} × 100 of a sample")
     axes[0].set_yticks(range(len(order)), cell_labels(order, frame))
     axes[0].invert_yaxis()
     return figure
@@ -45,6 +46,6 @@ def plot(frame: pd.DataFrame) -> Figure:
 
 SPEC = FigureSpec(
     "AP and AR of single samples as boxes, for every method (Fig. 10)",
-    metrics=("average_precision", "average_recall"),
+    metrics=tuple(PAPER_METRICS.values()),
     plot=plot,
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from atman_bench.report.figures._base import METHOD_GREY, WIDTH, FigureSpec, of_metric
+from atman_bench.report.figures._base import METHOD_GREY, PAPER_METRICS, WIDTH, FigureSpec, of_metric
 from atman_bench.report.grid import axes_of, axis_title
 
 BINS = np.linspace(0, 100, 21)
@@ -19,7 +19,7 @@ def plot(frame: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.5 + 1.5 * len(of_row)), layout="constrained")
     panels = figure.subplots(len(of_row), 2, sharex=True, sharey=True, squeeze=False)
     for line, (key, part) in zip(panels, of_row, strict=True):
-        for axis, (name, metric) in zip(line, {"AP": "average_precision", "AR": "average_recall"}.items(), strict=True):
+        for axis, (name, metric) in zip(line, PAPER_METRICS.items(), strict=True):
             for i, (kappa, cell) in enumerate(of_metric(part, metric).groupby("grid.kappa", observed=True)):
                 values = 100 * cell["value"].to_numpy()
                 axis.hist(
@@ -35,7 +35,7 @@ def plot(frame: pd.DataFrame) -> Figure:
             axis.legend(fontsize=7)
             axis.set_title(", ".join(f"{axis_title(a)} {value}" for a, value in zip(rows, key, strict=True)))
             if part is of_row[-1][1]:
-                axis.set_xlabel(f"{name} × 100 of a sample")
+                axis.set_xlabel(f"{name.removeprefix('m')} × 100 of a sample")
         line[0].set_ylabel("samples")
         line[0].yaxis.get_major_locator().set_params(integer=True)
     return figure
@@ -43,7 +43,7 @@ def plot(frame: pd.DataFrame) -> Figure:
 
 SPEC = FigureSpec(
     "AP and AR of single samples with and without correlated suppression, by form (Figs 12 and 14)",
-    metrics=("average_precision", "average_recall"),
+    metrics=tuple(PAPER_METRICS.values()),
     columns=("grid.form", "grid.kappa"),
     plot=plot,
 )

@@ -6,9 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from atman_bench.report.figures._base import WIDTH, FigureSpec
+from atman_bench.report.figures._base import PAPER_METRICS, WIDTH, FigureSpec
 from atman_bench.report.grid import Estimate, axes_of, axis_title, estimate
-from atman_bench.report.tables import WITH_INTERVAL
 
 ALL = "all"
 MARKERS = "osD^vP"
@@ -26,7 +25,7 @@ def plot(frame: pd.DataFrame) -> Figure:
     places = [str(place) for place in grid["grid.layers"].cat.categories if grid["grid.layers"].eq(place).any()]
     figure = Figure(figsize=(WIDTH, 5.0), layout="constrained")
     panels = figure.subplots(2, 1, sharex=True)
-    for axis, (name, metric) in zip(panels, WITH_INTERVAL.items(), strict=True):
+    for axis, (name, metric) in zip(panels, PAPER_METRICS.items(), strict=True):
         for i, (key, part) in enumerate(series):
             # Side by side, so that whiskers do not hide each other.
             shift = 0.5 * ((i + 0.5) / len(series) - 0.5)
@@ -69,7 +68,7 @@ def _draw(axis: Axes, found: Mapping[float, Estimate], series: int, label: str) 
 
 SPEC = FigureSpec(
     "mAP and mAR of single layers and windows of layers against all layers (Fig. 18)",
-    metrics=("average_precision", "average_recall"),
+    metrics=tuple(PAPER_METRICS.values()),
     columns=("grid.layers",),
     plot=plot,
 )

@@ -16,7 +16,8 @@ MARKERS = "osD^vP*X<>hp"
 def plot(frame: pd.DataFrame) -> Figure:
     """A line for each method (its main variant), over groups of question counts of about equal numbers of samples."""
     of_sample = of_metric(frame, "average_precision").drop_duplicates("uid").set_index("uid")["n_questions"].astype(int)
-    bins = pd.qcut(of_sample, BINS, duplicates="drop")
+    # Quantiles of few samples leave bins between them empty: those have no place on the axis.
+    bins = pd.qcut(of_sample, BINS, duplicates="drop").cat.remove_unused_categories()
     spans = of_sample.groupby(bins, observed=True).agg(["min", "max"])
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axis = figure.subplots()

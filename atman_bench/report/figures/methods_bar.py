@@ -7,15 +7,15 @@ from matplotlib.figure import Figure
 from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics._statistics import bootstrap_interval
 from atman_bench.report.figures._base import (
-    FLOOR_LINES,
     METHOD_GREY,
     OWN_HATCH,
+    PAPER_METRICS,
     WIDTH,
     FigureSpec,
     cell_labels,
+    floor_line,
     values_by_cell,
 )
-from atman_bench.report.tables import WITH_INTERVAL
 
 
 def plot(frame: pd.DataFrame) -> Figure:
@@ -23,7 +23,7 @@ def plot(frame: pd.DataFrame) -> Figure:
     order = [cell for cell in values_by_cell(frame, "average_precision") if cell[0] not in FLOORS]
     figure = Figure(figsize=(WIDTH, 1.3 + 0.28 * max(len(order), 2)), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    for axis, (name, metric) in zip(axes, WITH_INTERVAL.items(), strict=True):
+    for axis, (name, metric) in zip(axes, PAPER_METRICS.items(), strict=True):
         cells = values_by_cell(frame, metric)
         for place, cell in enumerate(order):
             if cell not in cells:
@@ -36,7 +36,7 @@ def plot(frame: pd.DataFrame) -> Figure:
                 axis.plot(100 * ends, [place, place], color="black", linewidth=1.2, marker="|", markersize=5)
         for floor, rows in ((c[0], r) for c, r in cells.items() if c[0] in FLOORS):
             axis.axvline(
-                100 * rows["value"].mean(), color="black", linewidth=1, linestyle=FLOOR_LINES[floor], label=floor
+                100 * rows["value"].mean(), color="black", linewidth=1, linestyle=floor_line(floor), label=floor
             )
         axis.set_xlabel(f"{name} × 100")
     axes[0].set_yticks(range(len(order)), cell_labels(order, frame))
@@ -49,6 +49,6 @@ def plot(frame: pd.DataFrame) -> Figure:
 
 SPEC = FigureSpec(
     "mAP and mAR of every method with 95 % intervals, floors as lines (Table 1a)",
-    metrics=("average_precision", "average_recall"),
+    metrics=tuple(PAPER_METRICS.values()),
     plot=plot,
 )

@@ -7,9 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from atman_bench.methods.floors import FLOORS
-from atman_bench.report.figures._base import WIDTH, FigureSpec
+from atman_bench.report.figures._base import PAPER_METRICS, WIDTH, FigureSpec
 from atman_bench.report.grid import axes_of, axis_title, best, matrix, place_of
-from atman_bench.report.tables import WITH_INTERVAL
 
 DARKEST = 0.6
 """How dark the highest number is: black on it, and a black frame around it, must stay readable."""
@@ -20,7 +19,7 @@ UPRIGHT = 14
 def plot(frame: pd.DataFrame) -> Figure:
     """A grey square for each point with its number, dark is high, crossed out without one; a frame around the best."""
     *down, across = map(axis_title, axes_of(frame))
-    means = {name: matrix(frame, metric) for name, metric in WITH_INTERVAL.items()}
+    means = {name: matrix(frame, metric) for name, metric in PAPER_METRICS.items()}
     n_rows, n_columns = next(iter(means.values())).shape
     # Up to seven numbers fit half a page, and up to fourteen a page, before they are turned upright.
     halves, height = n_columns <= 7, 0.24 if n_columns <= UPRIGHT else 0.36
@@ -28,7 +27,7 @@ def plot(frame: pd.DataFrame) -> Figure:
     panels = figure.subplots(*((1, 2) if halves else (2, 1)), squeeze=False).ravel()
     chosen = best(frame)
     notes = []
-    for axis, (name, metric) in zip(panels, WITH_INTERVAL.items(), strict=True):
+    for axis, (name, metric) in zip(panels, PAPER_METRICS.items(), strict=True):
         _draw(axis, means[name])
         if chosen is not None:
             column, row = place_of(frame, chosen.point)
@@ -73,7 +72,7 @@ def _floors(frame: pd.DataFrame, metric: str) -> str:
 
 SPEC = FigureSpec(
     "mAP and mAR at every point of a sweep, as a heat map (Fig. 11)",
-    metrics=("average_precision", "average_recall"),
+    metrics=tuple(PAPER_METRICS.values()),
     columns=("point",),
     plot=plot,
 )

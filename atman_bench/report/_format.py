@@ -1,0 +1,34 @@
+"""Numbers and lines of tables as text."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+NOTHING = "–"
+"""What a table shows where there is no number."""
+
+
+def number(value: float | None, form: str = ".1f") -> str:
+    """A number by a format specification (``.3g``); ``NOTHING`` for None and NaN."""
+    return NOTHING if value is None or pd.isna(value) else f"{value:{form}}"
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """``12.3 [10.1, 14.5]``; without the interval where its ends are NaN: a single group has none."""
+    return number(value) if pd.isna(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown would read as markup or as the end of a table's cell."""
+    return text.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
+
+
+def markdown_table(header: Sequence[str], alignment: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """GitHub's table syntax; a line of the table ends with a line break.
+
+    Args:
+        header: Of each column.
+        alignment: ``:---`` or ``---:`` for each column.
+        lines: Their cells.
+    """
+    return "".join(f"| {' | '.join(line)} |\n" for line in (header, alignment, *lines))
