@@ -4,18 +4,21 @@
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, to_json
 
-from atman_bench.core.errors import ConfigError, UnknownNameError
+from atman_bench.core.errors import AtmanBenchError, ConfigError, UnknownNameError
 
 PRESETS = Path(__file__).parents[2] / "configs"
 """Where ``--config NAME`` is looked up after the path NAME itself."""
@@ -34,20 +37,19 @@ def build(config_type: type[Config], mapping: Mapping[str, Any], where: str = ""
         where: What messages call the place that the mapping came from (``methods.atman``); empty for the top.
 
     Raises:
-        UnknownNameError: A key that is no field.
+        UnknownNameError: A key that is no field, or a value that is not among those of an enum.
         ConfigError: A value of the wrong type, or a missing field without a default.
     """
-    accepted = {f.name: f for f in fields(config_type) if f.init}  # type: ignore[arg-type]  # a dataclass by contract
     hints = get_type_hints(config_type)
-    values = {}
-    for key, value in mapping.items():
-        if key not in accepted:
-            raise UnknownNameError(f"option of {where}" if where else "option", str(key), accepted)
-        values[key] = _coerce(value, hints[key], f"{where}.{key}" if where else key)
-    missing = [n for n, f in accepted.items() if n not in values and f.default is f.default_factory is MISSING]
-    if missing:
-        raise ConfigError(f"{where or 'the configuration'} needs a value for {', '.join(missing)}")
-    return config_type(**values)
+    values = {key: _from_text(value, hints.get(key)) for key, value in mapping.items()}
+    # Strict validation of Python objects refuses a list for a tuple; of JSON, whose types are YAML's, it does not.
+    written = to_json(values, inf_nan_mode="strings", fallback=lambda value: {"object": repr(value)})
+    try:
+        return _validator(config_type).validate_json(written, strict=True, extra="forbid")
+    except ValidationError as error:
+        # A misspelt key explains a missing one.
+        found = min(error.errors(), key=lambda detail: detail["type"] != "unexpected_keyword_argument")
+        raise _refusal(found, config_type, where) from None
 
 
 @dataclass(frozen=True)
@@ -73,85 +75,64 @@ def options_of(config_type: type[Any]) -> tuple[Option, ...]:
     )
 
 
-def _coerce(value: Any, expected: Any, where: str) -> Any:
-    """Return ``value`` as ``expected``, or raise ConfigError naming ``where``."""
-    origin, arguments = get_origin(expected), get_args(expected)
-    mismatch = ConfigError(f"{where} must be {_type_name(expected)}, received {value!r}")
-    if expected is Any:
+@cache
+def _validator(config_type: type[Config]) -> TypeAdapter[Config]:
+    return TypeAdapter(config_type)
+
+
+def _from_text(value: Any, expected: Any) -> Any:
+    """What text stands for where no text is expected."""
+    members = get_args(expected) or (expected,)
+    if not isinstance(value, str) or str in members:
         return value
-    if origin in (Union, UnionType):
-        return _coerce_union(value, arguments, where, mismatch)
-    if origin is Literal:
-        if value not in arguments:
-            raise UnknownNameError(f"value of {where}", str(value), map(str, arguments))
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{mismatch}; write it as [a, b]")
-        return tuple(_coerce(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
-    if origin in (Mapping, dict) or expected is dict:
-        if not isinstance(value, Mapping):
-            raise mismatch
-        return {str(k): _coerce(v, arguments[1] if arguments else Any, f"{where}.{k}") for k, v in value.items()}
-    if is_dataclass(expected):
-        if not isinstance(value, Mapping):
-            raise mismatch
-        return build(expected, value, where)  # type: ignore[arg-type]  # is_dataclass cannot tell class from instance
-    if isinstance(expected, type) and issubclass(expected, Enum):
-        try:
-            return expected(value)
-        except ValueError:
-            raise UnknownNameError(f"value of {where}", str(value), (str(e.value) for e in expected)) from None
-    if expected is Path and isinstance(value, str | Path):
-        return Path(value)
-    if expected is float:
-        return _coerce_float(value, mismatch)
-    # bool is a subclass of int, and no option means 1 when it says true.
-    if isinstance(value, bool) != (expected is bool) or not isinstance(value, expected):
-        raise mismatch
+    # YAML's word is null, but Python's and the tables' is None.
+    if NoneType in members and value.lower() == "none":
+        return None
+    if float in members:
+        with suppress(ValueError):
+            return float(value)  # YAML 1.1 reads 1e-3, without a dot, as text
     return value
 
 
-def _coerce_union(value: Any, members: tuple[Any, ...], where: str, mismatch: ConfigError) -> Any:
-    others = [member for member in members if member is not NoneType]
-    # YAML's word is null, but Python's and the tables' is None; where text is allowed it may be meant as text.
-    null = value is None or (isinstance(value, str) and value.lower() == "none" and str not in others)
-    if null and NoneType in members:
-        return None
-    if len(others) == 1:
-        try:
-            return _coerce(value, others[0], where)
-        except UnknownNameError:
-            raise
-        except ConfigError:
-            raise mismatch from None
-    for member in others:
-        try:
-            return _coerce(value, member, where)
-        except (ConfigError, UnknownNameError):
-            continue
-    raise mismatch
+def _refusal(found: ErrorDetails, expected: Any, where: str) -> AtmanBenchError:
+    """What pydantic found wrong with a value of a config dataclass, as an error that names its place."""
+    kind, path = found["type"], list(found["loc"])
+    named = str(path.pop()) if kind in ("unexpected_keyword_argument", "missing") else ""
+    for step in path:
+        expected = _type_at(expected, step)
+        where += f"[{step}]" if isinstance(step, int) else f".{step}" if where else step
+    match kind:
+        case "unexpected_keyword_argument":
+            valid = [f.name for f in fields(expected) if f.init]
+            return UnknownNameError(f"option of {where}" if where else "option", named, valid)
+        case "missing":
+            return ConfigError(f"{where or 'the configuration'} needs a value for {named}")
+        case "enum":
+            return UnknownNameError(f"value of {where}", str(found["input"]), _type_name(_given(expected)).split(" | "))
+        case _:
+            example = "; write it as [a, b]" if kind == "tuple_type" else ""
+            return ConfigError(f"{where} must be {_type_name(expected)}, received {found['input']!r}{example}")
 
 
-def _coerce_float(value: Any, mismatch: ConfigError) -> float:
-    # YAML 1.1 reads 1e-3, without a dot, as text.
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise mismatch
-    try:
-        number = float(value)
-    except ValueError:
-        raise mismatch from None
-    if not math.isfinite(number):
-        raise mismatch
-    return number
+def _given(expected: Any) -> Any:
+    """``X`` of ``X | None``."""
+    if get_origin(expected) not in (Union, UnionType):
+        return expected
+    return next(member for member in get_args(expected) if member is not NoneType)
+
+
+def _type_at(expected: Any, step: str | int) -> Any:
+    """The annotation of a dataclass's field, or of an item of a list or mapping."""
+    expected = _given(expected)
+    if is_dataclass(expected):
+        return get_type_hints(expected)[str(step)]
+    return get_args(expected)[get_origin(expected) is not tuple]
 
 
 def _type_name(expected: Any) -> str:
     origin, arguments = get_origin(expected), get_args(expected)
     if origin in (Union, UnionType):
         return " or ".join(_type_name(a) for a in sorted(arguments, key=lambda a: a is NoneType))
-    if origin is Literal:
-        return " | ".join(map(str, arguments))
     if origin is tuple:
         return f"a list, each {_type_name(arguments[0])}"
     if expected is NoneType:
