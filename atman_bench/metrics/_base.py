@@ -15,8 +15,16 @@ class MetricSpec:
         summary: One line for ``atman-bench list metrics``, with the source.
         higher_is_better: The metric's direction.
         function: ``(x (U,), y (U,)) -> value``, or None where it is undefined (each metric says when).
+        column: Heading of its column in tables.
+        interval: Whether tables show its 95 % interval and its interquartile mean beside the mean.
+        order: Place of its column: columns are ordered by this number, then by heading.
+        is_count: Whether tables show the sum over samples, as a number of samples, and not 100 times the mean.
     """
 
     summary: str
     higher_is_better: bool
     function: Callable[[Float[np.ndarray, " U"], Float[np.ndarray, " U"] | Bool[np.ndarray, " U"]], float | None]
+    column: str
+    interval: bool = False
+    order: int = 100
+    is_count: bool = False

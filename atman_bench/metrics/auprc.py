@@ -22,4 +22,6 @@ def auprc(x: Float[np.ndarray, " U"], y: Label) -> float | None:
     return float(average_precision_score(evidence, x)) if evidence.any() else None
 
 
-SPEC = MetricSpec("area under the precision-recall curve (scikit-learn's average_precision_score)", True, auprc)
+SPEC = MetricSpec(
+    "area under the precision-recall curve (scikit-learn's average_precision_score)", True, auprc, "AUPRC", order=30
+)

@@ -26,4 +26,11 @@ def average_precision(x: Float[np.ndarray, " U"], y: Label) -> float | None:
     return 0.0 if is_degenerate(x) else float(x @ y / x.sum())
 
 
-SPEC = MetricSpec("share of the relevance that lies on the evidence (AP of A.11)", True, average_precision)
+SPEC = MetricSpec(
+    "share of the relevance that lies on the evidence (AP of A.11)",
+    True,
+    average_precision,
+    "mAP",
+    interval=True,
+    order=10,
+)

@@ -26,4 +26,11 @@ def average_recall(x: Float[np.ndarray, " U"], y: Label) -> float | None:
     return float(x @ y / (peak * y.sum())) if peak > 0 else 0.0
 
 
-SPEC = MetricSpec("relevance of the evidence relative to the most relevant unit (AR of A.11)", True, average_recall)
+SPEC = MetricSpec(
+    "relevance of the evidence relative to the most relevant unit (AR of A.11)",
+    True,
+    average_recall,
+    "mAR",
+    interval=True,
+    order=20,
+)

@@ -16,4 +16,11 @@ def degenerate(x: Float[np.ndarray, " U"], y: Label) -> float | None:
     return float(is_degenerate(checked(x, y)[0]))
 
 
-SPEC = MetricSpec("whether the map has no relevance to share out (counted in tables)", False, degenerate)
+SPEC = MetricSpec(
+    "whether the map has no relevance to share out (counted in tables)",
+    False,
+    degenerate,
+    "degenerate",
+    order=60,
+    is_count=True,
+)

@@ -21,4 +21,6 @@ def pointing_game(x: Float[np.ndarray, " U"], y: Label) -> float | None:
     return float(evidence[x == x.max()].mean()) if evidence.any() else None
 
 
-SPEC = MetricSpec("whether the most relevant unit is evidence (pointing game)", True, pointing_game)
+SPEC = MetricSpec(
+    "whether the most relevant unit is evidence (pointing game)", True, pointing_game, "pointing", order=50
+)

@@ -28,4 +28,6 @@ def precision_at_k(x: Float[np.ndarray, " U"], y: Label) -> float | None:
     return float((evidence[above].sum() + places_left * evidence[tied].mean()) / k)
 
 
-SPEC = MetricSpec("share of evidence among the k top units, k = units of evidence", True, precision_at_k)
+SPEC = MetricSpec(
+    "share of evidence among the k top units, k = units of evidence", True, precision_at_k, "P@k", order=40
+)
