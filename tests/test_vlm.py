@@ -85,7 +85,7 @@ def test_the_replayed_decoder_gives_the_whole_models_logits(model, picture):
     encoded = encode(model, picture)
     reading = model._read(PROMPT, picture)
     answer = model.tokenizer(TARGET, add_special_tokens=False)["input_ids"]
-    with torch.inference_mode(), model._forgetting():
+    with torch.inference_mode(), model._reset_rope_deltas():
         own = model.model(**model._extended(reading.features, answer[:-1]), use_cache=False).logits
         replayed = model.run(encoded)
         with model.host.applied(Editor(AttentionEdit(torch.ones(1, encoded.length)))):

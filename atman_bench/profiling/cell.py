@@ -18,7 +18,7 @@ from atman_bench.core.records import Dtype
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS
 from atman_bench.methods._perturbation import EngineConfig
-from atman_bench.models._base import LoadOptions
+from atman_bench.models._base import LoadOptions, Pass
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._load import load
 from atman_bench.profiling.memory import driver_bytes, limit_further_bytes
@@ -43,7 +43,7 @@ def _plain_default(model: CausalLM, encoded: Encoded) -> object:
 
 def _plain_lean(model: CausalLM, encoded: Encoded) -> object:
     """Logits of the target's row only, no cache."""
-    return model.run(encoded, rows=encoded.target_rows.tolist())
+    return model.run(encoded, Pass(rows=encoded.target_rows.tolist()))
 
 
 _PLAIN: Mapping[str, Callable[[CausalLM, Encoded], object]] = {"default": _plain_default, "lean": _plain_lean}
