@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.patching import Editor
-from atman_bench.core.errors import ModelError, SampleError, UnfitError
+from atman_bench.core.errors import ModelError, NotApplicableError, SampleError
 from atman_bench.core.records import Boxes, Explained, JointUnits, PatchUnits, Picture, Sample, TextUnits, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS
@@ -343,7 +343,7 @@ def test_the_chat_template_that_prompts_are_put_into_is_part_of_the_content_hash
 def test_a_variant_of_gradcam_that_the_model_has_nothing_for_does_not_fit_it(picture, variant):
     model = tiny_vlms.adapter("llava")
     config = GradCAMConfig(**METHODS.get("gradcam").variants[variant])
-    with pytest.raises(UnfitError, match="llava"):
+    with pytest.raises(NotApplicableError, match="llava"):
         METHODS.get("gradcam").explain(model, encode(model, picture, Explained.IMAGE), config, 0)
 
 

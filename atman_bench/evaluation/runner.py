@@ -15,7 +15,15 @@ from functools import cache, cached_property
 
 import torch
 
-from atman_bench.core.errors import AtmanBenchError, ConfigError, DataError, ModelError, SampleError, UnfitError
+from atman_bench.core.errors import (
+    AtmanBenchError,
+    ConfigError,
+    DataError,
+    ModelError,
+    NotApplicableError,
+    SampleError,
+    one_line,
+)
 from atman_bench.core.jsonl import check_writable
 from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.options import identity_options
@@ -377,7 +385,7 @@ def _explanations(
 ) -> Iterable[StoredMap]:
     """Explain, store and yield one after the other; a method that does not fit the model is asked once."""
     done = 0
-    unfit: dict[str, str] = {}
+    not_applicable: dict[str, str] = {}
     for item, missing in work:
         if not missing:
             continue
@@ -386,12 +394,12 @@ def _explanations(
             progress(done, total, f"{method.method} {method.variant}")
             fingerprint = cell.identity.fingerprint
             try:
-                if fingerprint in unfit:
-                    raise UnfitError(unfit[fingerprint])
+                if fingerprint in not_applicable:
+                    raise NotApplicableError(not_applicable[fingerprint])
                 stored = _explain(case, method, derived_seed(run.config.seed, item.sample.uid))
-            except UnfitError as error:
-                unfit[fingerprint] = _one_line(error)
-                stored = replace(case.ended, status=Status.SKIPPED, error=unfit[fingerprint])
+            except NotApplicableError as error:
+                not_applicable[fingerprint] = one_line(error)
+                stored = replace(case.ended, status=Status.SKIPPED, error=not_applicable[fingerprint])
             cell.append_map(stored)
             cell.append_rows(rows_of(cell, stored, run.config.metric_names, run.config.sign))
             done += 1
@@ -430,7 +438,7 @@ def _explain(case: _Case, method: MethodCell, seed: int) -> StoredMap:
     """How a sample ended under a method.
 
     Raises:
-        UnfitError: It ends so for every sample.
+        NotApplicableError: It ends so for every sample.
     """
     sample, encoded, ended = case.item.sample, case.encoded, case.ended
     try:
@@ -453,16 +461,12 @@ def _explain(case: _Case, method: MethodCell, seed: int) -> StoredMap:
             forward_tokens=explanation.cost.forward_tokens,
             peak_bytes=explanation.cost.peak_bytes,
         )
-    except UnfitError:
+    except NotApplicableError:
         raise
     except SampleError as error:
-        return replace(ended, status=Status.SKIPPED, error=_one_line(error))
+        return replace(ended, status=Status.SKIPPED, error=one_line(error))
     except (AtmanBenchError, RuntimeError, MemoryError) as error:
-        return replace(ended, status=Status.OOM if is_out_of_memory(error) else Status.ERROR, error=_one_line(error))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        return replace(ended, status=Status.OOM if is_out_of_memory(error) else Status.ERROR, error=one_line(error))
 
 
 def _store_skipped(cell: Cell, maps: dict[str, StoredMap], unusable: Iterable[Skipped]) -> dict[str, StoredMap]:

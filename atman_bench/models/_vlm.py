@@ -24,7 +24,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.patching import Editor
-from atman_bench.core.errors import ModelError, SampleError
+from atman_bench.core.errors import ModelError, SampleError, first_line_of
 from atman_bench.core.images import open_picture, rgb_array
 from atman_bench.core.records import Explained, PatchUnits, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
@@ -442,7 +442,7 @@ def load_vision_lm(source: str | Path, model_type: str, name: str, options: Load
     except OSError:
         pass  # no processor in the folder: token ids only
     except (ImportError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"cannot load the processor of {str(source)!r}: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"cannot load the processor of {str(source)!r}: {first_line_of(error)}") from error
     with silent_transformers():  # the first forward pass may have something to say too
         return VisionLM(name, model, processor, content_hash(Path(source), model, options.revision, template=True))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from atman_bench.core.errors import AtmanBenchError, ConfigError, UnknownNameError
+from atman_bench.core.errors import AtmanBenchError, ConfigError, UnknownNameError, first_line_of
 from atman_bench.core.measure import count_tokens
 from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.options import build
@@ -172,7 +172,7 @@ def measure_cell(request: Request, team: Team) -> Measured:
         measured = Measured(ScaleStatus.ERROR, error=ABANDONED)
     except Exception as error:  # whatever it is, it is this cell's alone and the sweep goes on
         team.abort()  # the other workers would wait for this one
-        measured = Measured(_status_of(error, loaded=parameters is not None), error=_one_line(error))
+        measured = Measured(_status_of(error, loaded=parameters is not None), error=first_line_of(error))
     return replace(measured, parameters=parameters, model_bytes=model_bytes)
 
 
@@ -268,8 +268,3 @@ def plain_pass(variant: str, model: CausalLM, encoded: Encoded) -> object:
 def known(values: Iterable[Any]) -> list[Any]:
     """Those that are not None."""
     return [value for value in values if value is not None]
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

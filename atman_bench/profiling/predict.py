@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from atman_bench.attention.edit import WALK
-from atman_bench.core.errors import AtmanBenchError, ModelError
+from atman_bench.core.errors import AtmanBenchError, ModelError, first_line_of
 from atman_bench.core.jsonl import PartWriter, check_writable
 from atman_bench.core.measure import count_tokens
 from atman_bench.core.memory import free_bytes
@@ -161,7 +161,7 @@ def configuration(model: str, length: int) -> PreTrainedConfig:
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"no configuration of {model!r}: expected random:SIZE, pulled:NAME, hf:ID_OR_FOLDER, a folder or a hub id "
-            f"({str(error).splitlines()[0]})"
+            f"({first_line_of(error)})"
         ) from error
     return config.get_text_config()
 
