@@ -18,6 +18,7 @@ from atman_bench import load_model
 from atman_bench.datasets.scenes import ScenesConfig, load
 from atman_bench.methods._engine import EngineOptions, sweep
 from atman_bench.methods.atman import AtManConfig, suppressor
+from atman_bench.models._base import Pass
 
 KAPPAS = (None, 0.7)
 
@@ -44,7 +45,7 @@ def main() -> None:
     rows = encoded.target_rows.tolist()
     ratios: dict[float | None, list[float]] = {kappa: [] for kappa in KAPPAS}
     for repeat in range(arguments.repeats + 1):
-        plain = statistics.median(timed(lambda: model.run(encoded, rows=rows)) for _ in range(9))
+        plain = statistics.median(timed(lambda: model.run(encoded, Pass(rows=rows))) for _ in range(9))
         for kappa, edit in edits.items():
             seconds = timed(lambda edit=edit: sweep(model, encoded, edit, EngineOptions()))
             if repeat:  # the first round warms up

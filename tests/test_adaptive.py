@@ -12,7 +12,7 @@ from atman_bench.core.errors import ConfigError
 from atman_bench.core.measure import count_tokens
 from atman_bench.core.records import Row, Status
 from atman_bench.core.tensors import Attribution
-from atman_bench.methods import adaptive, atman
+from atman_bench.methods import _engine, adaptive, atman
 from atman_bench.methods._engine import EngineMode, EngineOptions, plain_pass, plan, sweep
 from atman_bench.methods.adaptive import CHUNK, AdaptiveConfig
 from atman_bench.methods.atman import AtManConfig
@@ -123,12 +123,24 @@ def test_sweeps_that_share_a_plain_pass_run_it_once_and_may_go_back_to_the_start
     factors = torch.ones(2, ENCODED.length)
     factors[[0, 1], [60, 5]] = 0.1
     late, early = (AttentionEdit(factors[[i]]) for i in (0, 1))
-    kept = plain_pass(MODEL, ENCODED)
+    kept = plain_pass(MODEL, ENCODED, EngineOptions())
     with count_tokens(MODEL.model) as counter:
         losses = [sweep(MODEL, ENCODED, edit, EngineOptions(), kept).losses for edit in (early, late, early)]
     assert counter.tokens == sum(ENCODED.length - start for start in (5, 60, 5))
     for found, edit in zip(losses, (early, late, early), strict=True):
         torch.testing.assert_close(found, sweep(MODEL, ENCODED, edit, EngineOptions()).losses, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", [EngineMode.LEAN, EngineMode.NAIVE])
+def test_engines_without_a_store_allocate_none_and_run_one_plain_pass(monkeypatch, mode):
+    fast = attribute(0.25)
+    runs: list[int] = []
+    monkeypatch.setattr(_engine, "PrefixStore", None)  # whoever makes one fails
+    monkeypatch.setattr(adaptive, "sweep", lambda *args: runs.append(len(args[2].groups)) or sweep(*args))
+    with count_tokens(MODEL.model) as counter:
+        found = attribute(0.25, engine=mode)
+    torch.testing.assert_close(found.per_target, fast.per_target, rtol=0, atol=1e-4)
+    assert counter.tokens == ENCODED.length * (1 + sum(runs))
 
 
 def test_no_batch_runs_more_for_nothing_than_the_slack_allows():

@@ -26,6 +26,7 @@ from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
 from atman_bench.methods._explain import explain_encoded
 from atman_bench.methods._gradients import parameters_require_grad
 from atman_bench.methods.chefer import propagate
+from atman_bench.models._base import Pass
 from atman_bench.models.blip import NAMING_QUESTION, BlipVQA, official_config, renamed
 
 GOLDEN = Path(__file__).parent / "golden" / "blip"
@@ -225,7 +226,7 @@ def test_occlusion_replaces_a_patch_of_what_the_tower_reads(model, encoded):
     with torch.inference_mode():
         embeddings = model.embeddings(encoded).clone()
         embeddings[:, 1 + 5] = 0
-        occluded = model.run(encoded, embeddings=embeddings)[0].log_softmax(-1)
+        occluded = model.run(encoded, Pass(embeddings=embeddings))[0].log_softmax(-1)
     expected = [
         plain - logprob[target].item()
         for plain, logprob, target in zip(model.plain(encoded).logprobs, occluded, encoded.target_ids, strict=True)

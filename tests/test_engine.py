@@ -95,9 +95,26 @@ def test_amplification_is_a_factor_above_1():
     torch.testing.assert_close(amplified.per_target, expected.deltas)
 
 
-def test_a_small_memory_budget_changes_only_the_batches():
+@contextmanager
+def batch_sizes() -> Iterator[list[int]]:
+    """How many rows each pass has."""
+    sizes: list[int] = []
+    handle = MODEL.model.model.layers[-1].mlp.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    try:
+        yield sizes
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("mode", EngineMode)
+def test_a_small_memory_budget_changes_only_the_batches(mode):
     edit = replace(suppress(list(range(20))), form=Form.MASK)
-    small, large = (sweep(MODEL, ENCODED, edit, EngineOptions(memory_bytes=b)).losses for b in (1, 10**9))
+    with batch_sizes() as sizes:
+        small = sweep(MODEL, ENCODED, edit, EngineOptions(mode, memory_bytes=1)).losses
+    assert sizes == [1] * 21
+    with batch_sizes() as sizes:
+        large = sweep(MODEL, ENCODED, edit, EngineOptions(mode, memory_bytes=10**9)).losses
+    assert max(sizes) > 1
     torch.testing.assert_close(small, large, rtol=0, atol=1e-5)
 
 
@@ -121,11 +138,12 @@ def running_out_of_memory(error: Exception, beyond: int) -> Iterator[None]:
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: not enough memory")],
     ids=["cuda", "cpu"],
 )
-def test_out_of_memory_halves_the_batch_and_keeps_the_numbers(caplog, error):
+@pytest.mark.parametrize("mode", EngineMode)
+def test_out_of_memory_halves_the_batch_and_keeps_the_numbers(caplog, mode, error):
     edit = suppress(list(range(20)))
-    expected = sweep(MODEL, ENCODED, edit, EngineOptions(batch=1)).losses
+    expected = sweep(MODEL, ENCODED, edit, EngineOptions(mode, batch=1)).losses
     with running_out_of_memory(error, beyond=2), caplog.at_level(logging.WARNING, "atman_bench.methods._engine"):
-        losses = sweep(MODEL, ENCODED, edit, EngineOptions(batch=8)).losses
+        losses = sweep(MODEL, ENCODED, edit, EngineOptions(mode, batch=8)).losses
     torch.testing.assert_close(losses, expected, rtol=0, atol=1e-5)
     assert "out of memory with 8 perturbations at once: halving the batch" in caplog.messages
 
@@ -151,11 +169,9 @@ def test_a_batch_below_1_is_refused():
 def test_the_lean_engine_keeps_nothing_and_reads_target_rows_only(monkeypatch):
     calls = []
     run = MODEL.run
-    monkeypatch.setattr(MODEL, "run", lambda encoded, **given: calls.append(given) or run(encoded, **given))
+    monkeypatch.setattr(MODEL, "run", lambda encoded, what: calls.append(what) or run(encoded, what))
     sweep(MODEL, ENCODED, suppress([3, 8]), EngineOptions(EngineMode.LEAN, batch=1))
-    assert [(call["start"], call["store"], call["rows"]) for call in calls] == [
-        (0, None, ENCODED.target_rows.tolist())
-    ] * 3
+    assert [(call.start, call.store, call.rows) for call in calls] == [(0, None, ENCODED.target_rows.tolist())] * 3
 
 
 def test_factors_are_made_for_a_few_perturbations_at_a_time(monkeypatch: pytest.MonkeyPatch):

@@ -16,6 +16,7 @@ from atman_bench.core.records import JointUnits, PatchUnits
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods import METHODS
 from atman_bench.methods.gradcam import GradCAMConfig, Layer, class_activation
+from atman_bench.models._base import Pass
 from atman_bench.models._picture_lm import PictureLM
 
 GOLDEN = Path(__file__).parent / "golden" / "magma"
@@ -105,7 +106,7 @@ def test_token_gradcam_is_the_channel_weighted_sum_found_by_central_differences(
             direction[:16, channel] = step
         with torch.no_grad():
             ends = [
-                model.run(encoded, batch=len(directions), rows=encoded.target_rows.tolist(), embeddings=moved)
+                model.run(encoded, Pass(0, len(directions), encoded.target_rows.tolist(), embeddings=moved))
                 for moved in (embeddings + directions, embeddings - directions)
             ]
     finally:

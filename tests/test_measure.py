@@ -1,6 +1,11 @@
+from types import SimpleNamespace
+
+import psutil
+import pytest
 import torch
 from torch import nn
 
+from atman_bench.core import memory
 from atman_bench.core.measure import count_tokens, measure
 from atman_bench.core.memory import free_bytes
 
@@ -39,3 +44,22 @@ def test_the_cpu_reports_no_peak():
 def test_free_memory_of_a_gpu_is_the_drivers(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (123, 456))
     assert free_bytes(torch.device("cuda")) == 123
+
+
+@pytest.fixture
+def cgroup(monkeypatch, tmp_path):
+    """A machine with 1000 bytes available, and the files of a container, which the test writes."""
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000, free=10))
+    return tmp_path
+
+
+def test_free_memory_of_a_cpu_is_what_the_system_can_make_available(cgroup):
+    assert free_bytes(torch.device("cpu")) == 1000
+
+
+@pytest.mark.parametrize(("limit", "free"), [("max", 1000), ("5000", 1000), ("800", 500), ("200", 0)])
+def test_free_memory_stays_within_a_containers_limit_where_its_page_cache_is_free(cgroup, limit, free):
+    (cgroup / "memory.max").write_text(f"{limit}\n")
+    (cgroup / "memory.stat").write_text("anon 300\nfile 400\n")
+    assert free_bytes(torch.device("cpu")) == free

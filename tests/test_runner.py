@@ -10,7 +10,7 @@ import pytest
 import torch
 from fakes import Fakes
 
-from atman_bench.core.errors import DataError, ModelError, SampleError, StoreError, UnfitError
+from atman_bench.core.errors import DataError, ModelError, NotApplicableError, SampleError, StoreError
 from atman_bench.core.records import Status
 from atman_bench.evaluation import runner, scoring
 from atman_bench.evaluation.config import RunConfig
@@ -130,7 +130,7 @@ def test_failures_are_tried_again_and_refusals_are_not(config, fakes):
 
 def test_a_method_that_does_not_fit_the_model_is_asked_once_and_never_again(config, fakes):
     uids = [item.sample.uid for item in runner._prepare(config).usable]
-    fakes.fail |= {uid: UnfitError("needs ReLUs") for uid in uids}
+    fakes.fail |= {uid: NotApplicableError("needs ReLUs") for uid in uids}
     summary = run(config)
     assert summary.computed == {Status.SKIPPED: 12}
     assert summary.first_error is None

@@ -110,14 +110,14 @@ def test_content_hash_is_of_the_files_bytes(read):
     [
         ("{", "no valid JSON"),
         ("[" * 100_000, "no valid JSON"),
-        ([], "should be a JSON object"),
+        ([], "should be dict, found"),
         ({"version": "1.1"}, "lacks 'data'"),
         ({"data": {}}, "'data' should be list, found dict"),
         ({"data": []}, "holds no question"),
         ({"data": [{"title": "x"}]}, r"data\[0\] lacks 'paragraphs'"),
         ({"data": [{"title": "x", "paragraphs": [{"qas": []}]}]}, r"paragraphs\[0\] lacks 'context'"),
         (document({"id": "q", "question": "?"}), r"qas\[0\] lacks 'answers'"),
-        (document({"id": "q", "question": "?", "answers": ["Oslo"]}), r"answers\[0\] should be a JSON object"),
+        (document({"id": "q", "question": "?", "answers": ["Oslo"]}), r"answers\[0\] should be dict, found"),
         (document(question(uid=3)), "'id' should be str, found int"),
     ],
 )

@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.patching import Editor
-from atman_bench.core.errors import ModelError, SampleError, UnfitError
+from atman_bench.core.errors import ModelError, NotApplicableError, SampleError
 from atman_bench.core.records import Boxes, Explained, JointUnits, PatchUnits, Picture, Sample, TextUnits, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS
@@ -85,7 +85,7 @@ def test_the_replayed_decoder_gives_the_whole_models_logits(model, picture):
     encoded = encode(model, picture)
     reading = model._read(PROMPT, picture)
     answer = model.tokenizer(TARGET, add_special_tokens=False)["input_ids"]
-    with torch.inference_mode(), model._forgetting():
+    with torch.inference_mode(), model._reset_rope_deltas():
         own = model.model(**model._extended(reading.features, answer[:-1]), use_cache=False).logits
         replayed = model.run(encoded)
         with model.host.applied(Editor(AttentionEdit(torch.ones(1, encoded.length)))):
@@ -343,7 +343,7 @@ def test_the_chat_template_that_prompts_are_put_into_is_part_of_the_content_hash
 def test_a_variant_of_gradcam_that_the_model_has_nothing_for_does_not_fit_it(picture, variant):
     model = tiny_vlms.adapter("llava")
     config = GradCAMConfig(**METHODS.get("gradcam").variants[variant])
-    with pytest.raises(UnfitError, match="llava"):
+    with pytest.raises(NotApplicableError, match="llava"):
         METHODS.get("gradcam").explain(model, encode(model, picture, Explained.IMAGE), config, 0)
 
 

@@ -18,7 +18,7 @@ from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.patching import Editor
 from atman_bench.core.errors import ConfigError, ModelError, UnknownNameError
 from atman_bench.datasets._chunking import Span
-from atman_bench.models._base import ModelAdapter
+from atman_bench.models._base import ModelAdapter, Pass
 from atman_bench.models._causal_lm import CausalLM
 
 PAPER_PROMPT = "Hello, my name is Lucas. I like soccer and math. Since the last few years, I've been working on"
@@ -178,7 +178,8 @@ def generate(
             # The "target" is never read: it makes the last token of the text the last row.
             encoded = model.encode_ids(ids, [ids[-1]])
             store.restart(done, 1)
-            row = model.run(encoded, start=done, rows=[len(ids) - 1], store=store)[0, 0].float().log_softmax(-1).cpu()
+            logits = model.run(encoded, Pass(start=done, rows=[len(ids) - 1], store=store))
+            row = logits[0, 0].float().log_softmax(-1).cpu()
             done = len(ids)
             logprobs.append(row[list(watched)])
             chosen = int(row.argmax())

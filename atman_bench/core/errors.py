@@ -22,8 +22,8 @@ class ConfigError(AtmanBenchError):
     """An option has the wrong type or an impossible value."""
 
 
-class UnfitError(ConfigError):
-    """A method, or an option of it, that a model has nothing to offer for: so for every sample, not for one."""
+class NotApplicableError(ConfigError):
+    """A method, or an option of it, is not defined for this model: so for every sample, not for one."""
 
 
 class DataError(AtmanBenchError):
@@ -40,3 +40,14 @@ class ModelError(AtmanBenchError):
 
 class StoreError(AtmanBenchError):
     """A results folder cannot be read or written."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error's whole message without its line breaks, or the name of its class where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line_of(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its class where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,8 +1,12 @@
 """How much memory there is, and whether an error says that it ran out."""
 
-import os
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import torch
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -13,7 +17,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free memory of a device."""
+    """Memory of a device that can still be allocated; on the CPU page cache counts, since the system gives it up.
+
+    A container's limit (cgroup v2) is respected.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free: int = psutil.virtual_memory().available
+    with suppress(OSError, ValueError, KeyError):  # no container, or one without a limit ("max")
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        free = max(0, min(free, limit - int(used["anon"])))
+    return free

@@ -7,19 +7,18 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from atman_bench.core.errors import ConfigError, DataError
 from atman_bench.core.records import CharSpans, Sample, Skipped
 from atman_bench.datasets._answer_sets import AnsweredDataset
+from atman_bench.datasets._json import field
 
 PAPER_TEMPLATE = "{context} Q: {question} A:"
 """The paper's prompt for SQuAD."""
 
 INSTRUCTION_TEMPLATE = "Answer with respect to the given context.\n{context}\nQuestion: {question}\nAnswer:"
 """A prompt with the instruction that A.10 proposes; the paper shows no more of it than its first sentence."""
-
-Value = TypeVar("Value")
 
 
 class AnswerChoice(StrEnum):
@@ -53,16 +52,17 @@ def read_articles(
     skipped: list[Skipped] = []
     right: dict[str, tuple[str, ...]] = {}
     seen: set[str] = set()
-    for a, article in enumerate(_get(document, "data", list, source)):
-        where = f"{source}: data[{a}]"
-        title = _get(article, "title", str, where)
-        for p, paragraph in enumerate(_get(article, "paragraphs", list, where)):
-            where = f"{source}: data[{a}].paragraphs[{p}]"
-            context = _get(paragraph, "context", str, where)
-            questions = _get(paragraph, "qas", list, where)
+    file = f"{source} (as SQuAD v1.1 or v2.0 JSON)"
+    for a, article in enumerate(field(document, "data", list, file)):
+        where = f"{file}: data[{a}]"
+        title = field(article, "title", str, where)
+        for p, paragraph in enumerate(field(article, "paragraphs", list, where)):
+            where = f"{file}: data[{a}].paragraphs[{p}]"
+            context = field(paragraph, "context", str, where)
+            questions = field(paragraph, "qas", list, where)
             for q, question in enumerate(questions):
-                where = f"{source}: data[{a}].paragraphs[{p}].qas[{q}]"
-                uid = _get(question, "id", str, where)
+                where = f"{file}: data[{a}].paragraphs[{p}].qas[{q}]"
+                uid = field(question, "id", str, where)
                 if uid in seen:
                     skipped.append(Skipped(uid, "duplicate question id"))
                     continue
@@ -73,7 +73,7 @@ def read_articles(
                     continue
                 start, end = span
                 right[uid] = tuple(answer["text"] for answer in question["answers"])
-                prompt, offset = render(template, context, _get(question, "question", str, where))
+                prompt, offset = render(template, context, field(question, "question", str, where))
                 samples.append(
                     Sample(
                         uid=uid,
@@ -97,9 +97,9 @@ def check_template(template: str) -> None:
     Raises:
         ConfigError: The template does not hold ``{context}`` and ``{question}`` once each.
     """
-    for field in ("{context}", "{question}"):
-        if (n := template.count(field)) != 1:
-            raise ConfigError(f"template needs {field} exactly once, found {n} times in {template!r}")
+    for placeholder in ("{context}", "{question}"):
+        if (n := template.count(placeholder)) != 1:
+            raise ConfigError(f"template needs {placeholder} exactly once, found {n} times in {template!r}")
 
 
 def render(template: str, context: str, question: str) -> tuple[str, int]:
@@ -110,14 +110,14 @@ def render(template: str, context: str, question: str) -> tuple[str, int]:
 
 def _evidence(question: Mapping[str, Any], context: str, choice: AnswerChoice, where: str) -> tuple[int, int] | str:
     """The span of the chosen answer in the context, or why there is none."""
-    answers = _get(question, "answers", list, where)
+    answers = field(question, "answers", list, where)
     if question.get("is_impossible", False) or not answers:
         return "unanswerable"
-    texts = [_get(answer, "text", str, f"{where}.answers[{i}]") for i, answer in enumerate(answers)]
+    texts = [field(answer, "text", str, f"{where}.answers[{i}]") for i, answer in enumerate(answers)]
     chosen = 0
     if choice is AnswerChoice.MAJORITY:
         chosen = texts.index(Counter(texts).most_common(1)[0][0])
-    text, start = texts[chosen], _get(answers[chosen], "answer_start", int, f"{where}.answers[{chosen}]")
+    text, start = texts[chosen], field(answers[chosen], "answer_start", int, f"{where}.answers[{chosen}]")
     if not text.strip():
         return "empty answer"
     if start < 0 or context[start : start + len(text)] != text:
@@ -125,15 +125,3 @@ def _evidence(question: Mapping[str, Any], context: str, choice: AnswerChoice, w
     # Blanks around an answer are no evidence, and the target brings its own leading space.
     start += len(text) - len(text.lstrip())
     return start, start + len(text.strip())
-
-
-def _get(record: object, key: str, kind: type[Value], where: str) -> Value:
-    """A field of a JSON object, or one clear line about what is there instead."""
-    if not isinstance(record, Mapping):
-        raise DataError(f"{where} should be a JSON object of SQuAD's format, found {type(record).__name__}")
-    if key not in record:
-        raise DataError(f"{where} lacks {key!r}; SQuAD v1.1 or v2.0 JSON has it; found: {', '.join(map(str, record))}")
-    value = record[key]
-    if not isinstance(value, kind):
-        raise DataError(f"{where}: {key!r} should be {kind.__name__}, found {type(value).__name__}")
-    return value

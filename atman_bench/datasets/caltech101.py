@@ -11,7 +11,8 @@ from atman_bench.core.errors import ConfigError, DataError
 from atman_bench.core.records import Modality, Picture, RegionMask, Sample, Skipped
 from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._class_prompts import class_name, naming_prompt
-from atman_bench.datasets._photos import check_threshold, content_hash, data_folder, field, read_json
+from atman_bench.datasets._json import field, read_json
+from atman_bench.datasets._photos import check_threshold, content_hash, data_folder
 
 LAYOUT = "segmented.json (a list of {image, mask, class}) and the pictures and masks that it names"
 

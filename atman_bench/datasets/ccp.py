@@ -12,7 +12,8 @@ from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
 from atman_bench.core.records import Modality, Picture, RegionMask, Sample, Skipped
 from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._class_prompts import naming_prompt
-from atman_bench.datasets._photos import check_threshold, content_hash, data_folder, expect, pictures_below, read_json
+from atman_bench.datasets._json import expect, read_json
+from atman_bench.datasets._photos import check_threshold, content_hash, data_folder, pictures_below
 
 LAYOUT = "images/, masks/, labels.json (label names by mask value) and pixel_level_areas.json ({image: {label: share}})"
 

@@ -15,15 +15,8 @@ from atman_bench.core.errors import ConfigError, DataError, SampleError
 from atman_bench.core.images import picture_size
 from atman_bench.core.records import Boxes, Modality, Picture, Sample, Skipped, Word
 from atman_bench.datasets._base import Dataset, DatasetSpec
-from atman_bench.datasets._photos import (
-    check_threshold,
-    content_hash,
-    data_folder,
-    expect,
-    field,
-    pictures_below,
-    read_json,
-)
+from atman_bench.datasets._json import expect, field, read_json
+from atman_bench.datasets._photos import check_threshold, content_hash, data_folder, pictures_below
 
 LAYOUT = "questions/ (*questions*.json), scene_graphs/ or sceneGraphs/ (*sceneGraphs*.json), and images/"
 

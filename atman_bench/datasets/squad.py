@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atman_bench.core.errors import ConfigError, DataError
+from atman_bench.core.errors import ConfigError, DataError, one_line
 from atman_bench.datasets._base import Dataset, DatasetSpec
+from atman_bench.datasets._json import read_json
 from atman_bench.datasets._squad_format import PAPER_TEMPLATE, AnswerChoice, read_articles
 
 
@@ -53,13 +54,8 @@ def load(config: SquadConfig) -> Dataset:
 
 def _read_file(path: Path) -> tuple[object, str]:
     """The parsed JSON of a file, and the SHA-256 of its bytes."""
-    try:
-        content = path.read_bytes()
-        return json.loads(content), hashlib.sha256(content).hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; expected a SQuAD v1.1 or v2.0 JSON file") from error
-    except (UnicodeDecodeError, RecursionError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is no valid JSON ({error}); expected a SQuAD v1.1 or v2.0 JSON file") from error
+    document = read_json(path, dict, "a SQuAD v1.1 or v2.0 JSON file")
+    return document, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read_hub(name: str, split: str, revision: str | None) -> tuple[dict[str, Any], str]:
@@ -70,9 +66,9 @@ def _read_hub(name: str, split: str, revision: str | None) -> tuple[dict[str, An
         rows = datasets.load_dataset(name, split=split, revision=revision)
     # Network, cache, layout and unknown splits each fail with an exception of another library.
     except Exception as error:
-        reason = " ".join(str(error).split())
         raise DataError(
-            f"cannot load {name!r}, split {split!r}: {reason}; expected a SQuAD JSON file, a dataset folder or a hub id"
+            f"cannot load {name!r}, split {split!r}: {one_line(error)}; "
+            "expected a SQuAD JSON file, a dataset folder or a hub id"
         ) from error
     if missing := {"id", "title", "context", "question", "answers"} - set(rows.column_names):
         raise DataError(f"{name} lacks the columns {', '.join(sorted(missing))}; found {', '.join(rows.column_names)}")

@@ -12,7 +12,8 @@ from atman_bench.core.errors import ConfigError, DataError
 from atman_bench.core.records import Boxes, Modality, Picture, Sample, Skipped
 from atman_bench.datasets._answer_sets import AnsweredDataset
 from atman_bench.datasets._base import DatasetSpec
-from atman_bench.datasets._photos import content_hash, data_folder, expect, field, pictures_below, read_json
+from atman_bench.datasets._json import expect, field, read_json
+from atman_bench.datasets._photos import content_hash, data_folder, pictures_below
 
 LAYOUT = "one *questions*.json and one *annotations*.json of the official format, and images/"
 

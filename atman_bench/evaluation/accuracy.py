@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from atman_bench.core.errors import AtmanBenchError, ConfigError, DataError, SampleError
+from atman_bench.core.errors import AtmanBenchError, ConfigError, DataError, SampleError, one_line
 from atman_bench.core.jsonl import check_writable
 from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.options import identity_options
@@ -211,10 +211,10 @@ def _ask(
     except EmptyCompletionError:
         given = ""
     except SampleError as error:
-        return Answer(sample.uid, Status.SKIPPED, None, right, sample.group, _one_line(error))
+        return Answer(sample.uid, Status.SKIPPED, None, right, sample.group, one_line(error))
     except (AtmanBenchError, RuntimeError, MemoryError) as error:
         status = Status.OOM if is_out_of_memory(error) else Status.ERROR
-        return Answer(sample.uid, status, None, right, sample.group, _one_line(error))
+        return Answer(sample.uid, status, None, right, sample.group, one_line(error))
     return Answer(sample.uid, Status.OK, given, right, sample.group)
 
 
@@ -237,7 +237,3 @@ def complete_after(adapter: ModelAdapter, sample: Sample, examples: Sequence[Sam
 def short_answer(completion: str) -> str:
     """A completion up to the next question that the model makes up."""
     return completion.partition(NEXT_QUESTION)[0].strip()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

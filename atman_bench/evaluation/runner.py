@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from atman_bench.core.errors import AtmanBenchError, SampleError, UnfitError
+from atman_bench.core.errors import AtmanBenchError, NotApplicableError, SampleError, one_line
 from atman_bench.core.jsonl import check_writable
 from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.options import identity_options
@@ -220,18 +220,18 @@ def _explanations(
 ) -> Iterator[StoredMap]:
     """Explain, store and yield one after the other; a method that does not fit the model is asked once."""
     done = 0
-    unfit: dict[Cell, str] = {}
+    not_applicable: dict[Cell, str] = {}
     for item, missing in work:
         sample = item.without_tensors()
         for cell in missing:
             progress(done, total, f"{cell.identity.method} {cell.variant}")
             try:
-                if cell in unfit:
-                    raise UnfitError(unfit[cell])
+                if cell in not_applicable:
+                    raise NotApplicableError(not_applicable[cell])
                 stored = _explain(sample, cell, derived_seed(config.seed, sample.uid))
-            except UnfitError as error:
-                unfit[cell] = _one_line(error)
-                stored = replace(_ended(sample), status=Status.SKIPPED, error=unfit[cell])
+            except NotApplicableError as error:
+                not_applicable[cell] = one_line(error)
+                stored = replace(_ended(sample), status=Status.SKIPPED, error=not_applicable[cell])
             cell.append_map(stored)
             cell.append_rows([row_of(stored, config.metric_names, config.sign)])
             done += 1
@@ -255,7 +255,7 @@ def _explain(item: PreparedSample, cell: Cell, seed: int) -> StoredMap:
     """How a sample ended under a method.
 
     Raises:
-        UnfitError: It ends so for every sample.
+        NotApplicableError: It ends so for every sample.
     """
     sample, encoded, ended = item.sample, item.encoded, _ended(item)
     try:
@@ -278,16 +278,12 @@ def _explain(item: PreparedSample, cell: Cell, seed: int) -> StoredMap:
             forward_tokens=explanation.cost.forward_tokens,
             peak_bytes=explanation.cost.peak_bytes,
         )
-    except UnfitError:
+    except NotApplicableError:
         raise
     except SampleError as error:
-        return replace(ended, status=Status.SKIPPED, error=_one_line(error))
+        return replace(ended, status=Status.SKIPPED, error=one_line(error))
     except (AtmanBenchError, RuntimeError, MemoryError) as error:
-        return replace(ended, status=Status.OOM if is_out_of_memory(error) else Status.ERROR, error=_one_line(error))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        return replace(ended, status=Status.OOM if is_out_of_memory(error) else Status.ERROR, error=one_line(error))
 
 
 def _store_skipped(cell: Cell, maps: dict[str, StoredMap], unusable: Sequence[Skipped]) -> dict[str, StoredMap]:

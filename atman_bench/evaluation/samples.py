@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
@@ -43,7 +43,7 @@ class PreparedSample:
         return self.sample.uid
 
     def without_tensors(self) -> "PreparedSample":
-        """A copy that has encoded nothing yet: a run works on copies, so that one sample's tensors are held at a time."""
+        """A copy that has encoded nothing: a run works on copies, so that it holds the tensors of one sample."""
         return replace(self)
 
     @cached_property
@@ -95,40 +95,29 @@ def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Select
         if len(usable) == config.limit:
             break
         try:
-            prepared, left_out = _prepared(adapter, sample, config.max_tokens)
+            encoded = adapter.encode(sample)
+            if config.max_tokens is not None and encoded.length > config.max_tokens:
+                raise SampleError("longer than max_tokens")
             if config.named is not None and (sample.prompt, sample.target) not in likeliest(sample.picture):
                 raise SampleError(f"the model finds {config.named} or more other names likelier")
+            label = labels_of(sample, encoded.units)
+            seen, left_out = seen_words(sample, encoded.units)
+            if left_out:
+                sample = replace(sample, words=seen)
+                encoded = adapter.encode(sample)
+            words = words_of(sample, encoded.units)
         except SampleError as error:
             # Reasons are counted, so they must not name the sample.
             unusable.append(Skipped(sample.uid, str(error).removeprefix(f"sample {sample.uid}: ")))
         else:
-            usable.append(prepared)
+            n_targets = encoded.target_ids.shape[0]
+            usable.append(PreparedSample(adapter, sample, label, words, encoded.length, n_targets))
             unseen += left_out
     skipped = _count_reasons((*dataset.skipped, *unusable, *unseen))
     if not usable:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items())
         raise DataError(f"no sample of {config.dataset} is usable ({reasons or 'it is empty'})")
     return Selected(tuple(usable), tuple(unusable), skipped)
-
-
-def _prepared(
-    adapter: ModelAdapter, sample: Sample, max_tokens: int | None
-) -> tuple[PreparedSample, Sequence[Skipped]]:
-    """A sample with its labels, without the words whose ground truth the model does not see; those are returned too.
-
-    Raises:
-        SampleError: It does not fit.
-    """
-    encoded = adapter.encode(sample)
-    if max_tokens is not None and encoded.length > max_tokens:
-        raise SampleError("longer than max_tokens")
-    label = labels_of(sample, encoded.units)
-    seen, left_out = seen_words(sample, encoded.units)
-    if left_out:
-        sample = replace(sample, words=seen)
-        encoded = adapter.encode(sample)
-    words = words_of(sample, encoded.units)
-    return PreparedSample(adapter, sample, label, words, encoded.length, encoded.target_ids.shape[0]), left_out
 
 
 def _count_reasons(skipped: Iterable[Skipped]) -> dict[str, int]:

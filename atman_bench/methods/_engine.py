@@ -7,6 +7,7 @@ causal). Only the T target rows are projected to the vocabulary, and they are re
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -22,7 +23,7 @@ from atman_bench.core.errors import ConfigError
 from atman_bench.core.malloc import freed_memory_kept
 from atman_bench.core.memory import free_bytes, is_out_of_memory
 from atman_bench.core.tensors import Encoded
-from atman_bench.models._base import ModelAdapter
+from atman_bench.models._base import ModelAdapter, Pass
 
 logger = logging.getLogger(__name__)
 
@@ -113,11 +114,11 @@ class PlainPass:
 
     Attributes:
         losses: Cross-entropy of each target token (natural logarithm), float32 on the CPU.
-        store: Its keys and values, never written to by a sweep.
+        store: Its keys and values, never written to by a sweep; None in modes that reuse nothing.
     """
 
     losses: Float[Tensor, " T"]
-    store: PrefixStore
+    store: PrefixStore | None
 
 
 @dataclass(frozen=True)
@@ -182,11 +183,12 @@ def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int], slack: 
     return batches
 
 
-def plain_pass(model: ModelAdapter, encoded: Encoded) -> PlainPass:
+def plain_pass(model: ModelAdapter, encoded: Encoded, options: EngineOptions) -> PlainPass:
     """Run the unperturbed model for the sweeps that follow."""
-    store = PrefixStore(model.host.n_layers, encoded.length)
+    store = PrefixStore(model.host.n_layers, encoded.length) if options.mode is EngineMode.FAST else None
     with torch.inference_mode():
-        return PlainPass(_run(model, encoded, None, 0, 1, encoded.target_rows.tolist(), store)[0], store)
+        what = Pass(rows=encoded.target_rows.tolist(), store=store)
+        return PlainPass(_losses(model, encoded, None, what, options)[0], store)
 
 
 def sweep(
@@ -198,114 +200,108 @@ def sweep(
 ) -> Sweep:
     """Losses of all T target tokens under all P perturbations.
 
+    A batch for which memory runs out is halved, and tried again.
+
     Args:
         model: The adapter.
         encoded: One sample.
         perturbations: What is changed; P may be 0.
         options: Batching and mode.
-        kept: The plain pass of an earlier sweep over the same sample; None runs one. Only the fast mode has use for it.
+        kept: The plain pass of an earlier sweep over the same sample with the same options; None runs one.
 
     Raises:
         torch.OutOfMemoryError: Not even one perturbation fits.
     """
-    with torch.inference_mode():
-        if options.mode is not EngineMode.FAST:
-            return _sweep_whole(model, encoded, perturbations, options)
-        with freed_memory_kept():
-            if kept is not None:
-                return _sweep_fast(model, encoded, perturbations, options, replace(kept, store=kept.store.copy()))
-            return _sweep_fast(model, encoded, perturbations, options, plain_pass(model, encoded))
+    reuses = options.mode is EngineMode.FAST
+    with torch.inference_mode(), freed_memory_kept() if reuses else nullcontext():
+        if kept is None:
+            unperturbed = plain_pass(model, encoded, options)
+        else:
+            unperturbed = replace(kept, store=None if kept.store is None else kept.store.copy())
+        return _sweep(model, encoded, perturbations, options, unperturbed)
 
 
-def _sweep_fast(
+def _sweep(
     model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, options: EngineOptions, unperturbed: PlainPass
 ) -> Sweep:
-    """Run a sweep after a plain pass, whose store it overwrites."""
-    length, rows = encoded.length, encoded.target_rows.tolist()
-    plain, store = unperturbed.losses, unperturbed.store
-    losses = plain.repeat(len(first := first_rows(perturbations, encoded.restarts)), 1)
-
-    budget = options.memory_bytes or free_bytes(model.device) // 4
-    most = min(options.batch or MOST_ROWS, max(1, budget // 2 // max(1, store.row_bytes)))
-
-    def rows_at(start: int) -> int:
-        suffix = length - start
-        by_memory = budget // 2 // (suffix * model.activation_bytes + len(rows) * model.logit_bytes)
-        return max(1, min(most, by_memory, options.batch or -(-FULL_SPEED_TOKENS // suffix)))
-
-    batches = plan(first, min(max(rows) + 1, length), rows_at, options.slack)
-    store.expand(max((len(b.perturbations) for b in batches), default=1))
+    """Run a sweep after a plain pass, whose store it overwrites; without a store every pass starts at 0."""
+    rows, store = encoded.target_rows.tolist(), unperturbed.store
+    starts = first_rows(perturbations, encoded.restarts)
+    end = min(max(rows) + 1, encoded.length)
+    if store is None:
+        starts = [0] * len(starts)
+    losses = unperturbed.losses.repeat(len(starts), 1)
+    batches = plan(starts, end, _batch_sizes(model, encoded, options, store), options.slack)
+    if store is not None:
+        store.expand(max((len(b.perturbations) for b in batches), default=1))
     while batches:
         batch = batches.pop(0)
+        count = len(batch.perturbations)
         read = [i for i, row in enumerate(rows) if row >= batch.start]
         try:
             edit = perturbations.select(batch.perturbations)
-            found = _run(
-                model,
-                encoded,
-                edit,
-                batch.start,
-                len(batch.perturbations),
-                [rows[i] for i in read],
-                store,
-            )
+            found = _losses(model, encoded, edit, Pass(batch.start, count, [rows[i] for i in read], store), options)
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            if not is_out_of_memory(error) or len(batch.perturbations) == 1:
+            if not is_out_of_memory(error) or count == 1:
                 raise
-            batches[:0] = _halve(batch, first)
-            logger.warning("out of memory with %d perturbations at once: halving the batch", len(batch.perturbations))
+            batches[:0] = _halve(batch, starts)
+            logger.warning("out of memory with %d perturbations at once: halving the batch", count)
             continue
-        index = torch.tensor(batch.perturbations)
-        losses[index[:, None], torch.tensor(read)] = found
-    return Sweep(losses, plain)
+        losses[torch.tensor(batch.perturbations)[:, None], torch.tensor(read)] = found
+    return Sweep(losses, unperturbed.losses)
 
 
-def _sweep_whole(model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, options: EngineOptions) -> Sweep:
-    """Run the whole sequence for every perturbation, with all logits in the naive mode."""
-    length, rows = encoded.length, encoded.target_rows.tolist()
-    naive = options.mode is EngineMode.NAIVE
-    plain = _run(model, encoded, None, 0, 1, rows, None, all_logits=naive)[0]
-    count = len(perturbations.first_changed())
-    size = options.batch or max(1, FULL_SPEED_TOKENS // length)
-    losses = [
-        _run(model, encoded, perturbations.select(chunk), 0, len(chunk), rows, None, all_logits=naive)
-        for first in range(0, count, size)
-        if (chunk := list(range(first, min(first + size, count))))
-    ]
-    return Sweep(torch.cat([plain.new_empty(0, len(rows)), *losses]), plain)
+def _batch_sizes(
+    model: ModelAdapter, encoded: Encoded, options: EngineOptions, store: PrefixStore | None
+) -> Callable[[int], int]:
+    """How many perturbations a batch that starts at a position may hold, at least one."""
+    budget = options.memory_bytes or free_bytes(model.device) // 4
+    length = encoded.length
+    logits = length if options.mode is EngineMode.NAIVE else len(encoded.target_rows)
+    if store is None:
+        most = options.batch or FULL_SPEED_TOKENS // length
+    else:  # it gets one half of the budget, activations the other
+        budget //= 2
+        most = min(options.batch or MOST_ROWS, budget // max(1, store.row_bytes))
+
+    def size_at(start: int) -> int:
+        suffix = length - start
+        by_memory = budget // (suffix * model.activation_bytes + logits * model.logit_bytes)
+        return max(1, min(most, by_memory, options.batch or -(-FULL_SPEED_TOKENS // suffix)))
+
+    return size_at
 
 
-def _run(
-    model: ModelAdapter,
-    encoded: Encoded,
-    edit: Edit | None,
-    start: int,
-    batch: int,
-    rows: list[int],
-    store: PrefixStore | None,
-    all_logits: bool = False,
+def _losses(
+    model: ModelAdapter, encoded: Encoded, edit: Edit | None, what: Pass, options: EngineOptions
 ) -> Float[Tensor, "B R"]:
-    """One forward pass over positions start.. for a batch of perturbations; losses of the targets read at ``rows``.
+    """Losses of the targets that a pass reads, under an edit; the naive mode keeps the logits of all positions first.
 
-    ``all_logits`` keeps the logits of all positions first, as the released code does.
+    Args:
+        model: The adapter.
+        encoded: One sample.
+        edit: What changes in each of the pass's B copies.
+        what: The pass, with the sample's own embeddings; it reads the last R of the T target rows.
+        options: Their mode is used.
     """
-    if store is not None:
-        store.restart(start, batch)
-    attention_edit = edit if isinstance(edit, AttentionEdit) else None
-    if attention_edit is not None:
-        attention_edit = replace(attention_edit, factors=attention_edit.factors.to(model.device))
-    embeddings = None
+    if what.store is not None:
+        what.store.restart(what.start, what.batch)
     if isinstance(edit, InputEdit):
-        plain = model.embeddings(encoded)[:, start:]
-        embeddings = torch.where(edit.kept[:, start:, None].to(plain.device), plain, edit.baseline.to(plain))
-    with model.host.applied(Editor(attention_edit)):
-        wanted = None if all_logits else rows
-        logits = model.run(encoded, start=start, batch=batch, rows=wanted, store=store, embeddings=embeddings)
-    logits = logits[:, rows] if all_logits else logits
-    targets = encoded.target_ids[len(encoded.target_ids) - len(rows) :].to(logits.device).expand(batch, -1)
+        plain = model.embeddings(encoded)[:, what.start :]
+        kept = edit.kept[:, what.start :, None].to(plain.device)
+        what = replace(what, embeddings=torch.where(kept, plain, edit.baseline.to(plain)))
+        edit = None
+    elif edit is not None:
+        edit = replace(edit, factors=edit.factors.to(model.device))
+    with model.host.applied(Editor(edit)):
+        if options.mode is EngineMode.NAIVE:
+            logits = model.run(encoded, replace(what, rows=None))[:, what.rows]
+        else:
+            logits = model.run(encoded, what)
+    targets = encoded.target_ids[-logits.shape[1] :].to(logits.device).expand(what.batch, -1)
     return (
         torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-        .view(batch, -1)
+        .view(what.batch, -1)
         .cpu()
     )
 

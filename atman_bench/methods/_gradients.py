@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._perturbation import COSTS_ONLY
-from atman_bench.models._base import ModelAdapter
+from atman_bench.models._base import ModelAdapter, Pass
 
 
 class Reduction(StrEnum):
@@ -115,7 +115,8 @@ def target_logits(
 
     def logit(row: int, target: int, inputs: Tensor) -> Tensor:
         embeddings = embed(inputs)
-        return model.run(encoded, batch=embeddings.shape[0], rows=[row], embeddings=embeddings)[:, 0, target].float()
+        what = Pass(batch=embeddings.shape[0], rows=[row], embeddings=embeddings)
+        return model.run(encoded, what)[:, 0, target].float()
 
     pairs = zip(encoded.target_rows.tolist(), encoded.target_ids.tolist(), strict=True)
     return [partial(logit, row, target) for row, target in pairs]

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atman_bench.core.errors import SampleError, UnfitError
+from atman_bench.core.errors import NotApplicableError, SampleError
 from atman_bench.core.records import JointUnits, PatchUnits
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import changed_options
@@ -69,12 +69,12 @@ def patch_blocks(encoded: Encoded, method: str) -> list[PatchUnits]:
     """The grids of a sample whose units are all patches.
 
     Raises:
-        UnfitError: It has other units.
+        NotApplicableError: It has other units.
     """
     blocks = encoded.units.blocks if isinstance(encoded.units, JointUnits) else (encoded.units,)
     patches = [block for block in blocks if isinstance(block, PatchUnits)]
     if len(patches) < len(blocks):
-        raise UnfitError(f"{method} needs an image: leave it out of --methods for text")
+        raise NotApplicableError(f"{method} needs an image: leave it out of --methods for text")
     return patches
 
 
@@ -82,12 +82,12 @@ def pixel_model(model: ModelAdapter, encoded: Encoded, method: str) -> tuple[Pix
     """A model with a differentiable encoder, the pixels it reads, and the grid of its one picture.
 
     Raises:
-        UnfitError: The model has none.
+        NotApplicableError: The model has none.
         SampleError: The sample is not one picture.
     """
     blocks = patch_blocks(encoded, method)
     if not isinstance(model, PixelModel):
-        raise UnfitError(
+        raise NotApplicableError(
             f"{method} at pixel granularity needs a model whose image encoder can be differentiated "
             f"(magma, tiny-magma, photo-magma, blip); received {model.name}"
         )
@@ -132,6 +132,8 @@ def pixel_attribution(maps: Float[Tensor, "T h w"], units: PatchUnits, pooled: b
         return Attribution(maps.mean(0).flatten(), None, replace(units, grid=(maps.shape[1], maps.shape[2])))
     rows, columns = units.grid
     if maps.shape[1] % rows or maps.shape[2] % columns:
-        raise UnfitError(f"{maps.shape[1]} x {maps.shape[2]} pixels do not divide into {rows} x {columns} patches")
+        raise NotApplicableError(
+            f"{maps.shape[1]} x {maps.shape[2]} pixels do not divide into {rows} x {columns} patches"
+        )
     sums = maps.view(len(maps), rows, maps.shape[1] // rows, columns, maps.shape[2] // columns).sum((2, 4))
     return Attribution.mean_of(sums.flatten(1))

@@ -75,7 +75,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed:
     units = encoded.positions_of_units()
     suppress = suppressor(model, encoded, config)
     options = replace(config.engine_options(), slack=SLACK)
-    kept = plain_pass(model, encoded)
+    kept = plain_pass(model, encoded, options)
     starts = first_rows(suppress(units), encoded.restarts)
     end = int(encoded.target_rows.max()) + 1
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from atman_bench.attention import similarity
 from atman_bench.attention.edit import AttentionEdit, Form, RowMin
 from atman_bench.attention.similarity import Similarity, suppression_factors
-from atman_bench.core.errors import ConfigError, UnfitError
+from atman_bench.core.errors import ConfigError, NotApplicableError
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._engine import sweep
@@ -149,12 +149,12 @@ def suppressor(
         ``groups of positions -> one perturbation per group``.
 
     Raises:
-        UnfitError: The model has no such layer, or the sample no text that an external embedder could read.
+        NotApplicableError: The model has no such layer, or the sample no text that an external embedder could read.
     """
     layers = None if config.layers is None else frozenset(config.layers)
     outside = [] if layers is None else sorted(n for n in layers if not 0 <= n < model.host.n_layers)
     if outside:
-        raise UnfitError(f"layer {outside[0]} does not exist: expected 0 to {model.host.n_layers - 1}")
+        raise NotApplicableError(f"layer {outside[0]} does not exist: expected 0 to {model.host.n_layers - 1}")
     similarities = _similarities(model, encoded, config)
     candidates = encoded.unit_of_position >= 0 if config.neighbours is Neighbours.UNITS else None
 
@@ -178,7 +178,7 @@ def _similarities(model: ModelAdapter, encoded: Encoded, config: AtManConfig) ->
             return similarity.softmax(model.embeddings(encoded)[0]).cpu()
         case Similarity.EXTERNAL:
             if encoded.text is None or encoded.offsets is None or config.embedder is None or encoded.pictures:
-                raise UnfitError(
+                raise NotApplicableError(
                     "similarity 'external' aligns tokens by characters: give a text prompt, not token ids, "
                     "and no picture"
                 )

@@ -11,7 +11,7 @@ from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import ADDED_LATER, MethodSpec
 from atman_bench.methods._gradients import GradientConfig, checkpointing, parameters_require_grad
 from atman_bench.methods._perturbation import COSTS_ONLY
-from atman_bench.models._base import ModelAdapter
+from atman_bench.models._base import ModelAdapter, Pass
 
 
 class Backward(StrEnum):
@@ -58,7 +58,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: CheferConfig, seed: i
         checkpointing(model.model, config.checkpointing),
         model.host.applied(recorder),
     ):
-        logits = model.run(encoded, rows=rows)[0].float()
+        logits = model.run(encoded, Pass(rows=rows))[0].float()
         if config.objective is Objective.LOSS:
             loss = torch.nn.functional.cross_entropy(logits, encoded.target_ids.to(logits.device), reduction="sum")
             relevance = propagate(recorder.weights, _gradients(loss, recorder.weights, full, retain=False))

@@ -10,7 +10,7 @@ from captum.attr import GuidedBackprop, GuidedGradCam
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from atman_bench.core.errors import ConfigError, UnfitError
+from atman_bench.core.errors import ConfigError, NotApplicableError
 from atman_bench.core.records import Modality
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
@@ -67,8 +67,8 @@ def explain(model: ModelAdapter, encoded: Encoded, config: GradCAMConfig, seed: 
     """Weight activations by gradients of each target's logit.
 
     Raises:
-        UnfitError: The sample has no picture (paper A.1: "does not work for text only"), or the option does not fit
-            the model.
+        NotApplicableError: The sample has no image (paper A.1: "does not work for text only"), or the model has nothing
+            that the option refers to.
     """
     patch_blocks(encoded, "gradcam")
     with parameters_require_grad(model.model, False), warnings.catch_warnings():
@@ -106,11 +106,11 @@ def guided_norm(model: ModelAdapter, logit: Logit, inputs: Tensor) -> Float[Tens
     """Captum's guided GradCAM on the decoder's first LayerNorm, as released.
 
     Raises:
-        UnfitError: The decoder has no LayerNorm.
+        NotApplicableError: The decoder has no LayerNorm.
     """
     norm = next((module for module in model.model.modules() if isinstance(module, nn.LayerNorm)), None)
     if norm is None:
-        raise UnfitError(f"gradcam at layer norm needs a LayerNorm; {model.name} has none")
+        raise NotApplicableError(f"gradcam at layer norm needs a LayerNorm; {model.name} has none")
     wrapped = _with_relus(model, [model.model], logit)
     return GuidedGradCam(wrapped, norm).attribute(inputs).detach().float()
 
@@ -120,7 +120,9 @@ def _guided_pixels(model: ModelAdapter, encoded: Encoded, pooled: bool) -> Attri
     convolutions = [module for module in differentiable.encoder.modules() if isinstance(module, nn.Conv2d)]
     # A transformer's only convolution cuts the patches: nothing precedes it, and it has no ReLUs to guide.
     if len(convolutions) < 2:
-        raise UnfitError(f"gradcam at the last convolution needs a convolutional encoder; {model.name} has none")
+        raise NotApplicableError(
+            f"gradcam at the last convolution needs a convolutional encoder; {model.name} has none"
+        )
     maps = []
     for logit in target_logits(model, encoded, partial(differentiable.embeddings_from_pixels, encoded)):
         wrapped = _with_relus(model, [differentiable.encoder, model.model], logit)
@@ -133,11 +135,11 @@ def _with_relus(model: ModelAdapter, parts: list[nn.Module], logit: Logit) -> _T
     """The logit as a module whose ReLUs can be guided.
 
     Raises:
-        UnfitError: There are none.
+        NotApplicableError: There are none.
     """
     wrapped = _TargetLogit(parts, logit)
     if not any(isinstance(module, nn.ReLU) for module in wrapped.modules()):
-        raise UnfitError(f"guided gradcam needs ReLUs to guide gradients through; {model.name} has none")
+        raise NotApplicableError(f"guided gradcam needs ReLUs to guide gradients through; {model.name} has none")
     return wrapped
 
 

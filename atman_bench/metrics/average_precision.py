@@ -33,5 +33,4 @@ SPEC = MetricSpec(
     "mAP",
     interval=True,
     order=10,
-    in_terminal=True,
 )

@@ -33,5 +33,4 @@ SPEC = MetricSpec(
     "mAR",
     interval=True,
     order=20,
-    in_terminal=True,
 )

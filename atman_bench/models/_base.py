@@ -29,6 +29,34 @@ class Plain:
     answered: bool
 
 
+@dataclass(frozen=True)
+class Pass:
+    """What a forward pass over a sample computes: by default all logits of the sample as it is.
+
+    Attributes:
+        start: The first position that runs; those before it are in the store.
+        batch: How many copies run.
+        rows: Rows whose logits are returned, counted from the sample's first; None returns all.
+        store: Keys and values of the positions before; None starts from nothing.
+        embeddings: What to run instead of the sample's own embeddings from ``start`` on; may end earlier.
+    """
+
+    start: int = 0
+    batch: int = 1
+    rows: list[int] | None = None
+    store: PrefixStore | None = None
+    embeddings: Float[Tensor, "B N D"] | None = None
+
+    @property
+    def rows_from_start(self) -> list[int] | None:
+        """``rows``, counted from the first position that runs."""
+        return None if self.rows is None else [row - self.start for row in self.rows]
+
+
+WHOLE = Pass()
+"""The whole sample once, all rows read, nothing kept."""
+
+
 @runtime_checkable  # the tests check annotations at run time
 class ModelAdapter(Protocol):
     """A model as methods, the engine and the runner see it. ``CausalLM`` documents each member."""
@@ -64,16 +92,7 @@ class ModelAdapter(Protocol):
     def mean_embedding(self) -> Float[Tensor, " D"]:
         """The mean input embedding, as a baseline of occlusion."""
 
-    def run(
-        self,
-        encoded: Encoded,
-        *,
-        start: int = 0,
-        batch: int = 1,
-        rows: list[int] | None = None,
-        store: PrefixStore | None = None,
-        embeddings: Float[Tensor, "B N D"] | None = None,
-    ) -> Float[Tensor, "B R V"]:
+    def run(self, encoded: Encoded, what: Pass = WHOLE) -> Float[Tensor, "B R V"]:
         """One forward pass over a sample from a position on; logits of some rows, or of all."""
 
     def plain(self, encoded: Encoded) -> Plain:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Blip2ForConditionalGeneration, PreTrainedTokenizerBase
 
-from atman_bench.core.errors import ModelError, SampleError
+from atman_bench.core.errors import ModelError, SampleError, first_line_of
 from atman_bench.core.records import Picture
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._loading import content_hash, hub_options, load_tokenizer, load_weights
@@ -112,6 +112,6 @@ def load_blip2(source: str | Path, name: str, options: LoadOptions) -> Blip2:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{str(source)!r} has no tokenizer, without which it cannot be asked about a picture: "
-            f"{str(error).splitlines()[0]}"
+            f"{first_line_of(error)}"
         ) from error
     return Blip2(name, model, tokenizer, content_hash(Path(source), model, options.revision))

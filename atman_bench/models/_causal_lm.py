@@ -20,7 +20,7 @@ from atman_bench.attention.skipping import are_copies
 from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.records import Explained, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
-from atman_bench.models._base import LoadOptions, Plain
+from atman_bench.models._base import WHOLE, LoadOptions, Pass, Plain
 from atman_bench.models._loading import content_hash, hub_options, load_tokenizer, load_weights
 from atman_bench.models._parts import Block, Part, TextPart, encoded_of, first_line, plain_of, text_part, units_of
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
@@ -93,32 +93,15 @@ class CausalLM:
         sums = [self.embed(ids).float().sum(0) for ids in torch.arange(self.vocab_size).split(SUMMED_TOKENS)]
         return torch.stack(sums).sum(0) / self.vocab_size
 
-    def run(
-        self,
-        encoded: Encoded,
-        *,
-        start: int = 0,
-        batch: int = 1,
-        rows: list[int] | None = None,
-        store: PrefixStore | None = None,
-        embeddings: Float[Tensor, "B N D"] | None = None,
-    ) -> Float[Tensor, "B R V"]:
-        """One forward pass over a sample from a position on.
-
-        Args:
-            encoded: The sample.
-            start: The first position that runs; those before it are in the store.
-            batch: How many copies run.
-            rows: Rows whose logits are returned, counted from the sample's first; None returns all.
-            store: Keys and values of the positions before; None starts from nothing.
-            embeddings: What to run instead of the sample's own embeddings from ``start`` on; may end earlier.
-        """
-        if embeddings is not None:
-            inputs = {"inputs_embeds": embeddings}
+    def run(self, encoded: Encoded, what: Pass = WHOLE) -> Float[Tensor, "B R V"]:
+        """One forward pass over a sample."""
+        if what.embeddings is not None:
+            inputs = {"inputs_embeds": what.embeddings}
         else:
             ((name, whole),) = encoded.inputs.items()
-            inputs = {name: whole[:, start:].expand(batch, *whole[:, start:].shape[1:])}
-        return self.logits(inputs, None if rows is None else [row - start for row in rows], store)
+            rest = whole[:, what.start :]
+            inputs = {name: rest.expand(what.batch, *rest.shape[1:])}
+        return self.logits(inputs, what.rows_from_start, what.store)
 
     def logits(
         self, inputs: Mapping[str, Tensor], rows: list[int] | None, store: PrefixStore | None
@@ -139,7 +122,7 @@ class CausalLM:
     @torch.inference_mode()
     def plain(self, encoded: Encoded) -> Plain:
         """Target log-probabilities of the unperturbed model, by its own attention."""
-        return plain_of(encoded, lambda rows: self.run(encoded, rows=rows)[0])
+        return plain_of(encoded, lambda rows: self.run(encoded, Pass(rows=rows))[0])
 
     def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
         """The model's greedy completion of a prompt, up to its end-of-sequence token or the first line break.

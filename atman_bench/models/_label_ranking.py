@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from atman_bench.core.records import Picture
-from atman_bench.models._base import ModelAdapter
+from atman_bench.models._base import ModelAdapter, Pass
 
 Name = tuple[str, str]
 """Prompt and target of a sample that asks for a name."""
@@ -42,7 +42,7 @@ def likeliest_names(model: ModelAdapter, picture: Picture | None, names: Sequenc
         longer = {i: ids for i, ids in enumerate(tokens) if len(ids) > size and ids[:size] == beginning}
         if longer and beginning not in following:
             index, ids = next(iter(longer.items()))
-            logits = model.run(encoded[index], rows=encoded[index].target_rows.tolist())[0]
+            logits = model.run(encoded[index], Pass(rows=encoded[index].target_rows.tolist()))[0]
             for length, row in enumerate(logits.float().log_softmax(-1).cpu()):
                 following.setdefault(ids[:length], row)
         for token in sorted({ids[size] for ids in longer.values()}):

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from atman_bench.core.errors import ConfigError, ModelError
+from atman_bench.core.errors import ConfigError, ModelError, first_line_of
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._probe import TOLERANCE
 from atman_bench.models._silence import silent_transformers
@@ -48,7 +48,7 @@ def load_weights(model_class: Any, source: str | Path, options: LoadOptions, kin
                 **hub_options(options),
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load model {str(source)!r}: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"cannot load model {str(source)!r}: {first_line_of(error)}") from error
     if missing := sorted(loaded["missing_keys"]):
         raise ModelError(
             f"the weights of {str(source)!r} lack {len(missing)} tensors ({missing[0]}, ...), which would stay random; "
@@ -92,7 +92,7 @@ def usable_device(name: str | None) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         raise ConfigError(
-            f"device {name!r} cannot be used: {str(error).splitlines()[0]}; 'atman-bench doctor' lists what there is"
+            f"device {name!r} cannot be used: {first_line_of(error)}; 'atman-bench doctor' lists what there is"
         ) from error
     return device
 

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atman_bench.attention.edit import AttentionEdit, Form
-from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.patching import AttentionHost, Editor
 from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.images import open_picture, rgb_array
 from atman_bench.core.records import Explained, PatchUnits, Picture, Sample
 from atman_bench.core.tensors import Encoded
-from atman_bench.models._base import Plain
+from atman_bench.models._base import WHOLE, Pass, Plain
 from atman_bench.models._image_prefix import CLIP_MEAN, CLIP_STD, normalised, squashed
 from atman_bench.models._parts import plain_of
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
@@ -145,41 +144,25 @@ class VisionTowerAdapter(ABC):
         """Mean over the patches of a picture without content, all of it in the mean colour."""
         return self.tower.embeddings(self._no_pixels())[0, 1:].float().mean(0)
 
-    def run(
-        self,
-        encoded: Encoded,
-        *,
-        start: int = 0,
-        batch: int = 1,
-        rows: list[int] | None = None,
-        store: PrefixStore | None = None,
-        embeddings: Float[Tensor, "B S D"] | None = None,
-    ) -> Float[Tensor, "B R V"]:
-        """One forward pass over a sample, always over all of it.
-
-        Args:
-            encoded: The sample.
-            start: Without effect: no position is independent of a later one.
-            batch: How many copies run.
-            rows: Rows whose logits are returned; None returns all.
-            store: Without effect, likewise.
-            embeddings: What the tower reads instead of the sample's own embeddings; all S of them.
+    def run(self, encoded: Encoded, what: Pass = WHOLE) -> Float[Tensor, "B R V"]:
+        """One forward pass over a sample, always over all of it: no position is independent of a later one.
 
         Raises:
-            ValueError: There are fewer, from which an encoder would compute something else.
+            ValueError: Fewer embeddings than positions are given: an encoder would compute something else from them.
         """
+        embeddings = what.embeddings
         if embeddings is None:
-            embeddings = self.embeddings(encoded).expand(batch, -1, -1)
+            embeddings = self.embeddings(encoded).expand(what.batch, -1, -1)
         if embeddings.shape[1] != encoded.length:
             raise ValueError(f"an encoder reads all {encoded.length} positions, received {embeddings.shape[1]}")
-        texts = {k: v.to(self.device).expand(batch, -1) for k, v in encoded.inputs.items() if k != "pixel_values"}
+        texts = {k: v.to(self.device).expand(what.batch, -1) for k, v in encoded.inputs.items() if k != "pixel_values"}
         logits: Tensor = self.model(inputs_embeds=embeddings, **texts)
-        return logits if rows is None else logits[:, rows]
+        return logits if what.rows is None else logits[:, what.rows]
 
     @torch.inference_mode()
     def plain(self, encoded: Encoded) -> Plain:
         """Target log-probabilities of the unperturbed model, by its own attention."""
-        return plain_of(encoded, lambda rows: self.run(encoded, rows=rows)[0])
+        return plain_of(encoded, lambda rows: self.run(encoded, Pass(rows=rows))[0])
 
     def encode(self, sample: Sample) -> Encoded:
         """Tokenise a sample; its units are the patches of its picture.

@@ -23,13 +23,12 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel, Processor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from atman_bench.attention.edit import AttentionEdit
-from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.patching import Editor
-from atman_bench.core.errors import ModelError, SampleError
+from atman_bench.core.errors import ModelError, SampleError, first_line_of
 from atman_bench.core.images import open_picture, rgb_array
 from atman_bench.core.records import Explained, PatchUnits, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
-from atman_bench.models._base import LoadOptions
+from atman_bench.models._base import WHOLE, LoadOptions, Pass
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._decoder_call import (
     DecoderCalled,
@@ -112,34 +111,25 @@ class VisionLM(CausalLM):
         self.decoder: PreTrainedModel = model.get_decoder()
         self._prepared = lru_cache(REMEMBERED_SAMPLES)(self._prepare)
 
-    def run(
-        self,
-        encoded: Encoded,
-        *,
-        start: int = 0,
-        batch: int = 1,
-        rows: list[int] | None = None,
-        store: PrefixStore | None = None,
-        embeddings: Float[Tensor, "B N D"] | None = None,
-    ) -> Float[Tensor, "B R V"]:
-        """One pass of the decoder over a sample from a position on; see ``CausalLM.run``.
+    def run(self, encoded: Encoded, what: Pass = WHOLE) -> Float[Tensor, "B R V"]:
+        """One pass of the decoder over a sample.
 
         Replaced embeddings of image tokens leave what later layers add to them alone (Qwen3-VL's deepstack features).
         """
         if "inputs_embeds" not in encoded.inputs:
-            return super().run(encoded, start=start, batch=batch, rows=rows, store=store, embeddings=embeddings)
+            return super().run(encoded, what)
+        embeddings = what.embeddings
         if embeddings is None:
-            embeddings = encoded.inputs["inputs_embeds"][:, start:].expand(batch, -1, -1)
-        arguments = arguments_of(encoded.inputs, self.decoder, start, start + embeddings.shape[1], len(embeddings))
+            embeddings = encoded.inputs["inputs_embeds"][:, what.start :].expand(what.batch, -1, -1)
+        end = what.start + embeddings.shape[1]
+        arguments = arguments_of(encoded.inputs, self.decoder, what.start, end, len(embeddings))
 
         def hand_over(module: nn.Module, args: tuple[object, ...], own: dict[str, Any]) -> Any:
             return args, own | arguments
 
         # The model's own forward runs around the decoder, since what comes after it differs (softcaps, scales).
         with hooked(self.decoder, hand_over):
-            return self.logits(
-                {"inputs_embeds": embeddings}, None if rows is None else [row - start for row in rows], store
-            )
+            return self.logits({"inputs_embeds": embeddings}, what.rows_from_start, what.store)
 
     @torch.inference_mode()
     def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
@@ -158,7 +148,7 @@ class VisionLM(CausalLM):
             features = {n: t for n, t in reading.features.items() if n != "labels"}
             spaced = reading.spaced
         moved = {name: tensor.to(self.device) for name, tensor in features.items()}
-        with self._forgetting():
+        with self._reset_rope_deltas():
             grown = self.model.generate(**moved, max_new_tokens=max_new_tokens, do_sample=False)
         text = self._require_tokenizer().decode(grown[0, features["input_ids"].shape[1] :], skip_special_tokens=True)
         # A target starts with a space, which the template may have written already.
@@ -225,14 +215,14 @@ class VisionLM(CausalLM):
         inputs = self._capture(reading.features, [])
         encoded = encoded_of("probe", inputs, [TextPart(tuple(ids))], TextPart((0,)), [])
         with torch.inference_mode():
-            with self._forgetting():
+            with self._reset_rope_deltas():
                 own = self.model(**self._extended(reading.features, []), use_cache=False).logits.float()
             with self.host.applied(Editor(AttentionEdit(torch.ones(1, len(ids))))) as session:
                 hosted = self.run(encoded).float()
                 calls = list(session.calls)
                 changed = inputs["inputs_embeds"].clone()
                 changed[:, -1] = 0
-                later = self.run(encoded, embeddings=changed).float()
+                later = self.run(encoded, Pass(embeddings=changed)).float()
         probe = Probe(f"{type(self.model).__name__} with a picture", own, TOLERANCE.get(self.model.dtype, 1e-3))
         probe.check_layers(calls, self.host.n_layers)
         noop = probe.check_same(
@@ -399,7 +389,7 @@ class VisionLM(CausalLM):
         extended = self._extended(features, target_ids)
         try:
             # Hosted, because only then are masks always made, as booleans.
-            with hooked(self.decoder, stop), self.host.applied(Editor(None)), self._forgetting():
+            with hooked(self.decoder, stop), self.host.applied(Editor(None)), self._reset_rope_deltas():
                 self.model(**extended, use_cache=False)
         except DecoderCalled as call:
             return tensors_of(call.arguments, self.model)
@@ -420,8 +410,8 @@ class VisionLM(CausalLM):
         }
 
     @contextmanager
-    def _forgetting(self) -> Iterator[None]:
-        """Let the model forget the position offset of the last picture, which Qwen-VL adds to texts that follow."""
+    def _reset_rope_deltas(self) -> Iterator[None]:
+        """Reset the position offset of the last image, which Qwen-VL would add to texts that follow."""
         try:
             yield
         finally:
@@ -452,7 +442,7 @@ def load_vision_lm(source: str | Path, model_type: str, name: str, options: Load
     except OSError:
         pass  # no processor in the folder: token ids only
     except (ImportError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"cannot load the processor of {str(source)!r}: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"cannot load the processor of {str(source)!r}: {first_line_of(error)}") from error
     with silent_transformers():  # the first forward pass may have something to say too
         return VisionLM(name, model, processor, content_hash(Path(source), model, options.revision, template=True))
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import BertTokenizerFast, BlipConfig, BlipForQuestionAnswering, PreTrainedTokenizerBase
 
-from atman_bench.core.errors import ConfigError, ModelError, SampleError
+from atman_bench.core.errors import ConfigError, ModelError, SampleError, first_line_of
 from atman_bench.core.records import Picture
 from atman_bench.models._base import LoadOptions, ModelSpec
 from atman_bench.models._loading import content_hash, load_tokenizer, usable_device, weights_type
@@ -167,9 +167,7 @@ def load(argument: str, options: LoadOptions) -> BlipVQA:
                 return _load_official(path, dtype, device, options.trust_checkpoint)
             return _load_pretrained(path if path.is_dir() else argument, path.name, dtype, device, options)
     except (OSError, KeyError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ModelError(
-            f"cannot load model {argument!r}: {(str(error).strip() or repr(error)).splitlines()[0]}"
-        ) from error
+        raise ModelError(f"cannot load model {argument!r}: {first_line_of(error)}") from error
 
 
 def _load_pretrained(
@@ -198,7 +196,7 @@ def _load_official(path: Path, dtype: torch.dtype, device: torch.device, trusted
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the unpickler makes of bytes that are no pickle
-        raise ModelError(f"{path} cannot be read: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
+        raise ModelError(f"{path} cannot be read: {first_line_of(error)}") from error
     state = loaded.get("model") if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping):
         raise ModelError(f"{path} is no official checkpoint of BLIP: expected its weights under 'model'")

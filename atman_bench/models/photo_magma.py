@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import Dinov2Model
 
-from atman_bench.core.errors import ModelError
+from atman_bench.core.errors import ModelError, first_line_of
 from atman_bench.models._base import LoadOptions, ModelAdapter, ModelSpec
 from atman_bench.models._magma_checkpoint import load_picture_lm
 from atman_bench.models._pull import PulledKind, pulled_folder
@@ -33,7 +33,7 @@ def encoder_tensors(folder: Path) -> dict[str, Tensor]:
         with silent_transformers():
             model = Dinov2Model.from_pretrained(folder)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the image encoder from {folder}: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"cannot load the image encoder from {folder}: {first_line_of(error)}") from error
     return {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from atman_bench.core.errors import AtmanBenchError, ConfigError, UnknownNameError
+from atman_bench.core.errors import AtmanBenchError, ConfigError, UnknownNameError, first_line_of
 from atman_bench.core.measure import count_tokens
 from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.options import build
@@ -18,7 +18,7 @@ from atman_bench.core.records import Dtype
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS
 from atman_bench.methods._perturbation import EngineConfig
-from atman_bench.models._base import LoadOptions
+from atman_bench.models._base import LoadOptions, Pass
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._load import load
 from atman_bench.profiling.memory import driver_bytes, limit_further_bytes
@@ -43,7 +43,7 @@ def _plain_default(model: CausalLM, encoded: Encoded) -> object:
 
 def _plain_lean(model: CausalLM, encoded: Encoded) -> object:
     """Logits of the target's row only, no cache."""
-    return model.run(encoded, rows=encoded.target_rows.tolist())
+    return model.run(encoded, Pass(rows=encoded.target_rows.tolist()))
 
 
 _PLAIN: Mapping[str, Callable[[CausalLM, Encoded], object]] = {"default": _plain_default, "lean": _plain_lean}
@@ -172,7 +172,7 @@ def measure_cell(request: Request, team: Team) -> Measured:
         measured = Measured(ScaleStatus.ERROR, error=ABANDONED)
     except Exception as error:  # whatever it is, it is this cell's alone and the sweep goes on
         team.abort()  # the other workers would wait for this one
-        measured = Measured(_status_of(error, loaded=parameters is not None), error=_one_line(error))
+        measured = Measured(_status_of(error, loaded=parameters is not None), error=first_line_of(error))
     return replace(measured, parameters=parameters, model_bytes=model_bytes)
 
 
@@ -268,8 +268,3 @@ def plain_pass(variant: str, model: CausalLM, encoded: Encoded) -> object:
 def known(values: Iterable[Any]) -> list[Any]:
     """Those that are not None."""
     return [value for value in values if value is not None]
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -30,7 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from atman_bench.core.errors import ModelError
+from atman_bench.core.errors import ModelError, first_line_of
 from atman_bench.profiling.devices import Device
 from atman_bench.profiling.flops import aten, flops_of, is_view, moved_by
 
@@ -113,7 +113,7 @@ def fake_model(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
     except (ValueError, DataDependentOutputException, DynamicOutputShapeException) as error:
         raise ModelError(
-            f"a model of type {config.model_type!r} cannot be simulated: {str(error).splitlines()[0]}"
+            f"a model of type {config.model_type!r} cannot be simulated: {first_line_of(error)}"
         ) from error
     return model.eval()
 

@@ -60,7 +60,7 @@ def limit_further_bytes(limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
 
 
-def volunteer_for_killing() -> None:
+def raise_oom_score() -> None:
     """If the system runs out of memory, let it kill this process first and not the one that started it."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")

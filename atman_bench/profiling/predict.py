@@ -23,8 +23,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from atman_bench.attention.edit import WALK
-from atman_bench.attention.kv_cache import PrefixStore
-from atman_bench.core.errors import AtmanBenchError, ModelError
+from atman_bench.core.errors import AtmanBenchError, ModelError, first_line_of
 from atman_bench.core.jsonl import PartWriter, check_writable
 from atman_bench.core.measure import count_tokens
 from atman_bench.core.memory import free_bytes
@@ -37,6 +36,7 @@ from atman_bench.methods.adaptive import AdaptiveConfig
 from atman_bench.methods.atman import AtManConfig
 from atman_bench.methods.chefer import Backward, CheferConfig
 from atman_bench.methods.integrated_gradients import IntegratedGradientsConfig
+from atman_bench.models._base import WHOLE, Pass
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._pull import PulledKind, pulled_folder
 from atman_bench.models._silence import silent_transformers
@@ -161,7 +161,7 @@ def configuration(model: str, length: int) -> PreTrainedConfig:
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"no configuration of {model!r}: expected random:SIZE, pulled:NAME, hf:ID_OR_FOLDER, a folder or a hub id "
-            f"({str(error).splitlines()[0]})"
+            f"({first_line_of(error)})"
         ) from error
     return config.get_text_config()
 
@@ -441,23 +441,14 @@ class _RehearsedLM(CausalLM):
         left_out = [index for index, p in enumerate(self.passes) if p.work is None]
         return interpolated(list(done), list(done.values()), left_out)
 
-    def run(
-        self,
-        encoded: Encoded,
-        *,
-        start: int = 0,
-        batch: int = 1,
-        rows: list[int] | None = None,
-        store: PrefixStore | None = None,
-        embeddings: Float[Tensor, "B N D"] | None = None,
-    ) -> Float[Tensor, "B R V"]:
+    def run(self, encoded: Encoded, what: Pass = WHOLE) -> Float[Tensor, "B R V"]:
         """As ``CausalLM``; the logits of a pass that is left out are all zero."""
-        length = encoded.length - start if embeddings is None else embeddings.shape[1]
+        length = encoded.length - what.start if what.embeddings is None else what.embeddings.shape[1]
         executed = self._executed is None or len(self.passes) in self._executed
         if not executed:
-            self.passes.append(_Pass(batch * length, None))
-            return torch.zeros(()).expand(batch, length if rows is None else len(rows), self.vocab_size)
+            self.passes.append(_Pass(what.batch * length, None))
+            return torch.zeros(()).expand(what.batch, length if what.rows is None else len(what.rows), self.vocab_size)
         before = self.ledger.work
-        logits = super().run(encoded, start=start, batch=batch, rows=rows, store=store, embeddings=embeddings)
-        self.passes.append(_Pass(batch * length, self.ledger.work - before))
+        logits = super().run(encoded, what)
+        self.passes.append(_Pass(what.batch * length, self.ledger.work - before))
         return logits

@@ -15,7 +15,7 @@ from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Barrier
 from typing import Any, Generic, TypeVar
 
-from atman_bench.profiling.memory import system_oom_kills, volunteer_for_killing
+from atman_bench.profiling.memory import raise_oom_score, system_oom_kills
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -162,6 +162,6 @@ def _death(exit_code: int | None, kills_before: int | None) -> Outcome[Any]:
 
 def _work(function: Callable[[Any, Team], Any], argument: Any, team: Team, send: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one, which then ends it
-    volunteer_for_killing()
+    raise_oom_score()
     send.send(function(argument, team))
     send.close()

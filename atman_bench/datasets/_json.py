@@ -1,0 +1,58 @@
+"""JSON files and their structure: whatever is wrong with one is a DataError of one line that says where."""
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+from atman_bench.core.errors import DataError
+
+Value = TypeVar("Value")
+
+
+def read_json(path: Path, kind: type[Value], expected: str) -> Value:
+    """The content of a JSON file.
+
+    Args:
+        path: The file.
+        kind: What the whole is (``dict``).
+        expected: What the dataset reads, for messages.
+
+    Raises:
+        DataError: The file is missing or unreadable, no JSON, or something else as a whole.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; expected {expected}") from error
+    except (UnicodeDecodeError, RecursionError, json.JSONDecodeError) as error:
+        raise DataError(f"{path} is no valid JSON ({error}); expected {expected}") from error
+    return expect(document, kind, str(path))
+
+
+def field(record: object, key: str, kind: type[Value], where: str) -> Value:
+    """A field of a JSON object.
+
+    Args:
+        record: The object.
+        key: Name of the field.
+        kind: Type of the field.
+        where: What messages call the object.
+
+    Raises:
+        DataError: The record is no object, or lacks the field, or holds another type there.
+    """
+    fields = expect(record, dict, where)
+    if key not in fields:
+        raise DataError(f"{where} lacks {key!r}; found: {', '.join(map(str, fields)) or 'nothing'}")
+    return expect(fields[key], kind, f"{where}: {key!r}")
+
+
+def expect(value: object, kind: type[Value], where: str) -> Value:
+    """The value, if it is of a JSON type.
+
+    Raises:
+        DataError: It is not.
+    """
+    if not isinstance(value, kind):
+        raise DataError(f"{where} should be {kind.__name__}, found {type(value).__name__}")
+    return value
