@@ -8,7 +8,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from atman_bench.evaluation.runner import Plan, RunSummary
+    from atman_bench.evaluation.dry_run import Plan
+    from atman_bench.evaluation.runner import RunSummary
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -58,6 +59,8 @@ def notes(summary: "RunSummary") -> list[str]:
         lines.append("Skipped: " + "; ".join(f"{count} × {reason}" for reason, count in summary.skipped.items()) + ".")
     if summary.first_error:
         lines.append(f"First error: {summary.first_error}")
+    for names in summary.same_maps:
+        lines.append(f"{' and '.join(names)} differ in what they cost alone: their maps are the same, computed once.")
     return lines
 
 

@@ -75,8 +75,10 @@ def evaluate(
     run = load_config(config, flags, overrides or ())
     screen = console(quiet=quiet)
     if dry_run:
+        from atman_bench.evaluation.dry_run import plan
+
         # Being told is the point of a dry run, so --quiet does not apply.
-        _runs.show_plan(console(), runner.plan(run))
+        _runs.show_plan(console(), plan(run))
         return
     with _runs.ProgressBar(screen) as progress:
         summary = runner.evaluate(run, progress, overwrite=overwrite)
@@ -86,26 +88,25 @@ def evaluate(
 
 def _report(console: "Console", run: "RunConfig", summary: "RunSummary") -> None:
     """Print the table and write it, with the figures, into the results folder."""
-    from atman_bench.evaluation.runner import experiment_rows
+    from atman_bench.evaluation.runner import rows_of_run
     from atman_bench.report.figures import FIGURES
+    from atman_bench.report.machine import as_json
     from atman_bench.report.render import summary_markdown, summary_rich
     from atman_bench.report.tables import frame_of, summarise
 
-    rows = experiment_rows(run, summary)
-    if not rows:
-        return
-    frame = frame_of(rows)
+    frame = frame_of(rows_of_run(run, summary))
     table = summarise(frame)
     for printed in summary_rich(table):
         console.print(printed)
     stored = f"{summary.reused} explanations were stored, {summary.n_computed} are new"
     notes = _runs.notes(summary)
-    for line in (f"{summary.usable} samples; {stored}.", *notes):
+    for line in (f"{len(summary.uids)} samples; {stored}.", *notes):
         console.print(line, markup=False, highlight=False)
     _runs.write_text(run.results / "table.md", "\n\n".join([summary_markdown(table).rstrip(), *notes]) + "\n")
+    _runs.write_text(run.results / "results.json", as_json(frame))
     for name in FIGURES.names:
         figure = FIGURES.get(name)
         # A figure about something that this dataset does not have is no failure.
         if not figure.lacks(frame):
             figure.draw(frame, run.results / "figures" / name)
-    console.print(f"rows, table.md and figures are in {run.results}", markup=False, highlight=False)
+    console.print(f"rows, table.md, results.json and figures are in {run.results}", markup=False, highlight=False)

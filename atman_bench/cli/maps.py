@@ -35,7 +35,7 @@ def maps(
     from atman_bench.report.figures import FIGURES
     from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
 
-    selection = Selection(dataset, model, _options.names(methods), _options.names(uids), n)
+    selection = Selection(dataset, model, _options.names(methods), _options.names(uids), n=n)
     frame = frame_of_maps(picture_maps(results, data, _options.sign_rule(sign), selection))
     path = out.with_suffix("") if out.suffix in (".svg", ".png") else out
     FIGURES.get("maps").draw(frame, path)

@@ -88,8 +88,10 @@ def sweep(
     chosen = load_sweep(config, flags, overrides or (), grid or ())
     screen = console(quiet=quiet)
     if dry_run:
+        from atman_bench.evaluation.dry_run import plan
+
         # Being told is the point of a dry run, so --quiet does not apply.
-        _runs.show_plan(console(), runner.plan(chosen.config))
+        _runs.show_plan(console(), plan(chosen.config))
         return
     with _runs.ProgressBar(screen) as progress:
         summary = runner.evaluate(chosen.config, progress, overwrite=overwrite)
@@ -100,15 +102,16 @@ def sweep(
 
 def _report(console: "Console", sweep: "Sweep", summary: "RunSummary", *, holdout: bool) -> None:
     """Print the grid and the best point, and write them with the figures into the results folder."""
+    from atman_bench.evaluation.runner import rows_of_run
     from atman_bench.report import grid
     from atman_bench.report.figures import FIGURES
 
-    frame = grid.frame_of_sweep(sweep, summary, holdout=holdout)
+    frame = grid.frame_of_sweep(sweep, rows_of_run(sweep.config, summary), holdout=holdout)
     several = len(sweep.axes) > 1
     console.print((grid.matrix_table(frame, "mAP") if several else grid.points_table(frame)).rich())
     stored = f"{summary.reused} explanations were stored, {summary.n_computed} are new"
     notes = _runs.notes(summary)
-    for line in (*grid.describe(frame), f"{summary.usable} samples; {stored}.", *notes):
+    for line in (*grid.describe(frame), f"{len(summary.uids)} samples; {stored}.", *notes):
         console.print(line, markup=False, highlight=False)
     folder = sweep.run.results
     _runs.write_text(folder / "sweep.md", grid.markdown(frame, notes))

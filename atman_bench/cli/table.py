@@ -1,11 +1,20 @@
 """``atman-bench table``: tables from stored results, under any sign rule, without a model."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from atman_bench.cli import _options
+from atman_bench.cli import _options, _runs
+
+
+class Format(StrEnum):
+    """What a table is printed as."""
+
+    MARKDOWN = "markdown"
+    JSON = "json"
+    CSV = "csv"
 
 
 def register(app: typer.Typer) -> None:
@@ -25,35 +34,64 @@ def table(
     answered: Annotated[
         bool, typer.Option("--answered", help="Only the questions that the model answers greedily.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Write Markdown here as well.")] = None,
+    all_samples: Annotated[
+        bool,
+        typer.Option("--all-samples", help="All stored samples of each method, not those that all methods have."),
+    ] = False,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="Print this and nothing else; json and csv: a record for each method and metric."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write it here as well; Markdown unless --format.")] = None,
 ) -> None:
     """Print tables from stored results: other sign rules, paired comparisons, or the answered questions alone.
 
-    Metrics are recomputed from the stored maps: no model is loaded, and nothing is written but --out.
+    Methods are compared on the samples that all of them were run on. Metrics come from stored rows, and from the stored
+    maps where these lack one: no model is loaded, and nothing is written but --out.
     """
     from atman_bench.cli._console import console
-    from atman_bench.core.errors import StoreError
-    from atman_bench.evaluation.scoring import rescore
+    from atman_bench.evaluation.scoring import scored_folder
     from atman_bench.metrics import METRICS
-    from atman_bench.report import render, tables
+    from atman_bench.report import machine, render, tables
+    from atman_bench.report.selection import on_common_samples
 
     chosen = [_options.sign_rule(name.strip()) for name in signs.split(",")]
-    frame = tables.frame_of(row for sign in chosen for row in rescore(results, METRICS.names, sign))
+    cells = scored_folder(results, METRICS.names, chosen)
+    frame = tables.frame_of(cells)
     if answered:
         frame = tables.answered_only(frame)
-    screen = console()
-    summary = tables.summarise(frame)
-    markdown = [render.summary_markdown(summary)]
-    for printed in render.summary_rich(summary):
-        screen.print(printed)
-    if reference is not None:
-        method, _, variant = reference.partition(":")
-        compared = tables.compare_to(frame, method.replace("-", "_"), variant or "default")
-        markdown.append(render.comparison_markdown(compared, reference))
-        for printed in render.comparison_rich(compared, reference):
-            screen.print(printed)
+    everything = frame
+    notes = [
+        f"{tables.cell_name(cell.method, cell.variant)} on {cell.dataset}: no rows under this sign rule, and no maps."
+        for cell in cells
+        if not cell.rows
+    ]
+    if not all_samples:
+        frame, restrictions = on_common_samples(frame)
+        notes = [*restrictions, *notes]
+    if form in (Format.JSON, Format.CSV):
+        text = machine.as_json(frame) if form is Format.JSON else machine.as_csv(frame)
+        typer.echo(text, nl=False)
+    else:
+        summary = tables.summarise(frame)
+        markdown, printed = [render.summary_markdown(summary)], [*render.summary_rich(summary)]
+        if notes:
+            markdown.append("\n".join(f"- {note}" for note in notes) + "\n")
+        if reference is not None:
+            method, _, variant = reference.partition(":")
+            compared = tables.compare_to(everything, method.replace("-", "_"), variant or "default")
+            markdown.append(render.comparison_markdown(compared, reference))
+            printed += render.comparison_rich(compared, reference)
+        text = "\n".join(markdown)
+        if form is Format.MARKDOWN:
+            typer.echo(text, nl=False)
+        else:
+            screen = console()
+            for item in printed:
+                screen.print(item)
+            for note in notes:
+                screen.print(note, markup=False, highlight=False)
     if out is not None:
-        try:
-            out.write_text("\n".join(markdown))
-        except OSError as error:
-            raise StoreError(f"{out} cannot be written: {error.strerror}") from error
+        _runs.write_text(out, text)

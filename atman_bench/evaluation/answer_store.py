@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from atman_bench.core.errors import StoreError
-from atman_bench.core.jsonl import PartWriter, read_parts
+from atman_bench.core.jsonl import PartWriter, check_schema, read_parts
 from atman_bench.core.records import SCHEMA, Status
-from atman_bench.evaluation.store import fingerprint_of
+from atman_bench.evaluation.stored import fingerprint_of
 from atman_bench.metrics._answer_scores import Accuracy
 
 _ABOUT = "about.json"
@@ -191,11 +191,7 @@ def answer_cells(results: Path) -> list[AnswerCell]:
 def _read_cell(results: Path, path: Path) -> AnswerCell:
     try:
         about = json.loads(path.read_bytes())
-        if about["schema"] != SCHEMA:
-            raise StoreError(
-                f"{path} has schema version {about['schema']}, this version of atman-bench reads {SCHEMA}: use the "
-                "version that wrote it, or ask again into another --results folder"
-            )
+        check_schema(about, str(path))
         return AnswerCell(results, Quiz(**about["quiz"]), about["title"], tuple(map(Accuracy, about["measures"])))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error}): remove its folder, and ask again") from error

@@ -146,7 +146,7 @@ def map_table(fingerprint: str, maps: Iterable[StoredMap]) -> pa.Table:
     lines = []
     for stored in maps:
         # The map of a single target token is the mean over the targets: an empty list says so.
-        per_target = [] if stored.per_target == (stored.scores,) else stored.per_target
+        per_target: Any = [] if stored.per_target == (stored.scores,) else stored.per_target
         facts = json.dumps(dict(stored.facts), ensure_ascii=False)
         lines.append({**asdict(stored), "fingerprint": fingerprint, "per_target": per_target, "facts": facts})
     return pa.Table.from_pylist(lines, schema=_MAP_SCHEMA)

@@ -5,25 +5,24 @@ are the only coarser unit of text that it names. Nothing is explained again: tok
 chunks by their maximum, after the sign rule.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from atman_bench.core.errors import DataError
-from atman_bench.core.records import Row, Sample, Status, TextUnits
+from atman_bench.core.records import Sample, ScoredCell, Status, TextUnits
 from atman_bench.datasets import DATASETS
 from atman_bench.datasets._chunking import split_document, tokens_of_chunks
 from atman_bench.evaluation.config import RunConfig, load_configured
-from atman_bench.evaluation.scoring import rows_of
-from atman_bench.evaluation.store import Cell
+from atman_bench.evaluation.runner import RunSummary, passed_over
+from atman_bench.evaluation.scoring import named, row_of
 from atman_bench.models._base import ModelAdapter
 
 
-def chunk_rows(config: RunConfig, cells: Sequence[Cell]) -> list[Row]:
+def chunk_rows(config: RunConfig, summary: RunSummary) -> list[ScoredCell]:
     """The rows of a run's stored maps with chunks for units; their dataset is named ``DATASET in chunks``.
 
     Args:
         config: What was run.
-        cells: Its stored cells.
+        summary: What that did.
 
     Raises:
         DataError: The dataset cannot be loaded, or is not of texts.
@@ -33,15 +32,17 @@ def chunk_rows(config: RunConfig, cells: Sequence[Cell]) -> list[Row]:
     """
     samples = {sample.uid: sample for sample in DATASETS.get(config.dataset).load(config.dataset_options).samples}
     adapter = load_configured(config)
-    maps = [(cell, cell.maps()) for cell in cells]
+    maps = [
+        (cell, {uid: stored for uid, stored in cell.maps().items() if uid in summary.uids}) for cell in summary.cells
+    ]
     explained = {uid for _, of_cell in maps for uid, stored in of_cell.items() if stored.status is Status.OK}
     groups = {uid: chunks_of(samples[uid], adapter) for uid in explained}
-    return [
-        replace(row, dataset=f"{row.dataset} in chunks")
+    scored = [
+        named(cell, (row_of(m, config.metric_names, config.sign, groups.get(uid)) for uid, m in of_cell.items()))
         for cell, of_cell in maps
-        for uid, stored in of_cell.items()
-        for row in rows_of(cell, stored, config.metric_names, config.sign, groups.get(uid))
     ]
+    skipped = passed_over(config, summary)
+    return [replace(cell, dataset=f"{cell.dataset} in chunks", rows=(*cell.rows, *skipped)) for cell in scored]
 
 
 def chunks_of(sample: Sample, adapter: ModelAdapter) -> list[list[int]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,13 +48,14 @@ class Compacted:
     bytes_after: int
 
 
-def compact(results: Path, without_maps: Collection[str] = ()) -> Compacted:
+def compact(results: Path, without_maps: Collection[str] | None = ()) -> Compacted:
     """Move all finished cells of a results folder into the files of ``archive.py``.
 
     Args:
         results: The results folder.
         without_maps: Methods, as ``METHOD`` or ``METHOD:VARIANT``, of whose cells the rows are kept and the maps
             dropped (maps of single pixels are large): tables under the stored sign rules stay, other rules need them.
+            None drops all maps.
 
     Raises:
         StoreError: The folder does not exist, cannot be read or written to, or is being compacted by somebody else.
@@ -64,7 +66,7 @@ def compact(results: Path, without_maps: Collection[str] = ()) -> Compacted:
         parts = {cell: part_files(cell.folder, "maps", "rows") for cell in cells}
         in_use = {cell for cell, paths in parts.items() if any(map(is_being_written, paths))}
         finished = [cell for cell in cells if cell not in in_use]
-        n_maps, n_rows = _write(results, cells, lambda cell: _is_named(cell, without_maps))
+        n_maps, n_rows = _write(results, cells, lambda cell: without_maps is None or _is_named(cell, without_maps))
         for cell in finished:
             _remove(results, cell, parts[cell])
         after = _size(results)
@@ -90,7 +92,8 @@ def forget(results: Path, cells: Sequence[Cell]) -> None:
 def _write(results: Path, cells: Sequence[Cell], drops_maps: Callable[[Cell], bool]) -> tuple[int, int]:
     """Replace the three files by ones with all that these cells hold; the numbers of maps and rows in them."""
     rows: list[tuple[str, Row]] = []
-    index, environments = {}, {}
+    index: dict[str, Any] = {}
+    environments: dict[str, Any] = {}
     for cell in cells:
         rows += [(cell.identity.fingerprint, row) for row in cell.rows()]
         of_cell = cell.environments()

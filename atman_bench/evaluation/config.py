@@ -41,12 +41,14 @@ class MethodCell:
     """A method with resolved options.
 
     Attributes:
+        name: The method and its variant as the run names them (``atman:lean``).
         method: Name of the method.
         spec: What its file defines.
         options: An instance of ``spec.config``.
         variant: What rows and tables call these options, ``spec.label(options)``.
     """
 
+    name: str
     method: str
     spec: MethodSpec
     options: Any
@@ -147,7 +149,9 @@ class RunConfig:
                 raise UnknownNameError(f"variant of {method}", variant, spec.variants)
             named = spec.variants[variant] if variant else {}
             options = build(spec.config, {**named, **overrides}, f"methods.{key}")
-            distinct.setdefault((method, repr(options)), MethodCell(method, spec, options, spec.label(options)))
+            distinct.setdefault(
+                (method, repr(options)), MethodCell(canonical(key), method, spec, options, spec.label(options))
+            )
         return tuple(distinct.values())
 
     @cached_property

@@ -153,12 +153,15 @@ def rows_of_run(config: RunConfig, summary: RunSummary) -> list[ScoredCell]:
     Raises:
         StoreError: The results cannot be read.
     """
-    passed_over = [
-        row_of(StoredMap(s.uid, Status.SKIPPED, error=s.reason), config.metric_names, config.sign)
-        for s in summary.unusable
-    ]
-    cells = [scored(cell, config.metric_names, config.sign, frozenset(summary.uids)) for cell in summary.cells]
-    return [replace(cell, rows=(*cell.rows, *passed_over)) for cell in cells]
+    uids = frozenset(summary.uids)
+    cells = [scored(cell, config.metric_names, config.sign, uids) for cell in summary.cells]
+    return [replace(cell, rows=(*cell.rows, *passed_over(config, summary))) for cell in cells]
+
+
+def passed_over(config: RunConfig, summary: RunSummary) -> list[Row]:
+    """The rows of the samples that a run could not use, the same for each of its methods."""
+    maps = [StoredMap(skipped.uid, Status.SKIPPED, error=skipped.reason) for skipped in summary.unusable]
+    return [row_of(stored, config.metric_names, config.sign) for stored in maps]
 
 
 def derived_seed(seed: int, uid: str) -> int:

@@ -1,8 +1,10 @@
 """Stored maps and labels -> rows: a function of nothing else, so that rows need no model and can be made again."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from atman_bench.core.errors import SampleError
 from atman_bench.core.options import build
 from atman_bench.core.records import PatchUnits, Row, Sample, ScoredCell, Skipped, Status, Units, Word
 from atman_bench.datasets import DATASETS
+from atman_bench.evaluation import store
 from atman_bench.evaluation.store import Cell
 from atman_bench.evaluation.stored import Identity, StoredMap
 from atman_bench.metrics import METRICS
@@ -42,6 +45,58 @@ def scored(cell: Cell, metrics: Sequence[str], sign: Sign, uids: Collection[str]
                 values = {**(rows[uid].values if uid in rows else {}), **made.values}
                 rows[uid] = replace(made, values=values)
     return named(cell, (restricted(row, metrics) for row in rows.values()))
+
+
+def scored_folder(results: Path, metrics: Sequence[str], signs: Sequence[Sign]) -> list[ScoredCell]:
+    """The rows of all cells of a results folder under some sign rules; cells with equal names are told apart.
+
+    Raises:
+        StoreError: The results cannot be read.
+        UnknownNameError: A metric does not exist.
+    """
+    cells = store.cells(results)
+    names = _distinct_names([cell.identity for cell in cells], [cell.variant for cell in cells])
+    return [
+        replace(scored(cell, metrics, sign), dataset=dataset, model=model, variant=variant)
+        for cell, (dataset, model, variant) in zip(cells, names, strict=True)
+        for sign in signs
+    ]
+
+
+def _distinct_names(identities: Sequence[Identity], variants: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Dataset, model and variant of each cell, with what differs where two have the same name."""
+    names = [dataset_name(identity) for identity in identities]
+    suffixes = _differences(names, [{"data": identity.dataset_hash[:6]} for identity in identities])
+    datasets = [name + suffix for name, suffix in zip(names, suffixes, strict=True)]
+    names = [identity.model for identity in identities]
+    about = [{"type": identity.dtype, "weights": identity.model_hash[:6]} for identity in identities]
+    models = [name + suffix for name, suffix in zip(names, _differences(names, about), strict=True)]
+    methods = [identity.method for identity in identities]
+    cells = list(zip(datasets, models, methods, variants, strict=True))
+    told = [{"seed": i.seed, "version": i.method_version, "cell": i.fingerprint} for i in identities]
+    return [
+        (dataset, model, variant + suffix)
+        for (dataset, model, _, variant), suffix in zip(cells, _differences(cells, told), strict=True)
+    ]
+
+
+def _differences(names: Sequence[Any], facts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each name `` (seed 1)``: the first facts that tell it from others of the same name; nothing where none do."""
+    distinct: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for name, about in zip(names, facts, strict=True):
+        if about not in distinct[name]:
+            distinct[name].append(about)
+    suffixes = []
+    for name, about in zip(names, facts, strict=True):
+        known = distinct[name]
+        chosen: list[str] = []
+        for key in about:
+            if len({tuple(other[k] for k in chosen) for other in known}) < len(known) and (
+                len({other[key] for other in known}) > 1
+            ):
+                chosen.append(key)
+        suffixes.append(f" ({', '.join(f'{key} {about[key]}' for key in chosen)})" if chosen else "")
+    return suffixes
 
 
 def named(cell: Cell, rows: Iterable[Row]) -> ScoredCell:

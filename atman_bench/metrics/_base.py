@@ -15,10 +15,12 @@ class MetricSpec:
         summary: One line for ``atman-bench list metrics``, with the source.
         higher_is_better: The metric's direction.
         function: ``(x (U,), y (U,)) -> value``, or None where it is undefined (each metric says when).
-        column: Heading of its column in tables.
+        column: Name of its column in summaries.
         interval: Whether tables show its 95 % interval and its interquartile mean beside the mean.
         order: Place of its column: columns are ordered by this number, then by heading.
         is_count: Whether tables show the sum over samples, as a number of samples, and not 100 times the mean.
+        heading: Heading of its column in printed tables; ``column`` where that is empty.
+        in_terminal: Whether it has a column in the table of the terminal, which has room for few.
     """
 
     summary: str
@@ -28,3 +30,5 @@ class MetricSpec:
     interval: bool = False
     order: int = 100
     is_count: bool = False
+    heading: str = ""
+    in_terminal: bool = False

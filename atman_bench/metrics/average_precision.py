@@ -33,4 +33,5 @@ SPEC = MetricSpec(
     "mAP",
     interval=True,
     order=10,
+    in_terminal=True,
 )

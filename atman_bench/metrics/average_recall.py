@@ -33,4 +33,5 @@ SPEC = MetricSpec(
     "mAR",
     interval=True,
     order=20,
+    in_terminal=True,
 )

@@ -22,5 +22,11 @@ def pointing_game(x: Float[np.ndarray, " U"], y: Label) -> float | None:
 
 
 SPEC = MetricSpec(
-    "whether the most relevant unit is evidence (pointing game)", True, pointing_game, "pointing", order=50
+    "whether the most relevant unit is evidence (pointing game)",
+    True,
+    pointing_game,
+    "pointing",
+    order=50,
+    heading="point",
+    in_terminal=True,
 )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from atman_bench.report.document import document_map
 from atman_bench.report.heatmap import HeatMap, as_dict, to_png
 from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import TextTable
-from atman_bench.report.tables import cell_name
+from atman_bench.report.tables import cell_name, frame_of
 
 _MOST_TOKENS = 12
 _MOST_UNITS = 3
@@ -228,12 +228,24 @@ class Illustrated(Outcome):
         Raises:
             StoreError: The folder cannot be written.
         """
-        records = [{**asdict(m.row), "example": m.title, "heat": as_dict(m.heat)} for m in self.maps]
+        records = [
+            {
+                "dataset": found.row.dataset,
+                "model": found.row.model,
+                "method": found.row.method,
+                "variant": found.row.variant,
+                "uid": found.row.rows[0].uid,
+                "example": found.title,
+                "heat": as_dict(found.heat),
+            }
+            for found in self.maps
+        ]
         path = folder / "examples.json"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}; choose a writable results folder") from error
-        frame = pd.DataFrame([{**asdict(m.row), "example": m.title, "heat": m.heat} for m in self.maps])
+        frame = frame_of(found.row for found in self.maps)
+        frame = frame.assign(example=[m.title for m in self.maps], heat=pd.Series([m.heat for m in self.maps]))
         return draw_figures(experiment.figures, frame, folder)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from atman_bench.core.errors import DataError
-from atman_bench.core.records import Row, Sample, Status
+from atman_bench.core.records import Row, Sample, ScoredCell, Status
 from atman_bench.core.tensors import Encoded, Explanation
 from atman_bench.datasets import DATASETS
 from atman_bench.evaluation.config import RunConfig
@@ -30,12 +30,12 @@ class ExampleMap:
     """One method's map of one example.
 
     Attributes:
-        row: What it is of.
+        row: What it is of: one row.
         title: The question and what is explained.
         heat: The map, signed.
     """
 
-    row: Row
+    row: ScoredCell
     title: str
     heat: HeatMap
 
@@ -70,25 +70,16 @@ def explain_examples(adapter: ModelAdapter, config: RunConfig, examples: Sequenc
         for cell in config.cells:
             seed = derived_seed(config.seed, sample.uid)
             explanation = explain_encoded(adapter, encoded, cell.method, cell.options, seed)
-            row = Row(
-                fingerprint="",
-                dataset=dataset_label(config.dataset, config.dataset_options),
-                model=adapter.name,
-                method=cell.method,
-                variant=cell.variant,
-                uid=sample.uid,
-                metric=HIGHEST,
-                sign=Sign.POSITIVE,
-                value=float(explanation.scores.max()),
-                status=Status.OK,
-                group=sample.group,
-            )
+            values = {HIGHEST: float(explanation.scores.max())}
+            row = Row(sample.uid, Sign.POSITIVE, Status.OK, values, group=sample.group)
+            dataset = dataset_label(config.dataset, config.dataset_options)
+            of_cell = ScoredCell("", dataset, adapter.name, cell.method, cell.variant, (row,))
             question = sample.prompt if sample.explain is None else sample.prompt[sample.explain[1] :]
             title = f"{question.strip()} → {sample.target.strip()}"
             caption = f"{adapter.name} · {cell.method} {cell.variant}"
             phrases = _phrases(explanation, example.phrases)
             heat = heat_map_of(explanation, sample.prompt, sample.picture, caption, phrases)
-            maps.append(ExampleMap(row, title, heat))
+            maps.append(ExampleMap(of_cell, title, heat))
     return tuple(maps)
 
 

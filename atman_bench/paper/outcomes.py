@@ -70,13 +70,18 @@ class Evaluated(Outcome):
 
     Attributes:
         config: What was run.
+        summary: What that did.
         frame: Its rows, from ``tables.frame_of``.
-        cells: Its stored cells, in the order of its methods.
     """
 
     config: RunConfig
+    summary: RunSummary
     frame: pd.DataFrame
-    cells: tuple[Cell, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Its stored cells, in the order of its methods."""
+        return self.summary.cells
 
     def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
         """All methods, with the paper's numbers beside ours."""
@@ -128,13 +133,13 @@ class Evaluated(Outcome):
         first = self.cells[0]
         uids = None
         if maps.one_picture:
-            stored = [m for m in first.maps().values() if m.finished and m.scores]
+            stored = [m for m in first.maps().values() if m.uid in self.summary.uids and m.finished and m.scores]
             groups: dict[str, list[str]] = {}
             for found in stored:
                 groups.setdefault(found.group, []).append(found.uid)
             uids = max(groups.values(), key=lambda of_picture: min(len(of_picture), maps.n))[: maps.n]
         chosen = [cell for cell in map(self._cell, maps.methods) if cell is not None]
-        return _selected(self.cells, [cell_name(*cell) for cell in chosen], uids, maps.n)
+        return _selected(self.summary, self.cells, [cell_name(*cell) for cell in chosen], uids, maps.n)
 
 
 @dataclass(frozen=True)
@@ -143,11 +148,13 @@ class Swept(Outcome):
 
     Attributes:
         config: What was run.
-        frame: Its rows, from ``report.sweeps``.
+        summary: What that did.
+        frame: Its rows, from ``report.grid``.
         points: The stored cells of the grid's points.
     """
 
     config: RunConfig
+    summary: RunSummary
     frame: pd.DataFrame
     points: tuple[Cell, ...]
 
@@ -161,7 +168,7 @@ class Swept(Outcome):
         """Figures of the grid, and maps of all its points."""
         drawn = draw_figures(experiment.figures, self.frame, folder)
         if experiment.maps is not None:
-            selection = _selected(self.points, (), None, experiment.maps.n)
+            selection = _selected(self.summary, self.points, (), None, experiment.maps.n)
             drawn |= _draw_maps(experiment.title, self.config, selection, folder)
         return drawn
 
@@ -291,7 +298,7 @@ def manifest_of(summary: RunSummary, config: RunConfig) -> dict[str, Any]:
         **shared,
         "sign": str(Sign(config.sign)),
         "limit": config.limit,
-        "usable": summary.usable,
+        "usable": len(summary.uids),
         "cells": {cell_name(c.identity.method, c.variant): c.identity.fingerprint for c in summary.cells},
     }
 
@@ -327,11 +334,13 @@ def draw_figures(names: Sequence[str], frame: pd.DataFrame, folder: Path, suffix
     return drawn
 
 
-def _selected(cells: Sequence[Cell], names: Sequence[str], uids: Sequence[str] | None, n: int) -> Selection:
+def _selected(
+    summary: RunSummary, cells: Sequence[Cell], names: Sequence[str], uids: Sequence[str] | None, n: int
+) -> Selection:
     """Maps of some cells of a run, or of all but floors: its results folder may hold those of other runs."""
     about = cells[0].identity
     every = [cell_name(cell.identity.method, cell.variant) for cell in cells if cell.identity.method not in FLOORS]
-    return Selection(dataset_name(about), about.model, list(names) or every, uids, n)
+    return Selection(dataset_name(about), about.model, list(names) or every, uids, summary.uids, n)
 
 
 def _draw_maps(title: str, config: RunConfig, selection: Selection, folder: Path) -> dict[str, str]:

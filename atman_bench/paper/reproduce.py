@@ -110,7 +110,7 @@ def _run(run: Run, request: Request, progress: runner.Progress) -> outcomes.Outc
             return _evaluated(run, request, progress)
         case Chunks():
             tokens = _evaluated(run.tokens, request, progress)
-            return replace(tokens, frame=frame_of(chunk_scoring.chunk_rows(tokens.config, tokens.cells)))
+            return replace(tokens, frame=frame_of(chunk_scoring.chunk_rows(tokens.config, tokens.summary)))
         case Comparison():
             return _compared(run, request, progress)
         case Accuracy():
@@ -124,10 +124,12 @@ def _run(run: Run, request: Request, progress: runner.Progress) -> outcomes.Outc
         case Grid():
             sweep = sweep_of(run, request)
             summary = _finished(runner.evaluate(sweep.config, progress))
-            frame = grid.frame_of_sweep(sweep, summary, holdout=True)
+            frame = grid.frame_of_sweep(sweep, runner.rows_of_run(sweep.config, summary), holdout=True)
             manifest = _with_environment(outcomes.manifest_of(summary, sweep.run), summary)
             points = summary.cells[: len(sweep.points)]
-            return outcomes.Swept(manifest, (*grid.describe(frame), *_notes(summary)), sweep.config, frame, points)
+            return outcomes.Swept(
+                manifest, (*grid.describe(frame), *_notes(summary)), sweep.config, summary, frame, points
+            )
         case Costs():
             costs = costs_of(run, request)
             measured = scaling.run(costs, progress)
@@ -163,9 +165,8 @@ def _run(run: Run, request: Request, progress: runner.Progress) -> outcomes.Outc
 def _evaluated(run: Evaluation, request: Request, progress: runner.Progress) -> outcomes.Evaluated:
     config = evaluation_of(run, request)
     summary = _finished(runner.evaluate(config, progress))
-    rows = [row for cell in summary.cells for row in cell.rows() if row.sign == config.sign]
     manifest = _with_environment(outcomes.manifest_of(summary, config), summary)
-    return outcomes.Evaluated(manifest, _notes(summary), config, frame_of(rows), summary.cells)
+    return outcomes.Evaluated(manifest, _notes(summary), config, summary, frame_of(runner.rows_of_run(config, summary)))
 
 
 def _compared(run: Comparison, request: Request, progress: runner.Progress) -> outcomes.Compared:
@@ -268,7 +269,7 @@ def _notes(summary: RunSummary) -> tuple[str, ...]:
 
 def _with_environment(manifest: dict[str, Any], summary: RunSummary) -> dict[str, Any]:
     """A manifest with the environment that the run's first cell was stored in."""
-    stored = json.loads((summary.cells[0].folder / "manifest.json").read_bytes())
+    stored = summary.cells[0].manifest
     return {**manifest, "created": stored["created"], "environment": stored["environment"]}
 
 

@@ -3,7 +3,7 @@
 The mean of the best of many points is too high on the samples that selected it. So one half of the groups (``tuning``)
 selects the point, and the number that is reported comes from the other half (``held-out``).
 
-The frame of a sweep has the columns of ``Row`` and, with categories in the order of the grid,
+The frame of a sweep has the columns of ``tables.frame_of`` and, with categories in the order of the grid,
 
 - ``grid.OPTION`` for each axis: the name of the value (``grid.kappa`` = ``single``);
 - ``point``: all of them (``kappa=single, f=0.9``); like the axes, missing in rows of floors;
@@ -13,7 +13,7 @@ The frame of a sweep has the columns of ``Row`` and, with categories in the orde
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -21,16 +21,15 @@ import numpy as np
 import pandas as pd
 
 from atman_bench.core.errors import DataError
-from atman_bench.core.records import Row, Status
+from atman_bench.core.records import ScoredCell, Status
 from atman_bench.metrics import CHOSEN_BY
 from atman_bench.metrics._statistics import Interval, bootstrap_interval
-from atman_bench.report import _format
+from atman_bench.report import _format, tables
 from atman_bench.report._format import NOTHING, number
 from atman_bench.report.render import TextTable
 from atman_bench.report.tables import CELL, EXPERIMENT, cell_name, with_interval
 
 if TYPE_CHECKING:
-    from atman_bench.evaluation.runner import RunSummary
     from atman_bench.evaluation.sweep import Sweep
 
 AXIS = "grid."
@@ -81,39 +80,36 @@ class Best:
     candidates: int
 
 
-def frame_of_sweep(sweep: "Sweep", summary: "RunSummary", *, holdout: bool) -> pd.DataFrame:
+def frame_of_sweep(sweep: "Sweep", cells: Sequence[ScoredCell], *, holdout: bool) -> pd.DataFrame:
     """The rows of a sweep that ran, as tables and figures take them (see the module).
 
     Args:
         sweep: The sweep.
-        summary: What ``runner.evaluate`` returned for its ``config``.
+        cells: What ``runner.rows_of_run`` gives for its ``config``.
         holdout: Split the groups into a half to choose on and a half to report on.
 
     Raises:
-        StoreError: The results cannot be read.
         DataError: No sample has been explained at every point.
     """
-    rows = [[row for row in cell.rows() if row.sign == sweep.run.sign] for cell in summary.cells]
     names = [axis.name for axis in sweep.axes]
     places = {name: list(axis.settings) for name, axis in zip(names, sweep.axes, strict=True)}
     n = len(sweep.points)
     points = [
         (dict(zip(names, point.place, strict=True)), of_point)
-        for point, of_point in zip(sweep.points, rows[:n], strict=True)
+        for point, of_point in zip(sweep.points, cells[:n], strict=True)
     ]
-    references = [row for of_floor in rows[n:] for row in of_floor]
-    return frame_of(points, references, places, seed=sweep.run.seed if holdout else None)
+    return frame_of(points, cells[n:], places, seed=sweep.run.seed if holdout else None)
 
 
 def frame_of(
-    points: Sequence[tuple[Mapping[str, str], Sequence[Row]]],
-    references: Iterable[Row],
+    points: Sequence[tuple[Mapping[str, str], ScoredCell]],
+    references: Iterable[ScoredCell],
     places: Mapping[str, Sequence[str]],
     seed: int | None,
 ) -> pd.DataFrame:
     """Put a sweep's rows into a data frame (see the module), of the samples that every point has rows for.
 
-    A sample that some points skipped is left out at all: a stored point may come from a run with other limits.
+    A sample that some points skipped is left out at all.
 
     Args:
         points: The place of each point on every axis, and its rows.
@@ -124,17 +120,21 @@ def frame_of(
     Raises:
         DataError: No sample has been run at every point.
     """
-    skipped = [{row.uid for row in rows if row.status is Status.SKIPPED} for _, rows in points]
-    common = set.intersection(*({row.uid for row in rows} for _, rows in points))
+    skipped = [{row.uid for row in cell.rows if row.status is Status.SKIPPED} for _, cell in points]
+    common = set.intersection(*({row.uid for row in cell.rows} for _, cell in points))
     common = {uid for uid in common if len({uid in uids for uids in skipped}) == 1}
     if not common:
         raise DataError("no sample has been explained at every grid point yet: run the same command again")
-    parts = []
-    for place, rows in points:
-        columns = {f"{AXIS}{axis}": value for axis, value in place.items()} | {"point": point_name(place)}
-        parts += [asdict(row) | columns for row in rows if row.uid in common]
-    parts += [asdict(row) for row in references if row.uid in common]
-    frame = pd.DataFrame(parts).astype({"value": float, "status": str})
+    parts = [
+        tables.frame_of([cell]).assign(
+            **{f"{AXIS}{axis}": value for axis, value in place.items()}, point=point_name(place)
+        )
+        for place, cell in points
+    ]
+    # A floor without rows has nothing to compare with.
+    parts += [tables.frame_of([cell]) for cell in references if cell.rows]
+    frame = pd.concat(parts, ignore_index=True)
+    frame = frame[frame["uid"].isin(common)].reset_index(drop=True)
     for axis, values in places.items():
         frame[f"{AXIS}{axis}"] = pd.Categorical(frame[f"{AXIS}{axis}"], list(values), ordered=True)
     order = [point_name(place) for place, _ in points]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from atman_bench.core.errors import DataError, StoreError
+from atman_bench.core.jsonl import check_schema
 from atman_bench.core.records import SCHEMA
 from atman_bench.report.render import TextTable
 
@@ -177,8 +178,7 @@ def _check(sections: Sequence[Stored]) -> None:
 def _parse(path: Path) -> Section:
     try:
         content = json.loads(path.read_bytes())
-        if (schema := content.get("schema")) != SCHEMA:
-            raise StoreError(f"{path} has schema {schema}, expected {SCHEMA}: run atman-bench reproduce again")
+        check_schema(content, str(path))
         tables = tuple(
             TextTable(t["title"], t["note"], *(_tuples(t[key]) for key in ("columns", "lines", "floors")))
             for t in content.pop("tables")

@@ -14,12 +14,13 @@ import pandas as pd
 from atman_bench.core.errors import DataError, UnknownNameError
 from atman_bench.core.images import open_picture, rgb_array
 from atman_bench.core.options import build
-from atman_bench.core.records import JointUnits, Label, Modality, PatchUnits, Picture, Row, Sample, Status
+from atman_bench.core.records import JointUnits, Label, Modality, PatchUnits, Picture, Sample, ScoredCell, Status
 from atman_bench.core.tensors import Explanation
 from atman_bench.datasets import DATASETS
 from atman_bench.evaluation import store
-from atman_bench.evaluation.scoring import dataset_name, grid_of, maps_of, rows_of
-from atman_bench.evaluation.store import Cell, Identity, StoredMap
+from atman_bench.evaluation.scoring import dataset_name, grid_of, maps_of, named, row_of
+from atman_bench.evaluation.store import Cell
+from atman_bench.evaluation.stored import Identity, StoredMap
 from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics import METRICS
 from atman_bench.metrics._signs import Sign
@@ -34,7 +35,7 @@ class PictureMap:
     """One map of one picture.
 
     Attributes:
-        row: The row of the map's average precision; of the map's own, where a sample has one for each word.
+        row: One row, of the map's average precision; of the map's own, where a sample has one for each word.
         word: Which word of the sample it explains; 0 where it explains the target.
         explained: How that reads.
         picture: What it lies on.
@@ -43,7 +44,7 @@ class PictureMap:
         label: Where the evidence is.
     """
 
-    row: Row
+    row: ScoredCell
     word: int
     explained: str
     picture: Picture
@@ -61,6 +62,7 @@ class Selection:
         model: The same.
         methods: ``METHOD`` or ``METHOD:VARIANT`` in the order wanted; None takes all but the floors.
         uids: Samples in the order wanted; None takes the first that all of the methods have a map of.
+        among: Those are chosen from these (the samples of a run); None chooses from all.
         n: How many samples, where ``uids`` is None.
     """
 
@@ -68,6 +70,7 @@ class Selection:
     model: str | None = None
     methods: Sequence[str] | None = None
     uids: Sequence[str] | None = None
+    among: Sequence[str] | None = None
     n: int = 4
 
 
@@ -121,7 +124,7 @@ def frame_of_maps(maps: Sequence[PictureMap]) -> pd.DataFrame:
 
 def _cells(results: Path, selection: Selection) -> list[Cell]:
     """The cells of one experiment, the newest of each name, in the order wanted."""
-    newest = sorted(store.cells(results), key=lambda cell: cell.created, reverse=True)
+    newest = sorted(store.cells(results), key=lambda cell: str(cell.manifest["created"]), reverse=True)
     if not newest:
         raise DataError(f"{results} holds no results: run 'atman-bench eval --results {results}' first")
     for kind, wanted, names in (
@@ -139,20 +142,20 @@ def _cells(results: Path, selection: Selection) -> list[Cell]:
     ]
     if not chosen:
         raise DataError(f"{results} has no maps of dataset {selection.dataset} and model {selection.model}")
-    named: dict[str, Cell] = {}
+    by_name: dict[str, Cell] = {}
     for cell in chosen:
         if cell.identity.same_experiment(chosen[0].identity):
-            named.setdefault(cell_name(cell.identity.method, cell.variant), cell)
+            by_name.setdefault(cell_name(cell.identity.method, cell.variant), cell)
     if selection.methods is None:
-        methods = [name for name in sorted(named) if named[name].identity.method not in FLOORS]
-        return [named[name] for name in methods or named]
+        methods = [name for name in sorted(by_name) if by_name[name].identity.method not in FLOORS]
+        return [by_name[name] for name in methods or by_name]
     wanted_cells = []
     for name in selection.methods:
         method, colon, variant = name.partition(":")
         key = method.replace("-", "_") + colon + variant
-        if key not in named:
-            raise UnknownNameError(f"method in {results}", name, named)
-        wanted_cells.append(named[key])
+        if key not in by_name:
+            raise UnknownNameError(f"method in {results}", name, by_name)
+        wanted_cells.append(by_name[key])
     return wanted_cells
 
 
@@ -173,7 +176,8 @@ def _samples(identity: Identity, data: str | None) -> dict[str, Sample]:
 def _uids(maps: Sequence[dict[str, StoredMap]], selection: Selection) -> list[str]:
     available = {uid: None for stored in maps for uid in stored}
     if selection.uids is None:
-        common = [uid for uid in available if all(uid in stored for stored in maps)]
+        candidates = available if selection.among is None else selection.among
+        common = [uid for uid in candidates if all(uid in stored for stored in maps)]
         if not common:
             raise DataError("no sample has a map of each of these methods: choose fewer with --methods")
         return common[: selection.n]
@@ -192,13 +196,13 @@ def _maps_of_sample(cell: Cell, stored: StoredMap, sample: Sample, sign: Sign) -
             f"the map of {sample.uid} by {cell_name(cell.identity.method, cell.variant)} does not say where its "
             "patches are: it was stored by an older version; run eval again with --overwrite"
         )
-    (row,) = rows_of(cell, stored, [METRIC], sign)
+    row = row_of(stored, [METRIC], sign)
     text = sample.prompt + sample.target
     words = [(text[slice(*word.span)], word.label) for word in sample.words]
     explained = words or [(sample.target.strip(), sample.label)]
     return [
         PictureMap(
-            row=replace(row, value=METRICS.get(METRIC).function(x, y)),
+            row=named(cell, [replace(row, values={METRIC: METRICS.get(METRIC).function(x, y)})]),
             word=index,
             explained=name,
             picture=sample.picture,

@@ -1,9 +1,11 @@
 """Sections of a report for results of ``atman-bench eval`` alone: one for each dataset and model."""
 
-import json
 from pathlib import Path
 
 from atman_bench.evaluation import store
+from atman_bench.evaluation.scoring import scored_folder
+from atman_bench.metrics import METRICS
+from atman_bench.metrics._signs import Sign
 from atman_bench.report.page import Section, Stored
 from atman_bench.report.render import summary_tables
 from atman_bench.report.tables import EXPERIMENT, frame_of, summarise
@@ -16,8 +18,11 @@ def sections_of(results: Path) -> list[Stored]:
         StoreError: The folder does not exist or cannot be read.
         DataError: It has no rows.
     """
-    cells = store.cells(results)
-    frame = frame_of(row for cell in cells for row in cell.rows())
+    frame = frame_of(scored_folder(results, METRICS.names, _signs(results)))
+    manifests = {
+        cell.identity.fingerprint: (str(cell.folder.relative_to(results)), cell.manifest)
+        for cell in store.cells(results)
+    }
     experiments = list(frame.groupby(EXPERIMENT, sort=False))
     sections = []
     for (dataset, model, sign), rows in experiments:
@@ -31,11 +36,13 @@ def sections_of(results: Path) -> list[Stored]:
             command=f"atman-bench table {results} --sign {sign}",
             tables=tuple(summary_tables(summarise(rows))),
             figures={path.stem: f"{path.stem.replace('_', ' ')}: {dataset}, {model}" for path in pictures},
-            manifest={
-                str(cell.folder.relative_to(results)): json.loads((cell.folder / "manifest.json").read_bytes())
-                for cell in cells
-                if cell.identity.fingerprint in set(rows["fingerprint"])
-            },
+            manifest=dict(manifests[fingerprint] for fingerprint in rows["fingerprint"].unique()),
         )
         sections.append(Stored(section, results / "figures"))
     return sections
+
+
+def _signs(results: Path) -> list[Sign]:
+    """The sign rules that rows of a results folder are stored under."""
+    found = {row.sign for cell in store.cells(results) for row in cell.rows()}
+    return [sign for sign in Sign if sign in found]

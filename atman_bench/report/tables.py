@@ -6,13 +6,14 @@ can be compared, and they are never mixed. All metrics are x 100, as the paper p
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
 
 from atman_bench.core.errors import DataError, StoreError, UnknownNameError
-from atman_bench.core.records import SCHEMA, Row, Status
+from atman_bench.core.records import Row, ScoredCell, Status
 from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics import METRICS
 from atman_bench.metrics._base import MetricSpec
@@ -23,16 +24,29 @@ EXPERIMENT = ["dataset", "model", "sign"]
 CELL = ["method", "variant"]
 
 _COMPARISON = ["floor", "metric", "n", "difference", "low", "high", "p_value"]
+_OF_CELL = tuple(f.name for f in fields(ScoredCell) if f.name != "rows")
+_OF_SAMPLE = tuple(f.name for f in fields(Row) if f.name != "values")
+_names_of = attrgetter(*_OF_CELL)
 _NUMBERS = ["value", "target_logprob", "seconds", "forward_tokens", "peak_bytes"]
 
 
-def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
-    """Put rows into a data frame: a column per field, a missing number is NaN.
+def frame_of(cells: Iterable[ScoredCell]) -> pd.DataFrame:
+    """Put the rows of cells into a data frame: a line for each sample and metric; a missing number is NaN.
+
+    Columns: fingerprint, dataset, model, method and variant of the cell; ``metric`` and its ``value``; and the other
+    fields of ``Row``.
 
     Raises:
         DataError: There are no rows.
     """
-    frame = pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(Row)])
+    lines = [
+        (*_names_of(cell), metric, value, *shared)
+        for cell in cells
+        for row in cell.rows
+        for shared in [tuple(getattr(row, name) for name in _OF_SAMPLE)]
+        for metric, value in row.values.items()
+    ]
+    frame = pd.DataFrame.from_records(lines, columns=[*_OF_CELL, "metric", "value", *_OF_SAMPLE])
     if frame.empty:
         raise DataError("there are no rows to report on; expected at least one: run `atman-bench eval` first")
     return frame.astype(dict.fromkeys(_NUMBERS, float) | {"status": str})
@@ -89,7 +103,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     Within an experiment the methods come first, by mAP, and then the floors.
 
     Raises:
-        StoreError: Rows of another schema version, or two values for one sample, metric and cell.
+        StoreError: There are two values for one sample, metric and cell.
     """
     _check(frame)
     lines = [
@@ -129,11 +143,6 @@ def compare_to(
 
 
 def _check(frame: pd.DataFrame) -> None:
-    schemas = frame["schema"].unique()
-    if list(schemas) != [SCHEMA]:
-        raise StoreError(
-            f"rows have schema {sorted(schemas)}; expected {SCHEMA} alone: evaluate again into a new folder"
-        )
     # A sample that failed and succeeded when it was tried again has both rows; only the second one counts.
     ok = frame[frame["status"] == Status.OK]
     twice = ok[ok.duplicated([*EXPERIMENT, *CELL, "uid", "metric"], keep=False)]

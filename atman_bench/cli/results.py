@@ -1,0 +1,43 @@
+"""``atman-bench results``: what a results folder weighs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atman_bench.cli import _options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    results = typer.Typer(help="Look after a results folder.", no_args_is_help=True)
+    results.command("compact")(compact)
+    app.add_typer(results, name="results")
+
+
+def compact(
+    folder: Annotated[Path, typer.Argument(help="A results folder of atman-bench eval, sweep or reproduce.")],
+    without_maps: Annotated[
+        str | None,
+        typer.Option(
+            "--without-maps",
+            metavar="METHODS",
+            help="METHOD or METHOD:VARIANT, by commas, or all: keep the rows of these and drop their maps.",
+        ),
+    ] = None,
+) -> None:
+    """Turn the JSON lines of finished cells into Parquet files, which weigh a tenth and are read at once.
+
+    Every command reads both. Cells that a running command writes to are left as they are; if this is killed nothing is
+    lost, and the same command goes on.
+    """
+    from atman_bench.evaluation import compaction
+
+    named = _options.names(without_maps) or []
+    done = compaction.compact(folder, None if named == ["all"] else named)
+    typer.echo(
+        f"{done.cells} cells, {done.maps:,} maps and {done.rows:,} rows: "
+        f"{done.bytes_before / 1e6:,.1f} MB -> {done.bytes_after / 1e6:,.1f} MB"
+    )
+    for cell in done.in_use:
+        typer.echo(f"left as it is, since a running command writes to it: {cell}")
