@@ -5,19 +5,19 @@ from dataclasses import replace
 import pytest
 import tiny_models
 import torch
+from lines import Line, frame_of_lines
 
 from atman_bench.api.explain import load_model
 from atman_bench.attention.edit import AttentionEdit
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.measure import count_tokens
-from atman_bench.core.records import Row, Status
+from atman_bench.core.records import Status
 from atman_bench.core.tensors import Attribution
 from atman_bench.methods import _engine, adaptive, atman
 from atman_bench.methods._engine import EngineMode, EngineOptions, plain_pass, plan, sweep
 from atman_bench.methods.adaptive import CHUNK, AdaptiveConfig
 from atman_bench.methods.atman import AtManConfig
 from atman_bench.report.figures import FIGURES
-from atman_bench.report.tables import frame_of
 
 MODEL = tiny_models.adapter("llama")
 ENCODED = MODEL.encode_ids([(7 * i * i + 3 * i) % tiny_models.VOCABULARY for i in range(70)], tiny_models.TARGET_IDS)
@@ -148,8 +148,8 @@ def test_no_batch_runs_more_for_nothing_than_the_slack_allows():
     assert [b.perturbations for b in batches] == [[4], [3], [2, 1, 0]]
 
 
-def curve_row(method: str, variant: str, uid: str, value: float, tokens: int, metric: str) -> Row:
-    row = Row("x", "facts", "tiny", method, variant, uid, metric, "positive", value, Status.OK, group=uid)
+def curve_row(method: str, variant: str, uid: str, value: float, tokens: int, metric: str) -> Line:
+    row = Line("x", "facts", "tiny", method, variant, uid, metric, "positive", value, Status.OK, group=uid)
     return replace(row, forward_tokens=tokens)
 
 
@@ -159,7 +159,7 @@ def test_the_curve_compares_with_the_exact_sweep_of_the_same_options_on_common_s
         ("atman", "literal"): {"a": (0.1, 10), "b": (0.1, 10)},
         ("adaptive", "shifted-budget0.25"): {"a": (0.8, 300), "b": (0.1, 500), "only here": (0.0, 9)},
     }
-    frame = frame_of(
+    frame = frame_of_lines(
         [
             curve_row(*cell, uid, value, tokens, metric)
             for cell, samples in cells.items()
@@ -174,4 +174,4 @@ def test_the_curve_compares_with_the_exact_sweep_of_the_same_options_on_common_s
 
 def test_the_curve_needs_both_methods():
     rows = [curve_row("atman", "shifted", "a", 1.0, 10, metric) for metric in ("average_precision", "average_recall")]
-    assert FIGURES.get("adaptive_curve").lacks(frame_of(rows)) == ("adaptive",)
+    assert FIGURES.get("adaptive_curve").lacks(frame_of_lines(rows)) == ("adaptive",)

@@ -4,10 +4,11 @@ import sys
 
 import pytest
 from fakes import Fakes
+from lines import lines_in
 
 from atman_bench.cli import app
 from atman_bench.evaluation import runner
-from atman_bench.evaluation.store import read_rows
+from atman_bench.metrics import METRICS
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_eval_prints_the_table_and_writes_rows_table_and_figures(command, fakes,
     assert (code, err) == (0, "")
     assert "fake" in out
     assert "mAP" in out
-    assert len({r.uid for r in read_rows(tmp_path / "out")}) == 5
+    assert len({r.uid for r in lines_in(tmp_path / "out")}) == 5
     assert "| fake" in (tmp_path / "out" / "table.md").read_text()
     assert (tmp_path / "out" / "figures" / "methods_bar.png").exists()
 
@@ -46,12 +47,42 @@ def test_quiet_says_nothing(command, fakes):
     assert command("eval", "--limit", "2", "--quiet") == (0, "", "")
 
 
-def test_rows_carry_the_promised_keys(command, fakes, tmp_path):
-    command("eval", "--limit", "1", "--quiet", "--methods", "fake")
-    (path,) = tmp_path.glob("results/facts/fake-model/fake/default-*/rows-*.jsonl")
-    assert {"method", "variant", "uid", "metric", "value", "status"} <= set(
-        json.loads(path.read_text().splitlines()[0])
-    )
+def test_eval_writes_its_table_for_other_programs(command, fakes, tmp_path):
+    command("eval", "--limit", "3", "--quiet", "--methods", "fake")
+    records = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert {(r["method"], r["metric"], r["n"]) for r in records} == {("fake", metric, 3) for metric in METRICS.names}
+
+
+def test_table_prints_json_and_csv_and_nothing_else(command, fakes, tmp_path):
+    command("eval", "--limit", "3", "--quiet")
+    code, out, err = command("table", "results", "--format", "json", "--out", "t.json")
+    assert (code, err) == (0, "")
+    records = json.loads(out)
+    assert {(r["method"], r["n"]) for r in records} == {("fake", 3), ("noise", 3)}
+    assert (tmp_path / "t.json").read_text() == out
+    code, out, _ = command("table", "results", "--format", "csv")
+    assert out.splitlines()[0].startswith("dataset,model,sign,method,variant,floor,metric,mean,low,high")
+    assert len(out.splitlines()) == 1 + len(records)
+
+
+def test_table_compares_on_common_samples_and_shows_all_on_request(command, fakes, tmp_path):
+    command("eval", "--limit", "6", "--quiet", "--methods", "fake")
+    command("eval", "--limit", "2", "--quiet", "--methods", "noise")
+    _, out, _ = command("table", "results", "--format", "json")
+    assert {(r["method"], r["n"]) for r in json.loads(out)} == {("fake", 2), ("noise", 2)}
+    assert "2 of 6 samples" in command("table", "results")[1]
+    _, out, _ = command("table", "results", "--format", "json", "--all-samples")
+    assert {(r["method"], r["n"]) for r in json.loads(out)} == {("fake", 6), ("noise", 2)}
+
+
+def test_results_compact_says_what_it_did_and_tables_stay(command, fakes, tmp_path):
+    command("eval", "--limit", "3", "--quiet")
+    before = command("table", "results")[1]
+    code, out, err = command("results", "compact", "results")
+    assert (code, err) == (0, "")
+    assert "2 cells, 6 maps and 6 rows" in out
+    assert command("table", "results")[1] == before
+    assert not list((tmp_path / "results").rglob("*.jsonl"))
 
 
 def test_a_dry_run_says_what_would_run(command, fakes, tmp_path):
@@ -140,7 +171,7 @@ def test_table_rescores_stored_maps_and_compares_in_pairs(command, fakes, tmp_pa
     assert "sign squared" in out
     assert "minus fake" in out
     assert "| noise |" in (tmp_path / "t.md").read_text()
-    assert {row.sign for row in read_rows(tmp_path / "out")} == {"positive"}  # a table writes nothing
+    assert {row.sign for row in lines_in(tmp_path / "out")} == {"positive"}  # a table writes nothing
 
 
 def test_table_names_the_sign_rules_there_are(command, fakes):

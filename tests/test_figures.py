@@ -2,21 +2,21 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from lines import Line, frame_of_lines
 
 from atman_bench.core.errors import DataError, StoreError
-from atman_bench.core.records import PatchUnits, Row, Status
+from atman_bench.core.records import PatchUnits, Status
 from atman_bench.methods.floors import FLOORS
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.figures._base import floor_line, main_cells
 from atman_bench.report.figures.phrases import MOST_TOKENS, phrases_of
 from atman_bench.report.heatmap import Grid, HeatMap, Phrase
-from atman_bench.report.tables import frame_of
 
 
-def rows(method: str, n: int, variant: str = "default", dataset: str = "squad") -> list[Row]:
+def rows(method: str, n: int, variant: str = "default", dataset: str = "squad") -> list[Line]:
     rng = np.random.default_rng(n)
     return [
-        Row(
+        Line(
             fingerprint=method,
             dataset=dataset,
             model="tiny",
@@ -39,14 +39,16 @@ def rows(method: str, n: int, variant: str = "default", dataset: str = "squad") 
 DRAWN = [
     name
     for name in FIGURES.names
-    if {f.name for f in fields(Row)}.issuperset(FIGURES.get(name).columns) and not FIGURES.get(name).methods
+    if {f.name for f in fields(Line)}.issuperset(FIGURES.get(name).columns) and not FIGURES.get(name).methods
 ]
 """Figures of rows alone; those that need more have tests of their own."""
 
 
 @pytest.fixture
 def frame():
-    frame = frame_of([*rows("atman", 12), *rows("atman", 6, "mask"), *rows("lime", 3, "n=9"), *rows("random", 12)])
+    frame = frame_of_lines(
+        [*rows("atman", 12), *rows("atman", 6, "mask"), *rows("lime", 3, "n=9"), *rows("random", 12)]
+    )
     return frame.assign(n_questions=frame["group"].str[1:].astype(int) + 1)
 
 
@@ -67,7 +69,7 @@ def test_same_rows_give_the_same_file(name, frame, tmp_path):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_one_method_with_one_sample_can_be_drawn(name, tmp_path):
-    FIGURES.get(name).draw(frame_of(rows("atman", 1)).assign(n_questions=1), tmp_path / "one")
+    FIGURES.get(name).draw(frame_of_lines(rows("atman", 1)).assign(n_questions=1), tmp_path / "one")
 
 
 def test_figure_says_what_the_rows_lack(frame, tmp_path):
@@ -78,7 +80,7 @@ def test_figure_says_what_the_rows_lack(frame, tmp_path):
 
 
 def test_two_experiments_in_one_figure_are_refused(tmp_path):
-    both = frame_of([*rows("atman", 2), *rows("atman", 2, dataset="facts")])
+    both = frame_of_lines([*rows("atman", 2), *rows("atman", 2, dataset="facts")])
     with pytest.raises(DataError, match="facts, tiny, positive"):
         FIGURES.get("box").draw(both, tmp_path / "figure")
 
@@ -104,7 +106,7 @@ def test_coverage_is_the_share_of_a_samples_units_that_is_evidence(frame):
 
 def test_an_empty_bin_of_question_counts_moves_no_point():
     # Six quantiles of four samples: the third and the fifth bin are empty.
-    frame = frame_of(rows("atman", 4)).assign(n_questions=lambda frame: frame["uid"].str[1:].astype(int) + 1)
+    frame = frame_of_lines(rows("atman", 4)).assign(n_questions=lambda frame: frame["uid"].str[1:].astype(int) + 1)
     axis = FIGURES.get("map_by_questions").plot(frame).axes[0]
     labels = {int(tick): text.get_text() for tick, text in zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)}
     (line,) = (line for line in axis.lines if line.get_label() == "atman")
@@ -138,7 +140,7 @@ def example(per_target: np.ndarray | None = None) -> HeatMap:
 
 def examples(*heats: HeatMap):
     records = [row for i in range(len(heats)) for row in rows(f"method{i}", 1)[:1]]
-    return frame_of(records).assign(example="What is red → star", heat=list(heats))
+    return frame_of_lines(records).assign(example="What is red → star", heat=list(heats))
 
 
 @pytest.mark.parametrize(("name", "panels"), [("examples", 3), ("phrases", 6)])

@@ -7,15 +7,17 @@ import sys
 import numpy as np
 import pytest
 import tiny_pictures
+from lines import Line, lines_in
 from PIL import Image
 
 from atman_bench.cli.app import main
 from atman_bench.core.errors import DataError
-from atman_bench.core.records import PatchUnits, Row
+from atman_bench.core.records import PatchUnits
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.evaluation.runner import evaluate
 from atman_bench.evaluation.scoring import grid_facts, grid_of
-from atman_bench.evaluation.store import StoredMap, cells, read_rows
+from atman_bench.evaluation.store import cells
+from atman_bench.evaluation.stored import StoredMap
 from atman_bench.metrics._signs import Sign
 from atman_bench.report._overlay import overlay, pooled, spread
 from atman_bench.report.figures import FIGURES
@@ -139,7 +141,7 @@ def test_maps_come_sample_by_sample_without_the_floors(run):
 
 
 def test_methods_and_samples_come_in_the_order_wanted(run):
-    uids = sorted({row.uid for row in read_rows(run.results)})[::-1]
+    uids = sorted({row.uid for row in lines_in(run.results)})[::-1]
     found = maps_of(run, methods=["uniform", "input-x-gradient:pixels"], uids=uids)
     assert [(item.row.uid, item.row.method) for item in found] == [
         (uid, method) for uid in uids for method in ("uniform", "input_x_gradient")
@@ -159,8 +161,8 @@ def test_a_map_follows_the_sign_rule_and_scores_what_its_row_does(run):
     positive, signed = (maps_of(run, sign, methods=["atman:shifted"], n=3) for sign in (Sign.POSITIVE, Sign.SIGNED))
     for one, other in zip(positive, signed, strict=True):
         np.testing.assert_array_equal(one.scores, np.maximum(other.scores, 0))
-    stored: dict[str, Row] = {
-        row.uid: row for row in read_rows(run.results) if (row.method, row.metric) == ("atman", "average_precision")
+    stored: dict[str, Line] = {
+        row.uid: row for row in lines_in(run.results) if (row.method, row.metric) == ("atman", "average_precision")
     }
     assert [item.row for item in positive] == [stored[item.row.uid] for item in positive]
 
@@ -182,7 +184,7 @@ def test_each_word_of_a_question_has_a_map_of_its_own(run, tmp_path):
     assert len(found) == len(stored.word_labels)
     assert [item.word for item in found] == list(range(len(found)))
     assert np.nanmean([item.row.value for item in found]) == pytest.approx(
-        next(row.value for row in read_rows(config.results) if row.metric == "average_precision")
+        next(row.value for row in lines_in(config.results) if row.metric == "average_precision")
     )
 
 

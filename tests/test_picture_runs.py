@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_pictures
+from lines import Line, lines_in
 from PIL import Image
 
-from atman_bench.core.records import Boxes, PatchUnits, Picture, RegionMask, Row, Status
+from atman_bench.core.records import Boxes, PatchUnits, Picture, RegionMask, Status
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.evaluation.runner import RunSummary, evaluate, experiment_rows, plan
-from atman_bench.evaluation.store import StoredMap, cells, read_rows
+from atman_bench.evaluation.store import cells
+from atman_bench.evaluation.stored import StoredMap
 from atman_bench.metrics._align import unit_labels
 from atman_bench.metrics._signs import Sign
 from atman_bench.metrics.average_precision import average_precision
@@ -59,11 +61,11 @@ def run(config: RunConfig, **options: bool) -> RunSummary:
     return evaluate(config, lambda done, total, doing: None, **options)
 
 
-def row_of(config: RunConfig, uid: str, method: str = "atman", variant: str | None = None) -> Row:
+def row_of(config: RunConfig, uid: str, method: str = "atman", variant: str | None = None) -> Line:
     """The average precision of one picture by a method, of which the run had one variant unless it is named."""
     (found,) = (
         row
-        for row in read_rows(config.results)
+        for row in lines_in(config.results)
         if (row.uid, row.method, row.metric) == (uid, method, METRICS[0]) and variant in (None, row.variant)
     )
     return found
@@ -80,7 +82,7 @@ def map_of(config: RunConfig, uid: str, method: str = "atman", variant: str | No
 
 def test_each_picture_gives_a_row_per_method_and_metric(config):
     summary = run(config)
-    rows = read_rows(config.results)
+    rows = lines_in(config.results)
     assert summary.computed == {Status.OK: 6}
     assert Counter((r.method, r.metric) for r in rows) == {(m, metric): 3 for m in METHODS for metric in METRICS}
     assert {(r.dataset, r.model, r.n_units) for r in rows} == {("ccp", "model", 16)}
@@ -140,7 +142,7 @@ def test_pictures_that_cannot_be_used_are_counted_and_the_run_goes_on(config):
         "picture file is truncated or no picture": 2,
         "no explained patch holds evidence: it lies outside of what the model sees": 1,
     }
-    rows = [r for r in read_rows(config.results) if r.method == "atman" and r.metric == METRICS[0]]
+    rows = [r for r in lines_in(config.results) if r.method == "atman" and r.metric == METRICS[0]]
     assert {r.uid: r.status for r in rows} == {
         "0000/dress": Status.SKIPPED,
         "0001/dress": Status.SKIPPED,
@@ -154,10 +156,10 @@ def test_a_second_run_computes_only_what_is_missing(config):
     run(replace(config, limit=2))
     summary = run(config)
     assert (summary.reused, summary.n_computed) == (4, 2)
-    before = set(read_rows(config.results))
+    before = set(lines_in(config.results))
     again = run(config)
     assert (again.reused, again.n_computed) == (6, 0)
-    assert set(read_rows(config.results)) == before
+    assert set(lines_in(config.results)) == before
 
 
 def test_a_dry_run_says_what_is_left(config):
@@ -271,7 +273,7 @@ def test_rows_say_whether_pictures_were_cropped_and_their_cells_are_apart(openim
     run(openimages)
     summary = run(other := replace(openimages, datasets=uncropped))
     values = {
-        r.dataset: r.value for r in read_rows(openimages.results) if (r.method, r.metric) == ("uniform", METRICS[0])
+        r.dataset: r.value for r in lines_in(openimages.results) if (r.method, r.metric) == ("uniform", METRICS[0])
     }
     # Uncropped, the model sees columns 4 to 36; cropped, the central 20 x 20 of the cat.
     assert values == {

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 from fakes import Fakes
+from lines import Line
 
 from atman_bench.api import explain
 from atman_bench.cli import app
 from atman_bench.core.errors import ModelError, UnknownNameError
-from atman_bench.core.records import Row, Status
+from atman_bench.core.records import Status
 from atman_bench.datasets import DATASETS
 from atman_bench.datasets._chunking import split_document
 from atman_bench.datasets.facts import FactsConfig
@@ -312,9 +313,9 @@ def test_an_example_that_the_data_lack_is_named(fakes, experiments, monkeypatch,
 # What becomes of claims
 
 
-def rows(method: str, values: dict[str, float], variant: str = "default") -> list[Row]:
+def rows(method: str, values: dict[str, float], variant: str = "default") -> list[Line]:
     return [
-        Row("x", "facts", "m", method, variant, uid, "average_precision", "positive", value, Status.OK, group=uid)
+        Line("x", "facts", "m", method, variant, uid, "average_precision", "positive", value, Status.OK, group=uid)
         for uid, value in values.items()
     ]
 

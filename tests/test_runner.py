@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from fakes import Fakes
+from lines import lines_in, lines_of
 
 from atman_bench.core.errors import DataError, ModelError, NotApplicableError, SampleError, StoreError
 from atman_bench.core.records import Status
-from atman_bench.evaluation import runner, scoring
+from atman_bench.evaluation import dry_run, runner, scoring
+from atman_bench.evaluation.compaction import compact
 from atman_bench.evaluation.config import RunConfig
-from atman_bench.evaluation.store import cells, read_rows
+from atman_bench.evaluation.store import cells
 from atman_bench.metrics._signs import Sign
 
 METRICS = ("average_precision", "average_recall")
@@ -37,16 +39,16 @@ def run(config: RunConfig, **options: bool) -> runner.RunSummary:
 
 
 def rows_in(results: Path) -> set:
-    return set(read_rows(results))
+    return set(lines_in(results))
 
 
 def uids_of(config: RunConfig, method: str = "fake") -> list[str]:
-    return list(dict.fromkeys(r.uid for r in read_rows(config.results) if r.method == method))
+    return list(dict.fromkeys(r.uid for r in lines_in(config.results) if r.method == method))
 
 
 def test_each_sample_gives_one_row_per_method_and_metric(config):
     summary = run(config)
-    rows = read_rows(config.results)
+    rows = lines_in(config.results)
     assert summary.computed == {Status.OK: 12}
     assert len(rows) == 6 * 2 * len(METRICS)
     assert {(r.method, r.variant, r.metric) for r in rows} == {
@@ -110,7 +112,7 @@ def test_a_sample_that_fails_is_a_row_and_the_run_goes_on(config, fakes, error, 
     (uid,) = uids_of(config)
     fakes.fail[uid] = error
     summary = run(config, overwrite=True)
-    failed = [r for r in read_rows(config.results) if r.uid == uid]
+    failed = [r for r in lines_in(config.results) if r.uid == uid]
     assert summary.computed == {status: 2, Status.OK: 10}
     assert {(r.status, r.value) for r in failed} == {(status, None)}
     assert "\n" not in failed[0].error
@@ -125,17 +127,17 @@ def test_failures_are_tried_again_and_refusals_are_not(config, fakes):
     fakes.explained.clear()
     run(config)
     assert set(fakes.explained) == {("fake", failing), ("noise", failing)}
-    assert {r.status for r in read_rows(config.results) if r.uid == failing} == {Status.OK}
+    assert {r.status for r in lines_in(config.results) if r.uid == failing} == {Status.OK}
 
 
 def test_a_method_that_does_not_fit_the_model_is_asked_once_and_never_again(config, fakes):
-    uids = [item.sample.uid for item in runner._prepare(config).usable]
+    uids = [item.uid for item in runner.prepare(config).selected.samples]
     fakes.fail |= {uid: NotApplicableError("needs ReLUs") for uid in uids}
     summary = run(config)
     assert summary.computed == {Status.SKIPPED: 12}
     assert summary.first_error is None
     assert fakes.explained == [("fake", uids[0]), ("noise", uids[0])]
-    assert {(r.status, r.error) for r in read_rows(config.results)} == {(Status.SKIPPED, "needs ReLUs")}
+    assert {(r.status, r.error) for r in lines_in(config.results)} == {(Status.SKIPPED, "needs ReLUs")}
     fakes.explained.clear()
     assert run(config).reused == 12
     assert not fakes.explained
@@ -153,17 +155,17 @@ def test_scores_that_are_not_finite_are_an_error_of_that_sample(config, fakes, m
 
 
 def test_long_samples_are_counted_and_do_not_use_up_the_limit(config):
-    lengths = sorted(item.length for item in runner._prepare(replace(config, limit=None)).usable)
+    lengths = sorted(item.length for item in runner.prepare(replace(config, limit=None)).selected.samples)
     short = replace(config, max_tokens=lengths[len(lengths) // 2])
     summary = run(short)
-    rows = [r for r in read_rows(config.results) if r.method == "fake" and r.metric == METRICS[0]]
+    rows = [r for r in lines_in(config.results) if r.method == "fake" and r.metric == METRICS[0]]
     assert sum(r.status is Status.OK for r in rows) == 6
     skipped = [r for r in rows if r.status is Status.SKIPPED]
     assert {r.error for r in skipped} == {"longer than max_tokens"}
     assert summary.skipped == {"longer than max_tokens": len(skipped)}
     # Without the limit they are usable: a skipped row must not stand for ever.
     run(replace(config, limit=None))
-    assert {r.status for r in read_rows(config.results)} == {Status.OK}
+    assert {r.status for r in lines_in(config.results)} == {Status.OK}
 
 
 def test_no_usable_sample_is_an_error_that_says_why(config):
@@ -178,14 +180,16 @@ def test_a_folder_that_cannot_be_written_to_is_found_before_the_model_is_loaded(
     assert not fakes.loads
 
 
-def test_a_damaged_file_of_an_earlier_run_is_found_before_anything_is_computed(config, fakes):
+def test_a_damaged_file_of_its_own_cells_is_found_before_anything_is_computed(config, fakes):
     run(replace(config, methods={"noise": {}}))
     (path,) = config.results.rglob("rows-*.jsonl")
     path.write_text("{}\n" + path.read_text())
     fakes.explained.clear()
     with pytest.raises(StoreError, match="line 1"):
-        run(replace(config, methods={"fake": {}}))
+        run(config)
     assert not fakes.explained
+    # What other cells hold is none of a run's business.
+    assert run(replace(config, methods={"fake": {}})).computed == {Status.OK: 6}
 
 
 def test_overwrite_computes_everything_again(config, fakes):
@@ -252,7 +256,7 @@ def test_kill_9_and_again_gives_the_rows_of_an_uninterrupted_run(config):
                 child.send_signal(signal.SIGKILL)
                 break
     full = replace(config, limit=20, metrics=METRICS[:1])
-    found = len(read_rows(killed))
+    found = len(lines_in(killed))
     summary = run(replace(full, results=killed))
     run(replace(full, results=config.results / "whole"))
     assert 5 <= found < 40
@@ -265,7 +269,7 @@ def test_other_metrics_and_signs_are_computed_from_stored_maps(config, fakes):
     asked = replace(config, sign=Sign.ABSOLUTE)
     run(replace(asked, results=config.results / "direct"))
     fakes.explained.clear()
-    rescored = set(scoring.rescore(config.results, METRICS, Sign.ABSOLUTE))
+    rescored = set(lines_of(scoring.scored_folder(config.results, METRICS, [Sign.ABSOLUTE])))
     assert not fakes.explained
     assert rescored == rows_in(config.results / "direct")
 
@@ -275,24 +279,80 @@ def test_two_names_of_the_same_options_are_one_cell(config):
     assert [cell.variant for cell in summary.cells] == ["form=literal"]
 
 
-def test_a_table_holds_the_runs_of_the_same_data_and_model(config):
+# A run's table holds its own samples, whatever else its cells hold
+
+
+def ok_uids(config: RunConfig) -> dict[str, set[str]]:
+    """Method -> the samples that the table of a run has values of."""
+    lines = lines_of(runner.rows_of_run(config, run(config)))
+    found: dict[str, set[str]] = {}
+    for line in lines:
+        found.setdefault(line.method, set())
+        if line.value is not None:
+            found[line.method].add(line.uid)
+    return found
+
+
+def test_a_smaller_limit_shows_the_samples_of_the_smaller_run(config):
     run(replace(config, methods={"noise": {}}))
-    run(replace(config, methods={"noise": {}}, seed=1))
-    run(replace(config, methods={"fake": {}}, datasets={"facts": {"n": 50}}))
-    config = replace(config, methods={"fake": {}}, seed=1)
-    rows = runner.experiment_rows(config, run(config))
-    # Of the two seeds of noise the newer counts; the run on 50 questions is another experiment.
-    assert len({r.fingerprint for r in rows}) == 2
-    assert len(rows) == 2 * 6 * len(METRICS)
+    few = replace(config, limit=2)
+    assert {method: len(uids) for method, uids in ok_uids(few).items()} == {"fake": 2, "noise": 2}
+
+
+def test_another_seed_shows_its_own_samples_for_every_method(config):
+    first = ok_uids(config)
+    second = ok_uids(replace(config, seed=1))
+    assert second["fake"] == second["noise"] != first["fake"]
+    assert len(second["fake"]) == 6
+
+
+def test_samples_that_a_run_passes_over_are_skipped_there_though_they_are_stored(config):
+    run(replace(config, limit=None))
+    lengths = sorted(item.length for item in runner.prepare(replace(config, limit=None)).selected.samples)
+    short = replace(config, max_tokens=lengths[len(lengths) // 2], limit=20)
+    summary = run(short)
+    lines = [line for line in lines_of(runner.rows_of_run(short, summary)) if line.metric == METRICS[0]]
+    skipped = [line for line in lines if line.status is Status.SKIPPED]
+    assert len(lines) - len(skipped) == 2 * 20
+    assert len(skipped) == 2 * len(summary.unusable)
+    assert {line.error for line in skipped} == {"longer than max_tokens"}
+
+
+def test_options_that_change_the_cost_alone_are_computed_once_and_named(config, fakes):
+    summary = run(replace(config, methods={"fake": {}, "fake:literal": {"form": "shifted", "batch": 1}}))
+    assert summary.same_maps == (("fake", "fake:literal"),)
+    assert len(fakes.explained) == len(set(fakes.explained)) == 6
+    assert [cell.variant for cell in summary.cells] == ["default"]
+
+
+def test_cells_of_equal_names_are_told_apart_by_what_differs(config):
+    run(replace(config, methods={"noise": {}}))
+    run(replace(config, methods={"noise": {}, "fake": {}}, seed=1))
+    cells = scoring.scored_folder(config.results, METRICS, [Sign.POSITIVE])
+    assert sorted(f"{cell.method} {cell.variant}" for cell in cells) == [
+        "fake default",
+        "noise default (seed 0)",
+        "noise default (seed 1)",
+    ]
+
+
+def test_a_compacted_folder_is_resumed(config, fakes):
+    before = ok_uids(config)
+    compact(config.results)
+    fakes.explained.clear()
+    assert ok_uids(config) == before
+    assert not fakes.explained
+    assert not list(config.results.rglob("*.jsonl"))
+    assert run(config, overwrite=True).computed == {Status.OK: 12}
 
 
 def test_a_dry_run_counts_what_is_left_and_writes_nothing(config, fakes):
     run(replace(config, limit=2))
     before = sorted(config.results.rglob("*"))
     fakes.explained.clear()
-    plan = runner.plan(config)
+    plan = dry_run.plan(config)
     assert [(c.method, c.stored, c.missing) for c in plan.cells] == [("fake", 2, 4), ("noise", 2, 4)]
-    units = [len(item.label) for item in runner._prepare(config).usable[2:]]
+    units = [len(item.label) for item in runner.prepare(config).selected.samples[2:]]
     assert plan.cells[0].forwards == sum(n + 1 for n in units)
     assert sorted(config.results.rglob("*")) == before
     assert not fakes.explained

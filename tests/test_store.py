@@ -11,10 +11,10 @@ from atman_bench.core.options import build, identity_options
 from atman_bench.core.provenance import environment
 from atman_bench.core.records import Row, Status
 from atman_bench.datasets import DATASETS
-from atman_bench.evaluation.store import Cell, Identity, StoredMap, float32_list, read_rows
+from atman_bench.evaluation.store import Cell, cells
+from atman_bench.evaluation.stored import Identity, StoredMap, float32_list
 from atman_bench.methods import METHODS
 
-RESULTS = Path(__file__).parents[1] / "results"
 IDENTITY = Identity(
     dataset="squad",
     dataset_options={"template": "{context}"},
@@ -31,15 +31,17 @@ OK = StoredMap("a", Status.OK, scores=(0.1, -2.0), per_target=((0.1, -2.0),), la
 
 
 def row(uid: str, value: float | None, status: Status = Status.OK, metric: str = "ap") -> Row:
-    return Row(
-        IDENTITY.fingerprint, "squad", "hf:org/model", "atman", "default", uid, metric, "positive", value, status
-    )
+    return Row(uid, "positive", status, {metric: value})
 
 
 def cell_in(results: Path) -> Cell:
     cell = Cell(results, IDENTITY, "default")
     cell.create({"device": "cpu"})
     return cell
+
+
+def without_environment(maps: dict[str, StoredMap]) -> dict[str, StoredMap]:
+    return {uid: replace(stored, environment=None) for uid, stored in maps.items()}
 
 
 def part(cell: Cell, kind: str) -> Path:
@@ -51,8 +53,55 @@ def test_what_is_appended_is_read_back(tmp_path):
     with cell_in(tmp_path) as cell:
         cell.append_map(OK)
         cell.append_rows([row("a", 0.25), row("b", None, Status.OOM)])
-    assert cell.maps() == {"a": OK}
-    assert read_rows(tmp_path) == [row("a", 0.25), row("b", None, Status.OOM)]
+    assert without_environment(cell.maps()) == {"a": OK}
+    assert cell.rows() == [row("a", 0.25), row("b", None, Status.OOM)]
+
+
+def test_metrics_that_are_computed_later_join_the_row_of_their_sample(tmp_path):
+    with cell_in(tmp_path) as cell:
+        cell.append_rows([row("a", 0.25), row("a", 0.5, metric="ar")])
+    (found,) = cell.rows()
+    assert found.values == {"ap": 0.25, "ar": 0.5}
+
+
+VERSION_1 = """{"fingerprint": "91e55f39fdbe", "dataset": "squad", "model": "hf:org/model", "method": "atman",
+ "variant": "default", "uid": "a", "metric": "ap", "sign": "positive", "value": 0.25, "status": "ok", "group": "g",
+ "n_questions": null, "n_units": 2, "n_positive": 1, "target_logprob": -0.5, "answered": true, "seconds": 0.1,
+ "forward_tokens": 30, "peak_bytes": null, "error": null, "schema": 1}"""
+"""A row as the version before wrote it, a line for each metric; broken into lines here only."""
+
+
+def test_rows_of_the_version_before_are_read(tmp_path):
+    cell = cell_in(tmp_path)
+    first = VERSION_1.replace("\n", "")
+    second = first.replace('"ap"', '"ar"').replace("0.25", "0.75")
+    (cell.folder / "rows-1.jsonl").write_text(f"{first}\n{second}\n")
+    (found,) = cell.rows()
+    assert found == Row(
+        uid="a",
+        sign="positive",
+        status=Status.OK,
+        values={"ap": 0.25, "ar": 0.75},
+        group="g",
+        n_units=2,
+        n_positive=1,
+        target_logprob=-0.5,
+        answered=True,
+        seconds=0.1,
+        forward_tokens=30,
+    )
+
+
+def test_every_map_names_the_environment_that_computed_it(tmp_path):
+    with cell_in(tmp_path) as cell:
+        cell.append_map(OK)
+    later = Cell(tmp_path, IDENTITY, "default")
+    later.create({"device": "cuda"})
+    with later:
+        later.append_map(replace(OK, uid="b"))
+    (found,) = cells(tmp_path)
+    devices = {uid: found.environments()[stored.environment]["device"] for uid, stored in found.maps().items()}
+    assert devices == {"a": "cpu", "b": "cuda"}
 
 
 def test_every_float32_survives_the_trip_through_json():
@@ -77,7 +126,7 @@ def test_a_line_torn_at_any_byte_is_dropped_and_the_others_kept(tmp_path):
         cell.append_map(replace(OK, uid="ü"))
     path = part(cell, "maps")
     whole = path.read_bytes()
-    first = whole.index(b"\n") + 1
+    first = whole.index(b"\n", whole.index(b"\n") + 1) + 1  # behind the header and the first map
     for end in range(first, len(whole)):
         path.write_bytes(whole[:end])
         assert set(cell.maps()) == {"a"}
@@ -87,10 +136,10 @@ def test_a_corrupted_line_is_named_by_file_and_line(tmp_path):
     with cell_in(tmp_path) as cell:
         cell.append_rows([row("a", 0.5), row("b", 0.5)])
     path = part(cell, "rows")
-    first, second, end = path.read_bytes().split(b"\n")
-    path.write_bytes(b"\n".join([first[:-7], second, end]))
-    with pytest.raises(StoreError, match=rf"{path.name}, line 1 is corrupted"):
-        read_rows(tmp_path)
+    header, first, second, end = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([header, first[:-7], second, end]))
+    with pytest.raises(StoreError, match=rf"{path.name}, line 2 is corrupted"):
+        cell.rows()
 
 
 @pytest.mark.parametrize("kind", ["rows", "manifest"])
@@ -98,9 +147,9 @@ def test_another_schema_version_is_refused(tmp_path, kind):
     with cell_in(tmp_path) as cell:
         cell.append_rows([row("a", 0.5)])
     path = part(cell, "rows") if kind == "rows" else cell.folder / "manifest.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 99'))
     with pytest.raises(StoreError, match=r"schema version 99.*use the version that wrote it"):
-        read_rows(tmp_path)
+        [found.rows() for found in cells(tmp_path)]
 
 
 def test_ok_wins_over_failures_and_else_the_latest_counts(tmp_path):
@@ -112,7 +161,7 @@ def test_ok_wins_over_failures_and_else_the_latest_counts(tmp_path):
     for attempt in range(2):  # Two writers, as two runs would be.
         with cell_in(tmp_path) as cell:
             cell.append_rows([row(uid, *values[attempt]) for uid, values in attempts.items()])
-    found = {r.uid: (r.value, r.status) for r in cell.rows()}
+    found = {r.uid: (r.values["ap"], r.status) for r in cell.rows()}
     assert found == {"retried": (0.5, Status.OK), "failing": (None, Status.OOM), "twice": (0.75, Status.OK)}
 
 
@@ -170,22 +219,25 @@ def test_an_option_added_later_counts_where_it_differs_from_its_default():
     assert identity_options(LaterOptions(few=())) == {"layers": [1, 2], "few": []}
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.rglob("manifest.json")), ids=lambda path: path.parent.name)
-def test_the_results_that_come_with_the_project_are_still_found(path):
+STORED = json.loads(Path(__file__).with_name("identities.json").read_text())
+"""What cells of published results were named by, and the folders that they were in."""
+
+
+@pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored["folder"])
+def test_results_of_earlier_versions_are_still_found(stored):
     """Options of today's methods and datasets give the fingerprints that were stored."""
-    cell = Cell.at(path.parent)
-    method, dataset = METHODS.get(cell.identity.method), DATASETS.get(cell.identity.dataset)
-    options = build(method.config, cell.identity.method_options)
-    dataset_options = identity_options(build(dataset.config, cell.identity.dataset_options))
+    identity = Identity(**stored["identity"])
+    method, dataset = METHODS.get(identity.method), DATASETS.get(identity.dataset)
+    options = build(method.config, identity.method_options)
+    dataset_options = identity_options(build(dataset.config, identity.dataset_options))
     dataset_options.pop("data", None)  # where the data lie is no part of an identity
     resolved = replace(
-        cell.identity,
+        identity,
         dataset_options=dataset_options,
         method_version=method.version,
         method_options=identity_options(options),
     )
-    assert resolved.fingerprint == cell.identity.fingerprint
-    assert path.parent.name == f"{method.label(options)}-{resolved.fingerprint}"
+    assert stored["folder"] == f"{method.label(options)}-{resolved.fingerprint}"
 
 
 def test_the_manifest_is_the_first_writers(tmp_path):
@@ -242,4 +294,4 @@ def test_a_results_folder_that_cannot_be_written_to_is_one_clear_error(tmp_path)
 
 def test_a_missing_results_folder_is_one_clear_error(tmp_path):
     with pytest.raises(StoreError, match="no results folder"):
-        read_rows(tmp_path / "nowhere")
+        cells(tmp_path / "nowhere")

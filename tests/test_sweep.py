@@ -1,19 +1,19 @@
 import itertools
-import json
 import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from fakes import Fakes
+from lines import Line, cells_of, lines_in
 
 from atman_bench.cli import app
 from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
 from atman_bench.core.options import PRESETS
-from atman_bench.core.records import Row, Status
+from atman_bench.core.records import Status
 from atman_bench.evaluation import runner
 from atman_bench.evaluation.config import RunConfig
-from atman_bench.evaluation.store import read_rows
+from atman_bench.evaluation.store import cells
 from atman_bench.evaluation.sweep import load_sweep
 from atman_bench.report import grid
 from atman_bench.report.figures import FIGURES
@@ -48,8 +48,14 @@ def grid_options(*axes: str) -> list[str]:
     return [part for axis in axes for part in ("--grid", axis)]
 
 
-def row(uid: str, value: float | None, metric: str = "average_precision", status: Status = Status.OK) -> Row:
-    return Row("x", "facts", "tiny", "atman", "v", uid, metric, "positive", value, status, group=f"g{uid}")
+def row(uid: str, value: float | None, metric: str = "average_precision", status: Status = Status.OK) -> Line:
+    return Line("x", "facts", "tiny", "atman", "v", uid, metric, "positive", value, status, group=f"g{uid}")
+
+
+def grid_frame(points, references, places, seed):
+    """``grid.frame_of`` of lines."""
+    cells = [(place, cells_of(lines)[0]) for place, lines in points]
+    return grid.frame_of(cells, cells_of(references), places, seed)
 
 
 def frame(values: dict[str, dict[str, float | None]], seed: int | None = 0):
@@ -58,7 +64,7 @@ def frame(values: dict[str, dict[str, float | None]], seed: int | None = 0):
         ({"f": f}, [row(uid, ap, status=Status.OK if ap is not None else Status.OOM) for uid, ap in of_uid.items()])
         for f, of_uid in values.items()
     ]
-    return grid.frame_of(points, [], {"f": list(values)}, seed)
+    return grid_frame(points, [], {"f": list(values)}, seed)
 
 
 def test_the_grid_is_the_product_of_its_axes_with_the_last_one_fastest(fakes):
@@ -209,19 +215,19 @@ def test_only_samples_that_every_point_has_are_compared():
 
 
 def test_a_sample_that_another_run_skipped_at_some_points_is_left_out():
-    def rows(**status: Status) -> list[Row]:
+    def rows(**status: Status) -> list[Line]:
         return [row(uid, 0.5 if found is Status.OK else None, status=found) for uid, found in status.items()]
 
     points = [
         ({"f": "0.5"}, rows(a=Status.OK, b=Status.OK, c=Status.SKIPPED)),
         ({"f": "0.9"}, rows(a=Status.OK, b=Status.SKIPPED, c=Status.SKIPPED)),
     ]
-    compared = grid.frame_of(points, [], {"f": ["0.5", "0.9"]}, None)
+    compared = grid_frame(points, [], {"f": ["0.5", "0.9"]}, None)
     assert set(compared["uid"]) == {"a", "c"}
 
 
 def test_the_matrix_keeps_the_order_of_the_grid_and_its_holes():
-    def rows(value: float | None) -> list[Row]:
+    def rows(value: float | None) -> list[Line]:
         return [row("0", value, status=Status.OK if value is not None else Status.ERROR)]
 
     points = [
@@ -230,7 +236,7 @@ def test_the_matrix_keeps_the_order_of_the_grid_and_its_holes():
         ({"kappa": "0.7", "f": "1"}, rows(0.3)),
         ({"kappa": "0.7", "f": "0.5"}, rows(None)),
     ]
-    swept = grid.frame_of(points, [], {"kappa": ["single", "0.7"], "f": ["1", "0.5"]}, None)
+    swept = grid_frame(points, [], {"kappa": ["single", "0.7"], "f": ["1", "0.5"]}, None)
     means = grid.matrix(swept, "average_precision")
     assert (list(means.index), list(means.columns)) == (["single", "0.7"], ["1", "0.5"])
     assert means.to_numpy().round(6).tolist()[0] == [10, 20]
@@ -247,7 +253,7 @@ def grid_of_forms():
         for i, place in enumerate(itertools.product(*places.values()))
     ]
     floor = replace(row("0", 0.05), method="uniform")
-    return grid.frame_of(points, [floor], places, None)
+    return grid_frame(points, [floor], places, None)
 
 
 @pytest.mark.parametrize("name", ["sweep_heatmap", "form_histograms", "layers"])
@@ -255,7 +261,7 @@ def test_figures_of_a_sweep_are_written_for_sweeps_only(name, grid_of_forms, tmp
     figure = FIGURES.get(name)
     figure.draw(grid_of_forms, tmp_path / name)
     assert (tmp_path / f"{name}.png").exists()
-    assert figure.lacks(grid_of_forms[[column for column in grid_of_forms if column in Row.__annotations__]])
+    assert figure.lacks(grid_of_forms[[column for column in grid_of_forms if column in Line.__annotations__]])
 
 
 def test_the_heat_map_shows_every_mean_and_frames_the_best(grid_of_forms):
@@ -326,10 +332,10 @@ def test_f_0_is_a_null_control_of_the_embedded_model(command, tmp_path):
     axes = ("methods.atman.kappa=[null, 0.7]", "methods.atman.f=[0, 0.9]")
     code, _, err = command(*grid_options(*axes), "--limit", "2", "--results", "out", "-q")
     assert (code, err) == (0, "")
-    maps = [json.loads(line) for path in tmp_path.rglob("*f0-*/maps-*") for line in path.read_text().splitlines()]
+    maps = [stored for cell in cells(tmp_path / "out") if "f0" in cell.variant for stored in cell.maps().values()]
     assert len(maps) == 4
-    assert not any(score for stored in maps for score in stored["scores"])
-    degenerate = {r.value for r in read_rows(tmp_path / "out") if r.metric == "degenerate" and "f0" in r.variant}
+    assert not any(score for stored in maps for score in stored.scores)
+    degenerate = {r.value for r in lines_in(tmp_path / "out") if r.metric == "degenerate" and "f0" in r.variant}
     assert degenerate == {1.0}
     line = next(s for s in (tmp_path / "out" / "sweep.md").read_text().splitlines() if "kappa=0.7, f=0 " in s)
     assert line.split(" | ")[-2] == "2"
@@ -338,7 +344,7 @@ def test_f_0_is_a_null_control_of_the_embedded_model(command, tmp_path):
 def test_a_sweep_is_named_with_what_its_points_share():
     def swept(*variants: str) -> str:
         rows = [({"f": name}, [replace(row("0", 0.5), variant=name)]) for name in variants]
-        return grid.swept(grid.frame_of(rows, [], {"f": list(variants)}, None))
+        return grid.swept(grid_frame(rows, [], {"f": list(variants)}, None))
 
     assert swept("shifted-kappa0.7-f0.5", "shifted-f0.5") == "atman:shifted"
     assert swept("log", "shifted-kappa0.7") == "atman"

@@ -51,6 +51,16 @@ _MAP_SCHEMA = pa.schema(
     ]
 )
 
+_SCORES = ("scores.list.element", "per_target.list.element.list.element")
+MAP_ENCODING = {
+    "compression": "zstd",
+    "compression_level": 12,
+    # Scores hardly repeat, but their exponents do: bytes of equal significance are stored together.
+    "column_encoding": dict.fromkeys(_SCORES, "BYTE_STREAM_SPLIT"),
+    "use_dictionary": ["fingerprint", "environment", "status", "group", "facts", "error", "label.list.element"],
+}
+ROW_ENCODING = {"compression": "zstd", "compression_level": 12}
+
 _ROW_FIELDS = [
     ("fingerprint", _NAMES),
     ("uid", pa.string()),

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from atman_bench.core.jsonl import exclusive, is_being_written, part_files, unwritable
 from atman_bench.core.records import SCHEMA, Row
 from atman_bench.evaluation import store
-from atman_bench.evaluation.archive import CELLS, MAPS, ROWS, map_table, row_table
+from atman_bench.evaluation.archive import CELLS, MAP_ENCODING, MAPS, ROW_ENCODING, ROWS, map_table, row_table
 from atman_bench.evaluation.store import MANIFEST, Cell
 
 _GROUP_BYTES = 4_000_000
@@ -110,7 +110,7 @@ def _write(results: Path, cells: Sequence[Cell], drops_maps: Callable[[Cell], bo
             n_maps += len(maps)
             write(map_table(cell.identity.fingerprint, maps))
     with _replacing(results / ROWS) as path:
-        pq.write_table(row_table(rows), path, compression="zstd", compression_level=12)
+        pq.write_table(row_table(rows), path, **ROW_ENCODING)
     return n_maps, len(rows)
 
 
@@ -143,7 +143,7 @@ def _writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
         if sum(part.nbytes for part in waiting) > _GROUP_BYTES:
             flush()
 
-    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=12) as file:
+    with pq.ParquetWriter(path, schema, **MAP_ENCODING) as file:
         yield write
         flush()
 
