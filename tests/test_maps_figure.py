@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import tiny_pictures
-from lines import Line, lines_in
+from lines import Line, lines_in, lines_of
 from PIL import Image
 
 from atman_bench.cli.app import main
@@ -135,15 +135,15 @@ def test_no_stored_file_says_where_the_machine_keeps_its_pictures(run):
 
 def test_maps_come_sample_by_sample_without_the_floors(run):
     found = maps_of(run, n=2)
-    assert [item.row.method for item in found] == ["atman", "input_x_gradient"] * 2
-    assert len({item.row.uid for item in found}) == 2
+    assert [item.cell.method for item in found] == ["atman", "input_x_gradient"] * 2
+    assert len({item.uid for item in found}) == 2
     assert {item.explained for item in found} == {"cat"}
 
 
 def test_methods_and_samples_come_in_the_order_wanted(run):
     uids = sorted({row.uid for row in lines_in(run.results)})[::-1]
     found = maps_of(run, methods=["uniform", "input-x-gradient:pixels"], uids=uids)
-    assert [(item.row.uid, item.row.method) for item in found] == [
+    assert [(item.uid, item.cell.method) for item in found] == [
         (uid, method) for uid in uids for method in ("uniform", "input_x_gradient")
     ]
 
@@ -164,7 +164,8 @@ def test_a_map_follows_the_sign_rule_and_scores_what_its_row_does(run):
     stored: dict[str, Line] = {
         row.uid: row for row in lines_in(run.results) if (row.method, row.metric) == ("atman", "average_precision")
     }
-    assert [item.row for item in positive] == [stored[item.row.uid] for item in positive]
+    lines = lines_of(item.cell for item in positive)
+    assert lines == [stored[line.uid] for line in lines]
 
 
 def test_each_word_of_a_question_has_a_map_of_its_own(run, tmp_path):
@@ -183,7 +184,7 @@ def test_each_word_of_a_question_has_a_map_of_its_own(run, tmp_path):
     found = picture_maps(config.results, str(tmp_path / "scenes"), Sign.POSITIVE, Selection())
     assert len(found) == len(stored.word_labels)
     assert [item.word for item in found] == list(range(len(found)))
-    assert np.nanmean([item.row.value for item in found]) == pytest.approx(
+    assert np.nanmean([line.value for line in lines_of(item.cell for item in found)]) == pytest.approx(
         next(row.value for row in lines_in(config.results) if row.metric == "average_precision")
     )
 
@@ -218,7 +219,7 @@ def test_a_method_without_a_map_of_a_sample_leaves_a_gap(run):
 
 def test_the_outline_encloses_the_evidence(run):
     figure = plot(frame_of_maps(maps_of(run, n=1)))
-    uid = maps_of(run, n=1)[0].row.uid
+    uid = maps_of(run, n=1)[0].uid
     mask = np.asarray(Image.open(f"{run.dataset_options.data}/{uid.removeprefix('cat/')}-mask.png")) > 0
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     outline = figure.axes[0].collections[-1].get_paths()[0].vertices

@@ -13,7 +13,8 @@ from PIL import Image
 
 from atman_bench.core.records import Boxes, PatchUnits, Picture, RegionMask, Status
 from atman_bench.evaluation.config import RunConfig
-from atman_bench.evaluation.runner import RunSummary, evaluate, experiment_rows, plan
+from atman_bench.evaluation.dry_run import plan
+from atman_bench.evaluation.runner import RunSummary, evaluate, rows_of_run
 from atman_bench.evaluation.store import cells
 from atman_bench.evaluation.stored import StoredMap
 from atman_bench.metrics._align import unit_labels
@@ -156,10 +157,10 @@ def test_a_second_run_computes_only_what_is_missing(config):
     run(replace(config, limit=2))
     summary = run(config)
     assert (summary.reused, summary.n_computed) == (4, 2)
-    before = set(lines_in(config.results))
+    before = lines_in(config.results)
     again = run(config)
     assert (again.reused, again.n_computed) == (6, 0)
-    assert set(lines_in(config.results)) == before
+    assert lines_in(config.results) == before
 
 
 def test_a_dry_run_says_what_is_left(config):
@@ -280,4 +281,4 @@ def test_rows_say_whether_pictures_were_cropped_and_their_cells_are_apart(openim
         "openimages (uncropped)": pytest.approx(16 / 32, abs=1e-5),
         "openimages (cropped)": pytest.approx(1),
     }
-    assert {r.dataset for r in experiment_rows(other, summary)} == {"openimages (uncropped)"}
+    assert {cell.dataset for cell in rows_of_run(other, summary)} == {"openimages (uncropped)"}

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from atman_bench.core.errors import DataError, StoreError
-from atman_bench.core.jsonl import check_schema
-from atman_bench.core.records import SCHEMA
+from atman_bench.core.records import READABLE, SCHEMA
 from atman_bench.report.render import TextTable
 
 FOLDER = "experiments"
@@ -178,7 +177,8 @@ def _check(sections: Sequence[Stored]) -> None:
 def _parse(path: Path) -> Section:
     try:
         content = json.loads(path.read_bytes())
-        check_schema(content, str(path))
+        if (schema := content.get("schema")) not in READABLE:
+            raise StoreError(f"{path} has schema {schema}, expected {SCHEMA}: run atman-bench reproduce again")
         tables = tuple(
             TextTable(t["title"], t["note"], *(_tuples(t[key]) for key in ("columns", "lines", "floors")))
             for t in content.pop("tables")

@@ -35,7 +35,7 @@ class PictureMap:
     """One map of one picture.
 
     Attributes:
-        row: One row, of the map's average precision; of the map's own, where a sample has one for each word.
+        cell: What it is by, with one row of its average precision (of each map's own, where a sample has one a word).
         word: Which word of the sample it explains; 0 where it explains the target.
         explained: How that reads.
         picture: What it lies on.
@@ -44,13 +44,18 @@ class PictureMap:
         label: Where the evidence is.
     """
 
-    row: ScoredCell
+    cell: ScoredCell
     word: int
     explained: str
     picture: Picture
     units: PatchUnits
     scores: np.ndarray
     label: Label
+
+    @property
+    def uid(self) -> str:
+        """The sample's."""
+        return self.cell.rows[0].uid
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def frame_of_maps(maps: Sequence[PictureMap]) -> pd.DataFrame:
         }
         for item in maps
     ]
-    return frame_of(item.row for item in maps).join(pd.DataFrame(beside))
+    return frame_of(item.cell for item in maps).join(pd.DataFrame(beside))
 
 
 def _cells(results: Path, selection: Selection) -> list[Cell]:
@@ -202,7 +207,7 @@ def _maps_of_sample(cell: Cell, stored: StoredMap, sample: Sample, sign: Sign) -
     explained = words or [(sample.target.strip(), sample.label)]
     return [
         PictureMap(
-            row=named(cell, [replace(row, values={METRIC: METRICS.get(METRIC).function(x, y)})]),
+            cell=named(cell, [replace(row, values={METRIC: METRICS.get(METRIC).function(x, y)})]),
             word=index,
             explained=name,
             picture=sample.picture,
