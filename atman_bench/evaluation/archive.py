@@ -11,7 +11,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,9 @@ _ROW_FIELDS = [
     *_COSTS,
     ("error", _NAMES),
 ]
+_OTHERS = [f.name for f in fields(Row)][4:]
+"""The fields of a row behind its uid, sign, status and values, in their order."""
+
 _METRIC = "metric."
 """What the columns of metrics begin with."""
 
@@ -183,11 +186,21 @@ def _read(path: Path, fingerprint: str | None = None) -> pa.Table:
 
 
 def _rows_of(table: pa.Table) -> Iterator[tuple[str, Row]]:
-    metrics = [name for name in table.column_names if name.startswith(_METRIC)]
-    for line in table.to_pylist():
-        values = {name.removeprefix(_METRIC): line.pop(name) for name in metrics}
-        known = {name: None if math.isnan(value) else value for name, value in values.items() if value is not None}
-        yield line.pop("fingerprint"), Row(**{**line, "status": Status(line["status"]), "values": known})
+    """Column by column, which is several times as fast as line by line."""
+    prints, statuses = table["fingerprint"].to_pylist(), map(Status, table["status"].to_pylist())
+    uids, signs = table["uid"].to_pylist(), table["sign"].to_pylist()
+    metrics = {name.removeprefix(_METRIC): name for name in table.column_names if name.startswith(_METRIC)}
+    values = zip(*(table[column].to_pylist() for column in metrics.values()), strict=True)
+    others = zip(*(table[name].to_pylist() for name in _OTHERS), strict=True)
+    for fingerprint, uid, sign, status, of_metrics, rest in zip(
+        prints, uids, signs, statuses, values if metrics else ((),) * len(prints), others, strict=True
+    ):
+        known = {
+            name: None if math.isnan(value) else value
+            for name, value in zip(metrics, of_metrics, strict=True)
+            if value is not None
+        }
+        yield fingerprint, Row(uid, sign, status, known, *rest)
 
 
 def _map_of(line: dict[str, Any]) -> StoredMap:

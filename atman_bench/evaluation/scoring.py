@@ -109,6 +109,8 @@ def named(cell: Cell, rows: Iterable[Row]) -> ScoredCell:
 
 def restricted(row: Row, metrics: Sequence[str]) -> Row:
     """The row with these metrics alone, as far as it has them."""
+    if row.values.keys() <= set(metrics):
+        return row
     return replace(row, values={metric: row.values[metric] for metric in metrics if metric in row.values})
 
 
