@@ -23,7 +23,7 @@ from atman_bench.evaluation import compaction
 from atman_bench.evaluation.archive import Archive
 from atman_bench.evaluation.config import MethodCell, RunConfig, load_configured
 from atman_bench.evaluation.samples import PreparedSample, Selected, select
-from atman_bench.evaluation.scoring import grid_facts, labels_of, row_of, scored, words_of
+from atman_bench.evaluation.scoring import grid_facts, row_of, scored
 from atman_bench.evaluation.store import Cell
 from atman_bench.evaluation.stored import Identity, StoredMap, float32_list
 from atman_bench.methods._explain import explain_encoded
@@ -260,16 +260,13 @@ def _explain(item: PreparedSample, cell: Cell, seed: int) -> StoredMap:
     Raises:
         NotApplicableError: It ends so for every sample.
     """
-    sample, encoded, ended = item.sample, item.encoded, _ended(item)
+    encoded, ended = item.encoded, _ended(item)
     try:
         explanation = explain_encoded(item.adapter, encoded, cell.identity.method, cell.options, seed, item.plain)
         per_target = explanation.per_target
         if explanation.units is not encoded.units:  # a map of single pixels
-            ended = replace(
-                ended,
-                label=labels_of(sample, explanation.units),
-                word_labels=words_of(sample, explanation.units),
-            )
+            of_pixels = item.on(explanation.units)
+            ended = replace(ended, label=of_pixels.label, word_labels=of_pixels.word_labels)
         return replace(
             ended,
             facts={**ended.facts, **grid_facts(explanation.units)},

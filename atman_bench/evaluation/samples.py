@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
+import numpy as np
+
 from atman_bench.core.errors import ConfigError, DataError, SampleError
-from atman_bench.core.records import Picture, Sample, Skipped
+from atman_bench.core.records import Picture, Sample, Skipped, Units, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.datasets._base import Dataset
 from atman_bench.evaluation.config import RunConfig
-from atman_bench.evaluation.scoring import labels_of, seen_words, words_of
+from atman_bench.metrics._align import unit_labels
 from atman_bench.models._base import ModelAdapter, Plain
 from atman_bench.models._label_ranking import Name, likeliest_names
 
@@ -41,6 +43,14 @@ class PreparedSample:
     def uid(self) -> str:
         """The sample's."""
         return self.sample.uid
+
+    def on(self, units: Units) -> "PreparedSample":
+        """The sample with labels of other units: some methods explain single pixels.
+
+        Raises:
+            SampleError: See ``unit_labels``.
+        """
+        return replace(self, label=labels_of(self.sample, units), word_labels=words_of(self.sample, units))
 
     def without_tensors(self) -> "PreparedSample":
         """A copy that has encoded nothing: a run works on copies, so that it holds the tensors of one sample."""
@@ -123,3 +133,43 @@ def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Select
 def _count_reasons(skipped: Iterable[Skipped]) -> dict[str, int]:
     """Reason -> count, most frequent first; numbers in a reason belong to one sample and would split the count."""
     return dict(Counter(re.sub(r"\d+", "N", s.reason) for s in skipped).most_common())
+
+
+def labels_of(sample: Sample, units: Units) -> tuple[float, ...]:
+    """The share of each unit that is evidence, as it is stored.
+
+    Raises:
+        SampleError: See ``unit_labels``.
+    """
+    return _stored(unit_labels(sample.label, units, sample.picture))
+
+
+def seen_words(sample: Sample, units: Units) -> tuple[tuple[Word, ...], list[Skipped]]:
+    """The words of a sample whose evidence the units show; the others, by name, with why they are left out.
+
+    Raises:
+        SampleError: There are words, and none is left.
+    """
+    seen, left_out = [], []
+    text = sample.prompt + sample.target
+    for word in sample.words:
+        try:
+            unit_labels(word.label, units, sample.picture)
+            seen.append(word)
+        except SampleError as error:
+            name = text[slice(*word.span)]
+            left_out.append(Skipped(f"{sample.uid}/{name}", f"word {name!r}: {error}"))
+    if left_out and not seen:
+        raise SampleError(left_out[0].reason)
+    return tuple(seen), left_out
+
+
+def words_of(sample: Sample, units: Units) -> tuple[tuple[float, ...], ...] | None:
+    """The same for each word, or None for a sample without words."""
+    if not sample.words:
+        return None
+    return tuple(_stored(unit_labels(word.label, units, sample.picture)) for word in sample.words)
+
+
+def _stored(shares: np.ndarray) -> tuple[float, ...]:
+    return tuple(int(share) if share in (0, 1) else round(float(share), 6) for share in shares)

@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from atman_bench.core.errors import SampleError
 from atman_bench.core.options import build
-from atman_bench.core.records import PatchUnits, Row, Sample, ScoredCell, Skipped, Status, Units, Word
+from atman_bench.core.records import PatchUnits, Row, ScoredCell, Status, Units
 from atman_bench.datasets import DATASETS
 from atman_bench.evaluation import store
 from atman_bench.evaluation.store import Cell
 from atman_bench.evaluation.stored import Identity, StoredMap
 from atman_bench.metrics import METRICS
-from atman_bench.metrics._align import unit_labels
 from atman_bench.metrics._signs import Sign, apply_sign
 
 
@@ -198,46 +196,6 @@ def grid_of(stored: StoredMap, size: tuple[int, int]) -> PatchUnits | None:
     rows, columns = map(int, grid.split("x"))
     left, top, right, bottom = map(float, area.split(","))
     return PatchUnits((rows, columns), (left, top, right, bottom), size)
-
-
-def labels_of(sample: Sample, units: Units) -> tuple[float, ...]:
-    """The share of each unit that is evidence, as it is stored.
-
-    Raises:
-        SampleError: See ``unit_labels``.
-    """
-    return _stored(unit_labels(sample.label, units, sample.picture))
-
-
-def seen_words(sample: Sample, units: Units) -> tuple[tuple[Word, ...], list[Skipped]]:
-    """The words of a sample whose evidence the units show; the others, by name, with why they are left out.
-
-    Raises:
-        SampleError: There are words, and none is left.
-    """
-    seen, left_out = [], []
-    text = sample.prompt + sample.target
-    for word in sample.words:
-        try:
-            unit_labels(word.label, units, sample.picture)
-            seen.append(word)
-        except SampleError as error:
-            name = text[slice(*word.span)]
-            left_out.append(Skipped(f"{sample.uid}/{name}", f"word {name!r}: {error}"))
-    if left_out and not seen:
-        raise SampleError(left_out[0].reason)
-    return tuple(seen), left_out
-
-
-def words_of(sample: Sample, units: Units) -> tuple[tuple[float, ...], ...] | None:
-    """The same for each word, or None for a sample without words."""
-    if not sample.words:
-        return None
-    return tuple(_stored(unit_labels(word.label, units, sample.picture)) for word in sample.words)
-
-
-def _stored(shares: np.ndarray) -> tuple[float, ...]:
-    return tuple(int(share) if share in (0, 1) else round(float(share), 6) for share in shares)
 
 
 def dataset_name(identity: Identity) -> str:
