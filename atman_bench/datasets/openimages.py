@@ -220,7 +220,7 @@ def _prompt(article: Article, label: str) -> str:
 def _content_hash(folder: OpenImagesFolder, samples: Iterable[Sample]) -> str:
     """SHA-256 of the annotations and descriptions, and of the names and sizes of the chosen samples' files.
 
-    Hashing every picture would take longer than many a run.
+    Hashing every image would take longer than many a run.
     """
     digest = hashlib.sha256()
     for path in (*folder.segmentations, *folder.descriptions):

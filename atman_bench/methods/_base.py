@@ -35,7 +35,7 @@ class MethodSpec:
         label: ``config -> name of the variant`` in rows and tables, derived from the options so that it is never wrong.
         stochastic: Whether the seed changes the result.
         modalities: What the method is defined for.
-        image_variants: Variants that a run on pictures evaluates beside the default.
+        image_variants: Variants that a run on images evaluates beside the default.
         forwards: ``(U, T, config) -> full-length forward passes that it costs``, an upper bound for ``--dry-run``.
     """
 

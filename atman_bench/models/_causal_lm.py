@@ -82,7 +82,7 @@ class CausalLM:
         return self.model.get_input_embeddings()(input_ids.to(self.device))
 
     def embeddings(self, encoded: Encoded) -> Float[Tensor, "1 S D"]:
-        """Input embeddings of a sample, pictures included, without positions."""
+        """Input embeddings of a sample, images included, without positions."""
         if "inputs_embeds" in encoded.inputs:
             return encoded.inputs["inputs_embeds"].to(self.device)
         return self.embed(encoded.inputs["input_ids"])
@@ -131,7 +131,7 @@ class CausalLM:
 
         Raises:
             EmptyCompletionError: It is empty.
-            SampleError: The prompt exceeds the context window, or its picture cannot be read.
+            SampleError: The prompt exceeds the context window, or its image cannot be read.
         """
         return self._continue(self._parts(prompt, picture), max_new_tokens)
 
@@ -155,11 +155,11 @@ class CausalLM:
         return first_line(text)
 
     def encode(self, sample: Sample) -> Encoded:
-        """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its picture.
+        """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its image.
 
         Raises:
             SampleError: The target is empty, the sample exceeds the context window, nothing is explained, or its
-                picture cannot be read.
+                image cannot be read.
         """
         parts = self._parts(sample.prompt, sample.picture)
         return self._assemble(
@@ -204,7 +204,7 @@ class CausalLM:
         """Encode a prompt and a target.
 
         Args:
-            prompt: The text; a picture comes before it.
+            prompt: The text; an image comes before it.
             target: What is explained, with its leading space.
             units: Groups of positions of the prompt's tokens; None makes every token a unit.
             picture: What the model sees.

@@ -1,4 +1,4 @@
-"""Which of a dataset's names does a model find likeliest for a picture? The paper evaluates only what a model names."""
+"""Which of a dataset's names does a model find likeliest for an image? The paper evaluates only what a model names."""
 
 import heapq
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def likeliest_names(model: ModelAdapter, picture: Picture | None, names: Sequenc
         most: How many to return.
 
     Raises:
-        SampleError: The picture cannot be read.
+        SampleError: The image cannot be read.
     """
     stem = _common_words([prompt for prompt, _ in names])
     encoded = [model.encode_text(stem, prompt[len(stem) :] + target, picture=picture) for prompt, target in names]

@@ -1,4 +1,4 @@
-"""Files of picture models: MAGMA's official checkpoint, and a folder format of our own."""
+"""Files of image models: MAGMA's official checkpoint, and a folder format of our own."""
 
 import hashlib
 import json
@@ -168,7 +168,7 @@ def save_picture_lm(
     dtype: torch.dtype = torch.float32,
     with_encoder: bool = True,
 ) -> None:
-    """Write a picture model as a folder: ``config.json``, ``model.safetensors`` and the tokenizer's files.
+    """Write an image model as a folder: ``config.json``, ``model.safetensors`` and the tokenizer's files.
 
     Args:
         folder: Made if need be.
