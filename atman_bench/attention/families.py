@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 Process = Callable[..., tuple[Tensor, Tensor | None]]
-"""``host.process``: handed in, since imports go downward."""
+"""``patching.process``, as an argument since imports go downward."""
 
 
 @dataclass(frozen=True)

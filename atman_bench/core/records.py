@@ -14,14 +14,14 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class CharSpans:
-    """Evidence in a text: half-open character ranges ``[start, end)`` of the prompt."""
+    """Ground truth in a text: half-open character ranges ``[start, end)`` of the prompt."""
 
     spans: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image on disk, decoded when it is needed (``pictures.py``).
+    """An image on disk, decoded when it is needed (``images.py``).
 
     Attributes:
         path: Any file that Pillow reads.
@@ -34,7 +34,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class RegionMask:
-    """Evidence in an image: the union of masks. Each is stretched to its image (nearest) before the crop.
+    """Ground truth in an image: the union of masks. Each is stretched to its image (nearest) before the crop.
 
     Attributes:
         files: Mask images.
@@ -49,7 +49,7 @@ class RegionMask:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Evidence in an image: the union of boxes.
+    """Ground truth in an image: the union of boxes.
 
     Attributes:
         boxes: (left, top, right, bottom) of each in pixels of the file, not of its crop; fractions are allowed.
@@ -61,16 +61,16 @@ class Boxes:
 
 
 Label = CharSpans | RegionMask | Boxes
-"""Where the evidence is."""
+"""Ground truth of a sample: character spans, masks or boxes."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word whose own loss is explained (GQA, A.12), with its own evidence.
+    """A word whose own loss is explained (GQA, A.12), with its own ground truth.
 
     Attributes:
         span: Half-open character range in prompt + target.
-        label: Where its evidence is.
+        label: Its ground truth.
     """
 
     span: tuple[int, int]
@@ -79,7 +79,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Sample:
-    """One question to a model, with the evidence that an explanation should point at.
+    """One prompt and target, with the ground truth that explanations are scored against.
 
     Attributes:
         uid: Unique within its dataset, stable between runs.
@@ -87,7 +87,7 @@ class Sample:
         target: The text whose tokens are explained, with its leading space (``" Paris"``).
         explain: Half-open character range of the prompt that is explained (SQuAD: the context), or None where the
             image is.
-        label: Where the evidence is, in characters of the prompt or in the image.
+        label: The ground truth, in characters of the prompt or in the image.
         group: What bootstrap intervals resample (SQuAD: the paragraph; images: the image).
         facts: Further facts for tables and figures, such as the article or the number of questions of the paragraph.
         picture: What the model sees, if anything.

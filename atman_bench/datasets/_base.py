@@ -33,8 +33,8 @@ class DatasetSpec:
         config: Frozen dataclass of the options; ``data`` (path or hub id, None for the built-in) is one of them.
         load: ``config -> Dataset``; raises DataError.
         modality: Whether its samples have images.
-        label: ``config -> what tables add to the dataset's name``, for options that make it another experiment (a
-            crop); an empty string adds nothing.
+        label: ``config -> what tables add to the dataset's name``, for options that change the evaluation setting
+            (a crop); an empty string adds nothing.
     """
 
     summary: str

@@ -1,4 +1,4 @@
-"""The generated world of ``scenes``: images of coloured shapes with exact masks, and questions about them.
+"""The generator of ``scenes``: images of coloured shapes with exact masks, and questions about them.
 
 A scene holds three to five objects before a textured, cluttered background. No shape and no colour occurs twice in it,
 so that every question has one answer. One combination of shape and colour in eight is kept for the ``novel`` split: the

@@ -57,7 +57,7 @@ def load(config: Caltech101Config) -> Dataset:
     skipped: list[Skipped] = []
     files: list[Path] = []
     used: Counter[str] = Counter()
-    for i, record in enumerate(read_json(index, list, LAYOUT)):
+    for i, record in enumerate(read_json(index, list, f"a folder with {LAYOUT}")):
         image, mask, category = (field(record, key, str, f"{index}: [{i}]") for key in ("image", "mask", "class"))
         if used[category] == config.per_class:
             continue

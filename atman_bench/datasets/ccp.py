@@ -76,7 +76,7 @@ def load(config: CcpConfig) -> Dataset:
     for label in config.labels or ():
         if label not in names or label == BACKGROUND:
             raise UnknownNameError("label of ccp", label, set(names) - {BACKGROUND})
-    areas = read_json(annotations[1], dict, LAYOUT)
+    areas = read_json(annotations[1], dict, f"a folder with {LAYOUT}")
     images, masks = (pictures_below(folder / part, LAYOUT) for part in ("images", "masks"))
     entries = [
         entry
@@ -97,7 +97,9 @@ def load(config: CcpConfig) -> Dataset:
 
 def _read_names(path: Path) -> Sequence[str]:
     """Label names by mask value."""
-    names = [expect(name, str, f"{path}: [{i}]") for i, name in enumerate(read_json(path, list, LAYOUT))]
+    names = [
+        expect(name, str, f"{path}: [{i}]") for i, name in enumerate(read_json(path, list, f"a folder with {LAYOUT}"))
+    ]
     if len(set(names)) < len(names):
         raise DataError(f"{path} has a name twice: a mask's values would be ambiguous")
     return names

@@ -79,7 +79,11 @@ def load(config: GqaConfig) -> Dataset:
     question_files = _json_files(folder / config.questions, "*question*.json")
     explains = config.explain_at is not ExplainAt.NOTHING
     graph_files = _graph_files(folder) if explains else ()
-    graphs = {image: graph for file in graph_files for image, graph in read_json(file, dict, LAYOUT).items()}
+    graphs = {
+        image: graph
+        for file in graph_files
+        for image, graph in read_json(file, dict, f"a folder with {LAYOUT}").items()
+    }
     pictures = pictures_below(folder / "images", LAYOUT)
     scenes = _Scenes(graphs, pictures)
     samples: dict[str, Sample] = {}
@@ -123,7 +127,7 @@ def _json_files(path: Path, pattern: str) -> Sequence[Path]:
 def _records(files: Iterable[Path], balanced_only: bool) -> Iterator[tuple[str, Mapping[str, object], str]]:
     """Id and record of each question to use, and what messages call it."""
     for file in files:
-        for uid, record in read_json(file, dict, LAYOUT).items():
+        for uid, record in read_json(file, dict, f"a folder with {LAYOUT}").items():
             where = f"{file}: {uid!r}"
             if not balanced_only or field(record, "isBalanced", bool, where):
                 yield uid, expect(record, dict, where), where

@@ -1,4 +1,4 @@
-"""``vqav2``: questions about images that ten people answered; nothing says where the evidence is (Table 4).
+"""``vqav2``: questions about images that ten people answered, without ground truth for explanations (Table 4).
 
 Source: Goyal et al. 2017, in the official format, which OK-VQA has too (``okvqa``).
 """
@@ -114,7 +114,7 @@ def _only(folder: Path, pattern: str, option: str) -> Path:
 
 def _entries(file: Path, key: str) -> Iterator[tuple[Mapping[str, object], str]]:
     """The entries of a list in a file, and what messages call each."""
-    for i, entry in enumerate(field(read_json(file, dict, LAYOUT), key, list, str(file))):
+    for i, entry in enumerate(field(read_json(file, dict, f"a folder with {LAYOUT}"), key, list, str(file))):
         where = f"{file}: {key}[{i}]"
         yield expect(entry, dict, where), where
 

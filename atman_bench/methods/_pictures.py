@@ -126,7 +126,11 @@ def attribute(
 
 
 def pixel_attribution(maps: Float[Tensor, "T h w"], units: PatchUnits, pooled: bool) -> Attribution:
-    """Pixel maps of T target tokens: their mean, pixel by pixel, or their sums over the patches."""
+    """Pixel maps of T target tokens: their mean, pixel by pixel, or their sums over the patches.
+
+    Raises:
+        NotApplicableError: The pixels are to be pooled and do not divide into the patches.
+    """
     if not pooled:
         # Only the mean: pixel maps of every target token would fill a disk.
         return Attribution(maps.mean(0).flatten(), None, replace(units, grid=(maps.shape[1], maps.shape[2])))

@@ -1,4 +1,4 @@
-"""Raw attention of the last layer: the simplest thing to look at, as a baseline."""
+"""Raw attention of the last layer, as a baseline."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The only place where labels become unit labels."""
+"""Ground truth of a sample -> labels of its units; the only place where this happens."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ def unit_labels(label: Label, units: Units, picture: Picture | None = None) -> F
     patch map and the same map stretched to pixels have equal average precision and recall.
 
     Args:
-        label: Where the evidence is.
+        label: The ground truth.
         units: What is explained; of one kind, the label's.
         picture: The sample's, for labels of an image.
 
@@ -59,7 +59,7 @@ def _covered_text(label: CharSpans, units: TextUnits) -> Float[np.ndarray, " U"]
 
 @dataclass(frozen=True)
 class _Evidence:
-    """Where evidence is, as cells of a grid that covers an image (after its crop).
+    """Ground truth as cells of a grid that covers an image (after its crop).
 
     Attributes:
         inside: Whether each cell is evidence.

@@ -1,4 +1,4 @@
-"""BLIP-2: an image reaches the decoder as 32 queries that have no place in it, so the vision encoder is explained."""
+"""BLIP-2: an image reaches the decoder as 32 queries without a position in it, so the vision encoder is explained."""
 
 from pathlib import Path
 

@@ -108,15 +108,15 @@ class CausalLM:
     ) -> Float[Tensor, "B R V"]:
         """Logits of some rows, or of all (None); keys and values are read from and written to the store.
 
-        With a store, work that nobody reads is left out (``attention/spared.py``). A pass without one is what others
-        are compared with, and runs as the model's own code has it.
+        With a store, duplicate and unused rows are left out (``attention/skipping.py``). A pass without one is the
+        reference, and runs as the model's own code has it.
         """
         keep = 0 if rows is None else torch.tensor(rows, device=self.device)
         moved = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         if store is None:
             return self.model(**moved, use_cache=False, logits_to_keep=keep).logits
         copies = all(map(are_copies, inputs.values()))
-        with nullcontext() if rows is None else self.host.sparing(sorted(set(rows)), copies):
+        with nullcontext() if rows is None else self.host.skipping(sorted(set(rows)), copies):
             return self.model(**moved, use_cache=True, past_key_values=store, logits_to_keep=keep).logits
 
     @torch.inference_mode()

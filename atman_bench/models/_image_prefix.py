@@ -203,7 +203,7 @@ def _norm(channels: int) -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a way around them."""
+    """Two 3x3 convolutions with a skip connection."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -223,7 +223,7 @@ class ResidualBlock(nn.Module):
 class ConvEncoder(nn.Module):
     """Convolutions of stride 2, residual blocks, and a learned embedding of each place of the grid.
 
-    Group norms keep images of a batch apart, so that features do not depend on the batch, in training neither.
+    Group norms, unlike batch norms, make no feature depend on the other images of a batch, in training either.
 
     Args:
         config: Its sizes.

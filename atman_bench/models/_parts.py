@@ -17,7 +17,7 @@ from atman_bench.models._base import Plain
 
 @dataclass(frozen=True)
 class TextPart:
-    """A stretch of tokens.
+    """Consecutive tokens of a text.
 
     Attributes:
         ids: Token ids.
@@ -216,7 +216,7 @@ def plain_of(encoded: Encoded, logits_of: Callable[[list[int]], Float[Tensor, "R
 
 
 class EmptyCompletionError(SampleError):
-    """A model has nothing to say: nothing can be explained then, and the answer to a question is wrong."""
+    """A model's completion is empty: there is nothing to explain, and the answer to a question is wrong."""
 
 
 def first_line(text: str) -> str:

@@ -158,7 +158,7 @@ class VisionLM(CausalLM):
         """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its image.
 
         Raises:
-            SampleError: As ``CausalLM.encode``; also for a word that is explained where the model reads ahead.
+            SampleError: As ``CausalLM.encode``; also for an explained word whose row attends to later tokens.
             ModelError: The patch grid of this model is not known.
         """
         if sample.picture is None:

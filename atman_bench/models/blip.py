@@ -48,7 +48,7 @@ RENAMES: tuple[tuple[re.Pattern[str], str | None], ...] = tuple(
         (r"text_(encoder|decoder)\..*", r"\g<0>"),
     )
 )
-"""Name in the official checkpoint -> name in transformers (None drops it); the first full match holds."""
+"""Name in the official checkpoint -> name in transformers (None drops it); the first full match applies."""
 
 
 class BlipAnswerer(BlipForQuestionAnswering):

@@ -1,4 +1,4 @@
-"""Nearness to the centre: what photographers and crops put there scores by itself, so it is a floor for images."""
+"""Nearness to the centre: a floor for images, since photographers and crops put objects there."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: CentreConfig, seed: i
     """Fall linearly from 1 at the centre of the grid to 0 at its corners.
 
     Raises:
-        ConfigError: The sample has no image.
+        NotApplicableError: The sample has no image.
     """
     scores = []
     for block in patch_blocks(encoded, "centre"):

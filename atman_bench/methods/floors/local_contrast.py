@@ -1,4 +1,4 @@
-"""Local contrast: what stands out by itself needs no model to be pointed at, so it is a floor for images."""
+"""Local contrast: a floor for images, since salient objects have it whatever the model makes of them."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: LocalContrastConfig, 
     """Standard deviation of the grey values (Rec. 601) of each patch's pixels.
 
     Raises:
-        ConfigError: The sample has no image.
+        NotApplicableError: The sample has no image.
     """
     scores = []
     for block in patch_blocks(encoded, "local_contrast"):
