@@ -12,6 +12,11 @@ ADDED_LATER = {"identity": "changed"}
 """Marks an option that is newer than stored results: at its default it is no part of a map's fingerprint."""
 
 
+@dataclass(frozen=True)
+class NoOptions:
+    """The config of a method without options."""
+
+
 def changed_options(config: Any, ignored: Collection[str] = ()) -> str:
     """Name a variant by the options that differ from their defaults (``n_steps=20``), or ``default``."""
     changed = [
