@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 Process = Callable[..., tuple[Tensor, Tensor | None]]
-"""``host.process``: handed in, since imports go downward."""
+"""``patching.process``, as an argument since imports go downward."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _bind_falcon(module: Any, process: Process) -> Callable[..., Any]:
 
 def _bind_blip(module: Any, process: Process) -> Callable[..., Any]:
     def forward(hidden_states: Tensor) -> tuple[Tensor, Tensor | None]:
-        # One projection makes queries, keys and values; every position of the picture sees every other.
+        # One projection makes queries, keys and values; every position of the image sees every other.
         joined = module.qkv(hidden_states).unflatten(-1, (3, module.num_heads, module.head_dim))
         query, key, value = joined.permute(2, 0, 3, 1, 4)
         mixed, weights = process(module, query, key, value, None, module.scale)

@@ -2,8 +2,8 @@
 
 Two kinds of models are hosted. *Routed* ones call transformers' ``AttentionInterface``; ours is registered there,
 together with a mask function (an attention without one silently loses the causal mask). *Patched* ones compute
-attention themselves (GPT-J, BLOOM, ...): ``patched.py`` binds a replacement to their attention modules. Modelling files
-are never forked, and classes never patched.
+attention themselves (GPT-J, BLOOM, ...): ``families.py`` binds a replacement to their attention modules. Modelling
+files are never forked, and classes never patched.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -95,7 +95,7 @@ class Session:
         layers: Numbers the hosted attention modules in call order; others (a vision tower) run plainly.
         discovering: Number every module that is met, instead of refusing unknown ones.
         calls: The layers that were called so far.
-        read: Rows that the last layer computes, or None for all; see ``AttentionHost.sparing``.
+        read: Rows that the last layer computes, or None for all; see ``AttentionHost.skipping``.
     """
 
     processor: Processor
@@ -229,8 +229,8 @@ class AttentionHost:
             yield session
 
     @contextmanager
-    def sparing(self, rows: list[int], copies: bool) -> Iterator[None]:
-        """Leave out of a pass what is not needed (see ``spared``); only for decoders, and with the same numbers.
+    def skipping(self, rows: list[int], copies: bool) -> Iterator[None]:
+        """Leave out duplicate and unused rows of a decoder's pass (``skipping.py``), with the same numbers.
 
         Args:
             rows: Positions of the pass whose logits are read, ascending and each once. The attention of a session is

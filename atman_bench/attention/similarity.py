@@ -1,4 +1,4 @@
-"""Which positions carry the same concept: neighbours that correlated suppression takes along (paper Eq. 6, Fig. 19)."""
+"""Similarity of positions: the neighbours that correlated suppression suppresses too (paper Eq. 6, Fig. 19)."""
 
 from collections.abc import Sequence
 from enum import StrEnum

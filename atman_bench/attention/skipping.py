@@ -1,9 +1,9 @@
-"""Work at both ends of a decoder that is left out, because it would be done twice or read by nobody.
+"""What a pass of a decoder need not compute: duplicate rows of the first layer, unused rows of the last.
 
-*Copies.* The perturbations of a pass are copies of one sample until its first attention has run. What the first layer
-makes of its input is therefore made once: queries, keys and values, and where attention and feed-forward are parallel
-(GPT-J) the feed-forward. *Rows.* Of the last layer, keys and values are needed at all positions, and everything behind
-them only where logits are read; the other rows come out as zeros.
+*Duplicate rows.* The perturbations of a pass are copies of one sample until its first attention has run. What the first
+layer computes from its input is therefore computed once: queries, keys and values, and where attention and feed-forward
+are parallel (GPT-J) the feed-forward. *Unused rows.* Of the last layer, keys and values are needed at all positions,
+and everything behind them only where logits are read; the other rows come out as zeros.
 
 Both hold for modules that treat every token alone, and both are hooks: no model's code is touched.
 """

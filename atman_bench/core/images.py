@@ -1,4 +1,4 @@
-"""Pictures on disk -> pixels. The only place that opens picture files."""
+"""Images on disk -> pixels. The only place that opens image files."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from atman_bench.core.records import Picture
 
 
 def open_picture(picture: Picture) -> Image.Image:
-    """Decode a picture and crop it; its mode is the file's (a model's own preprocessing converts to RGB).
+    """Decode an image and crop it; its mode is the file's (a model's own preprocessing converts to RGB).
 
     Raises:
-        SampleError: The file is missing, truncated or no picture, or the crop is empty or outside of it.
+        SampleError: The file is missing, truncated or no image, or the crop is empty or outside of it.
     """
     image = _decode(picture)
     if picture.crop is None:
@@ -29,30 +29,30 @@ def open_picture(picture: Picture) -> Image.Image:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture file, from its header alone.
+    """Width and height of an image file, from its header alone.
 
     Raises:
-        SampleError: The file is missing or no picture.
+        SampleError: The file is missing or no image.
     """
     with _reading(), Image.open(path) as image:
         return image.size
 
 
 def rgb_array(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    """The pixels of a picture as RGB."""
+    """The pixels of an image as RGB."""
     return np.asarray(image.convert("RGB"))
 
 
 def mask_array(mask: Picture, value: int | None, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-    """Decode a mask, stretched to the size (width, height) of its picture; the crop of ``mask`` comes after that.
+    """Decode a mask, stretched to the size (width, height) of its image; the crop of ``mask`` comes after that.
 
     Args:
-        mask: The mask file, with the crop of its picture.
+        mask: The mask file, with the crop of its image.
         value: Pixels of this value are True; None takes every pixel that is not 0.
-        size: Width and height of the picture's file.
+        size: Width and height of the image's file.
 
     Raises:
-        SampleError: The file is missing, truncated or no picture.
+        SampleError: The file is missing, truncated or no image.
     """
     image = _decode(Picture(mask.path))
     if image.mode not in ("1", "L", "I", "I;16", "P"):

@@ -17,18 +17,18 @@ READABLE = frozenset({1, SCHEMA})
 
 @dataclass(frozen=True)
 class CharSpans:
-    """Evidence in a text: half-open character ranges ``[start, end)`` of the prompt."""
+    """Ground truth in a text: half-open character ranges ``[start, end)`` of the prompt."""
 
     spans: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture on disk, decoded when it is needed (``pictures.py``).
+    """An image on disk, decoded when it is needed (``images.py``).
 
     Attributes:
         path: Any file that Pillow reads.
-        crop: (left, top, right, bottom) in pixels of the file, right and bottom exclusive; None is the whole picture.
+        crop: (left, top, right, bottom) in pixels of the file, right and bottom exclusive; None is the whole image.
     """
 
     path: Path
@@ -37,10 +37,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class RegionMask:
-    """Evidence in a picture: the union of masks. Each is stretched to its picture (nearest) before the crop.
+    """Ground truth in an image: the union of masks. Each is stretched to its image (nearest) before the crop.
 
     Attributes:
-        files: Mask pictures.
+        files: Mask images.
         value: Mask pixels of this value are evidence; None means every pixel that is not 0.
         threshold: A unit is evidence if at least this share of its area is; None keeps the share as a soft label.
     """
@@ -52,7 +52,7 @@ class RegionMask:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Evidence in a picture: the union of boxes.
+    """Ground truth in an image: the union of boxes.
 
     Attributes:
         boxes: (left, top, right, bottom) of each in pixels of the file, not of its crop; fractions are allowed.
@@ -64,16 +64,16 @@ class Boxes:
 
 
 Label = CharSpans | RegionMask | Boxes
-"""Where the evidence is."""
+"""Ground truth of a sample: character spans, masks or boxes."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word whose own loss is explained (GQA, A.12), with its own evidence.
+    """A word whose own loss is explained (GQA, A.12), with its own ground truth.
 
     Attributes:
         span: Half-open character range in prompt + target.
-        label: Where its evidence is.
+        label: Its ground truth.
     """
 
     span: tuple[int, int]
@@ -82,16 +82,16 @@ class Word:
 
 @dataclass(frozen=True)
 class Sample:
-    """One question to a model, with the evidence that an explanation should point at.
+    """One prompt and target, with the ground truth that explanations are scored against.
 
     Attributes:
         uid: Unique within its dataset, stable between runs.
-        prompt: The text before the target; a picture comes before it.
+        prompt: The text before the target; an image comes before it.
         target: The text whose tokens are explained, with its leading space (``" Paris"``).
         explain: Half-open character range of the prompt that is explained (SQuAD: the context), or None where the
-            picture is.
-        label: Where the evidence is, in characters of the prompt or in the picture.
-        group: What bootstrap intervals resample (SQuAD: the paragraph; pictures: the picture).
+            image is.
+        label: The ground truth, in characters of the prompt or in the image.
+        group: What bootstrap intervals resample (SQuAD: the paragraph; images: the image).
         facts: Further facts for tables and figures, such as the article or the number of questions of the paragraph.
         picture: What the model sees, if anything.
         words: Words that are explained instead of the target, each scored against its own label; none explains the
@@ -135,14 +135,14 @@ class TextUnits:
 
 @dataclass(frozen=True)
 class PatchUnits:
-    """The U explained units of one picture: a regular grid, row by row from the top left.
+    """The U explained units of one image: a regular grid, row by row from the top left.
 
     Attributes:
         grid: Rows and columns.
-        area: (left, top, right, bottom) of what the grid covers, in pixels of the picture after its crop: a model that
+        area: (left, top, right, bottom) of what the grid covers, in pixels of the image after its crop: a model that
             crops to a square sees only this.
-        size: Width and height of the picture after its crop, in pixels.
-        picture: Which of several pictures it is.
+        size: Width and height of the image after its crop, in pixels.
+        picture: Which of several images it is.
     """
 
     grid: tuple[int, int]
@@ -162,7 +162,7 @@ class PatchUnits:
 
 @dataclass(frozen=True)
 class JointUnits:
-    """Units of several kinds, one block after the other: tiles, several pictures, picture and text (Fig. 17a)."""
+    """Units of several kinds, one block after the other: tiles, several images, image and text (Fig. 17a)."""
 
     blocks: tuple[TextUnits | PatchUnits, ...]
 
@@ -210,7 +210,7 @@ class Modality(StrEnum):
 
 
 class Explained(StrEnum):
-    """Which part of a sample with a picture is explained."""
+    """Which part of a sample with an image is explained."""
 
     IMAGE = "image"
     TEXT = "text"

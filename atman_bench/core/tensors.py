@@ -25,9 +25,9 @@ class Encoded:
         units: What the U units are.
         text: The prompt, or None for one that was given as token ids.
         offsets: Half-open character range of each prompt token in ``text``.
-        pictures: Pixels (H, W, 3) of the pictures that the units lie on, as they were after the sample's crop.
+        pictures: Pixels (H, W, 3) of the images that the units lie on, as they were after the sample's crop.
         pixels: What the image encoder reads, (1, 3, h, w), for models whose encoder can be differentiated.
-        picture_start: Position of the first token of the only picture that the model reads.
+        picture_start: Position of the first token of the only image that the model reads.
         answer_ids: The tokens that the model would have to say to answer the sample; None means ``target_ids``.
         answer_rows: Which row predicts each of them; None means ``target_rows``.
         word_of_target: Which word each target token belongs to, where words have labels of their own (GQA).

@@ -1,4 +1,4 @@
-"""What a dataset knows of right answers beyond the target that is explained."""
+"""Reference answers of a dataset, beyond the target that is explained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ class AnsweredDataset(Dataset):
     """A dataset whose questions were answered by several people.
 
     Attributes:
-        answers: All right answers of a sample, by its uid; a sample that is not there has its target alone.
+        answers: All reference answers of a sample, by its uid; a sample that is not there has its target alone.
         voted: Whether an answer is the better the more people gave it (VQA accuracy); else each is as good (SQuAD).
     """
 

@@ -32,9 +32,9 @@ class DatasetSpec:
         summary: One line for ``atman-bench list datasets``.
         config: Frozen dataclass of the options; ``data`` (path or hub id, None for the built-in) is one of them.
         load: ``config -> Dataset``; raises DataError.
-        modality: Whether its samples have pictures.
-        label: ``config -> what tables add to the dataset's name``, for options that make it another experiment (a
-            crop); an empty string adds nothing.
+        modality: Whether its samples have images.
+        label: ``config -> what tables add to the dataset's name``, for options that change the evaluation setting
+            (a crop); an empty string adds nothing.
     """
 
     summary: str

@@ -28,7 +28,7 @@ def cut(text: str, delimiters: Sequence[str] = DELIMITERS) -> tuple[Span, ...]:
 
 
 def split_document(text: str, delimiters: Sequence[str] = DELIMITERS) -> tuple[Span, ...]:
-    """Cut a document into chunks that all say something.
+    """Cut a document into chunks that all hold a word.
 
     A chunk of nothing but blanks and delimiters joins the one before it, at the beginning the one after it: such a
     chunk can hold no evidence, and the released code's last one is even empty.

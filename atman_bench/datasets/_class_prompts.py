@@ -1,4 +1,4 @@
-"""How a picture's object is asked for: the prompt, and the names of classes.
+"""How an image's object is asked for: the prompt, and the names of classes.
 
 Source: the AtMan paper, A.7 and Section 4.2 (``This is a picture of`` and the object's name).
 """

@@ -21,7 +21,7 @@ class Example(StrEnum):
     CONTRACT = "contract"
     """The contract of Fig. 16, reconstructed from its printed copies, with the paper's questions and targets."""
     FACTS = "facts"
-    """A document of the embedded model's own world, which it has not seen, with one question of another document."""
+    """A held-out document of ``facts``, with one question about another document."""
 
 
 @dataclass(frozen=True)

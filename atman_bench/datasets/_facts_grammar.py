@@ -1,8 +1,8 @@
-"""The generated world of ``facts``: names and values put together from parts, and sentences and questions about them.
+"""The grammar of ``facts``: names and values put together from parts, and sentences and questions about them.
 
 Every entity and every value is a combination of parts (first name + last name, day + month + year). One combination in
 five is held out: training never shows it, though it shows each of its parts. A model that answers held-out questions
-has therefore read the context; it cannot remember.
+has therefore used the context: it cannot have memorised the answer.
 """
 
 import random

@@ -78,7 +78,7 @@ class OpenImagesFolder:
 
 
 def scan(root: Path) -> OpenImagesFolder:
-    """Find the files of a copy of the data; a picture that lies in several folders is taken from the first by name.
+    """Find the files of a copy of the data; an image that lies in several folders is taken from the first by name.
 
     Raises:
         DataError: The folder, the segmentation files or the class descriptions are missing.

@@ -1,4 +1,4 @@
-"""A smaller copy of what ``openimages`` chooses from a folder, and a check of every picture that it would use."""
+"""A smaller copy of what ``openimages`` chooses from a folder, and a check of every image that it would use."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Check:
-    """What decoding every picture has shown.
+    """What decoding every image has shown.
 
     Attributes:
         usable: Number of samples whose image and masks decode.
@@ -95,7 +95,7 @@ def check(config: OpenImagesConfig) -> Check:
 
 
 def _problem(sample: Sample) -> str | None:
-    """Why a sample's pictures cannot be used, None if they can."""
+    """Why a sample's images cannot be used, None if they can."""
     if sample.picture is None or not isinstance(sample.label, RegionMask):
         return "sample has no picture or no mask"
     try:

@@ -32,7 +32,7 @@ def data_folder(data: str | None, dataset: str, layout: str) -> Path:
 
 
 def pictures_below(folder: Path, layout: str) -> Mapping[str, Path]:
-    """All pictures in a folder and the folders in it, by the file's name without its suffix.
+    """All images in a folder and the folders in it, by the file's name without its suffix.
 
     Args:
         folder: The folder.
@@ -57,9 +57,9 @@ def check_threshold(threshold: float | None) -> None:
 
 
 def content_hash(folder: Path, annotations: Iterable[Path], pictures: Iterable[Path]) -> str:
-    """SHA-256 over the bytes of the annotation files, and over names (below ``folder``) and sizes of the pictures used.
+    """SHA-256 over the bytes of the annotation files, and over names (below ``folder``) and sizes of the images used.
 
-    Pictures are not read: there may be a hundred thousand.
+    Images are not read: there may be a hundred thousand.
     """
     digest = hashlib.sha256()
     for path in annotations:

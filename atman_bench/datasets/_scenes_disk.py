@@ -32,7 +32,7 @@ CLASS_IDS = {shape: f"/m/scenes{number:02d}" for number, shape in enumerate(Shap
 
 _SEGMENTATION_HEADER = "MaskPath,ImageID,LabelName,BoxID,BoxXMin,BoxXMax,BoxYMin,BoxYMax,PredictedIoU,Clicks\n"
 _MAX_QUESTIONS = 4
-"""Per picture, so that a hundred questions are about many pictures."""
+"""Per image, so that a hundred questions are about many images."""
 
 # GQA's own words for the types of questions: (structural, semantic, detailed).
 _GQA_TYPES = {
@@ -105,7 +105,7 @@ def write_questions(folder: Path, seed: int, split: Split, n: int) -> None:
 
 
 def _scenes(seed: int, split: Split) -> Iterator[tuple[str, int, Scene]]:
-    """All scenes of a split without end: the name of the picture, the index, the scene."""
+    """All scenes of a split without end: the name of the image, the index, the scene."""
     return ((f"scenes-{split}-{seed}-{index:05d}", index, make_scene(seed, split, index)) for index in count())
 
 

@@ -1,4 +1,4 @@
-"""The generated world of ``scenes``: pictures of coloured shapes with exact masks, and questions about them.
+"""The generator of ``scenes``: images of coloured shapes with exact masks, and questions about them.
 
 A scene holds three to five objects before a textured, cluttered background. No shape and no colour occurs twice in it,
 so that every question has one answer. One combination of shape and colour in eight is kept for the ``novel`` split: the
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 
 SIDE = 192
-"""Width and height of a picture, in pixels."""
+"""Width and height of an image, in pixels."""
 
 NOVEL_SHARE = 8
 """One combination of shape and colour in this many is shown by the ``novel`` split alone."""
@@ -129,11 +129,11 @@ class Object:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture and what is in it.
+    """An image and what is in it.
 
     Attributes:
-        image: The picture, RGB.
-        background: The picture without its objects: differs from ``image`` in the objects' masks and nowhere else.
+        image: The image, RGB.
+        background: The image without its objects: differs from ``image`` in the objects' masks and nowhere else.
         objects: Three to five, no two with the same shape or colour, no two boxes overlapping.
     """
 

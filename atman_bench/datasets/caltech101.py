@@ -24,7 +24,7 @@ class Caltech101Config:
     Attributes:
         data: A folder with segmented.json (a list of image, mask and class) and the files that it names.
         threshold: A unit is evidence if at least this share of its area is; null keeps the share as a soft label.
-        per_class: Use only the first so many pictures of each class; null means all.
+        per_class: Use only the first so many images of each class; null means all.
     """
 
     data: str | None = None
@@ -43,9 +43,9 @@ class Caltech101Config:
 
 
 def load(config: Caltech101Config) -> Dataset:
-    """Read the list of segmented pictures; pixels are not decoded.
+    """Read the list of segmented images; pixels are not decoded.
 
-    The label is every mask pixel that is not 0. Each picture is its own group.
+    The label is every mask pixel that is not 0. Each image is its own group.
 
     Raises:
         ConfigError: No ``data``.
@@ -57,7 +57,7 @@ def load(config: Caltech101Config) -> Dataset:
     skipped: list[Skipped] = []
     files: list[Path] = []
     used: Counter[str] = Counter()
-    for i, record in enumerate(read_json(index, list, LAYOUT)):
+    for i, record in enumerate(read_json(index, list, f"a folder with {LAYOUT}")):
         image, mask, category = (field(record, key, str, f"{index}: [{i}]") for key in ("image", "mask", "class"))
         if used[category] == config.per_class:
             continue

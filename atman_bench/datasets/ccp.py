@@ -27,9 +27,9 @@ class CcpConfig:
 
     Attributes:
         data: A folder with images/, masks/, labels.json and pixel_level_areas.json.
-        min_area: Smallest share of the picture that a label may cover.
-        max_area: Largest share of the picture that a label may cover.
-        per_image: How many labels of each picture are used, in seeded order; null means all.
+        min_area: Smallest share of the image that a label may cover.
+        max_area: Largest share of the image that a label may cover.
+        per_image: How many labels of each image are used, in seeded order; null means all.
         seed: Seed of that order.
         labels: Use only these labels; null means all.
         threshold: A unit is evidence if at least this share of its area is; null keeps the share as a soft label.
@@ -60,10 +60,10 @@ class CcpConfig:
 
 
 def load(config: CcpConfig) -> Dataset:
-    """Choose labels of each picture in the folder by the listed areas; pixels are not decoded.
+    """Choose labels of each image in the folder by the listed areas; pixels are not decoded.
 
-    The folder may hold a part of the dataset: listed pictures with neither a photograph nor a mask are no part of it.
-    Labels of one picture form a group.
+    The folder may hold a part of the dataset: listed images with neither a photograph nor a mask are no part of it.
+    Labels of one image form a group.
 
     Raises:
         ConfigError: No ``data``.
@@ -76,7 +76,7 @@ def load(config: CcpConfig) -> Dataset:
     for label in config.labels or ():
         if label not in names or label == BACKGROUND:
             raise UnknownNameError("label of ccp", label, set(names) - {BACKGROUND})
-    areas = read_json(annotations[1], dict, LAYOUT)
+    areas = read_json(annotations[1], dict, f"a folder with {LAYOUT}")
     images, masks = (pictures_below(folder / part, LAYOUT) for part in ("images", "masks"))
     entries = [
         entry
@@ -97,7 +97,9 @@ def load(config: CcpConfig) -> Dataset:
 
 def _read_names(path: Path) -> Sequence[str]:
     """Label names by mask value."""
-    names = [expect(name, str, f"{path}: [{i}]") for i, name in enumerate(read_json(path, list, LAYOUT))]
+    names = [
+        expect(name, str, f"{path}: [{i}]") for i, name in enumerate(read_json(path, list, f"a folder with {LAYOUT}"))
+    ]
     if len(set(names)) < len(names):
         raise DataError(f"{path} has a name twice: a mask's values would be ambiguous")
     return names
@@ -106,7 +108,7 @@ def _read_names(path: Path) -> Sequence[str]:
 def _read_picture(
     name: str, image: Path | None, mask: Path | None, areas: object, names: Sequence[str], config: CcpConfig
 ) -> Iterator[Sample | Skipped]:
-    """The chosen labels of one picture, and what is wrong with it."""
+    """The chosen labels of one image, and what is wrong with it."""
     if image is None or mask is None or areas is None:
         missing = "picture file is" if image is None else "mask file is" if mask is None else "areas of the labels are"
         yield Skipped(name, f"{missing} missing")
@@ -139,7 +141,7 @@ def _read_picture(
 
 
 def _shares(name: str, areas: object) -> Mapping[str, float]:
-    """Which share of a picture each of its labels covers."""
+    """Which share of an image each of its labels covers."""
     where = f"pixel_level_areas.json: {name!r}"
     shares = expect(areas, dict, where)
     for label, share in shares.items():

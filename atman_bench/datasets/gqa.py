@@ -1,4 +1,4 @@
-"""``gqa``: questions about pictures, whose words point at boxes (the paper's A.12 and Fig. 17c).
+"""``gqa``: questions about images, whose words point at boxes (the paper's A.12 and Fig. 17c).
 
 Source: the AtMan paper, A.12; Hudson and Manning 2019 (questions and scene graphs, in the official format).
 """
@@ -65,9 +65,9 @@ class GqaConfig:
 
 
 def load(config: GqaConfig) -> Dataset:
-    """Read questions, and the boxes of their annotated words from scene graphs; of pictures only headers are read.
+    """Read questions, and the boxes of their annotated words from scene graphs; of images only headers are read.
 
-    The target is a space and the short answer; questions of one picture form a group. A word without a usable box is
+    The target is a space and the short answer; questions of one image form a group. A word without a usable box is
     skipped under ``question id/part[index]``, and its question stays if another word has one. Annotations of
     ``fullAnswer`` and relations between objects are not used.
 
@@ -79,7 +79,11 @@ def load(config: GqaConfig) -> Dataset:
     question_files = _json_files(folder / config.questions, "*question*.json")
     explains = config.explain_at is not ExplainAt.NOTHING
     graph_files = _graph_files(folder) if explains else ()
-    graphs = {image: graph for file in graph_files for image, graph in read_json(file, dict, LAYOUT).items()}
+    graphs = {
+        image: graph
+        for file in graph_files
+        for image, graph in read_json(file, dict, f"a folder with {LAYOUT}").items()
+    }
     pictures = pictures_below(folder / "images", LAYOUT)
     scenes = _Scenes(graphs, pictures)
     samples: dict[str, Sample] = {}
@@ -123,7 +127,7 @@ def _json_files(path: Path, pattern: str) -> Sequence[Path]:
 def _records(files: Iterable[Path], balanced_only: bool) -> Iterator[tuple[str, Mapping[str, object], str]]:
     """Id and record of each question to use, and what messages call it."""
     for file in files:
-        for uid, record in read_json(file, dict, LAYOUT).items():
+        for uid, record in read_json(file, dict, f"a folder with {LAYOUT}").items():
             where = f"{file}: {uid!r}"
             if not balanced_only or field(record, "isBalanced", bool, where):
                 yield uid, expect(record, dict, where), where
@@ -131,10 +135,10 @@ def _records(files: Iterable[Path], balanced_only: bool) -> Iterator[tuple[str, 
 
 @dataclass(frozen=True)
 class _Scene:
-    """A picture with its annotated objects.
+    """An image with its annotated objects.
 
     Attributes:
-        path: The picture.
+        path: The image.
         size: Its width and height in pixels.
         objects: Object id -> name, box, and more.
     """
@@ -144,10 +148,10 @@ class _Scene:
     objects: Mapping[str, object]
 
     def box(self, object_id: str) -> Box:
-        """The box of an object, clipped to the picture.
+        """The box of an object, clipped to the image.
 
         Raises:
-            SampleError: There is no such object, or it has no box in the picture.
+            SampleError: There is no such object, or it has no box in the image.
         """
         match self.objects.get(object_id):
             case {
@@ -167,7 +171,7 @@ class _Scene:
 
 
 class _Scenes:
-    """Scene graphs with their pictures.
+    """Scene graphs with their images.
 
     Args:
         graphs: Image id -> scene graph.
@@ -177,13 +181,13 @@ class _Scenes:
     def __init__(self, graphs: Mapping[str, object], pictures: Mapping[str, Path]):
         self._graphs = graphs
         self._pictures = pictures
-        self._size = cache(picture_size)  # a dozen questions ask about one picture
+        self._size = cache(picture_size)  # a dozen questions ask about one image
 
     def get(self, image: str) -> _Scene:
-        """A picture with its annotated objects.
+        """An image with its annotated objects.
 
         Raises:
-            SampleError: The picture or its scene graph is missing, or they do not belong together.
+            SampleError: The image or its scene graph is missing, or they do not belong together.
             DataError: The scene graph is malformed.
         """
         if image not in self._graphs:

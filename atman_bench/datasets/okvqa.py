@@ -1,4 +1,4 @@
-"""``okvqa``: questions about pictures that take knowledge to answer (Table 4); the format is VQAv2's.
+"""``okvqa``: questions about images that take knowledge to answer (Table 4); the format is VQAv2's.
 
 Source: Marino et al. 2019, in the official format.
 """

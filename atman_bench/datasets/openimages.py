@@ -25,6 +25,7 @@ from atman_bench.datasets._openimages_folder import (
     read_class_names,
     scan,
 )
+from atman_bench.datasets._photos import check_threshold
 
 PROMPT = "This is a picture of"
 STICKS_OUT = 0.01
@@ -83,8 +84,7 @@ class OpenImagesConfig:
             raise ConfigError(
                 f"openimages: min_aspect should be below max_aspect, received {self.min_aspect} and {self.max_aspect}"
             )
-        if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise ConfigError(f"openimages: threshold should be in (0, 1], received {self.threshold}")
+        check_threshold(self.threshold)
 
 
 def load(config: OpenImagesConfig) -> Dataset:
@@ -220,7 +220,7 @@ def _prompt(article: Article, label: str) -> str:
 def _content_hash(folder: OpenImagesFolder, samples: Iterable[Sample]) -> str:
     """SHA-256 of the annotations and descriptions, and of the names and sizes of the chosen samples' files.
 
-    Hashing every picture would take longer than many a run.
+    Hashing every image would take longer than many a run.
     """
     digest = hashlib.sha256()
     for path in (*folder.segmentations, *folder.descriptions):

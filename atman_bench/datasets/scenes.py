@@ -1,4 +1,4 @@
-"""``scenes``: generated pictures of several objects with exact masks, to be named or asked about.
+"""``scenes``: generated images of several objects with exact masks, to be named or asked about.
 
 The scenes are written in the layout of Open Images or GQA and read as those are. ``tiny-magma`` is trained on the
 ``train`` split; ``novel`` shows combinations of shape and colour that no other split does.
@@ -36,8 +36,8 @@ class ScenesConfig:
         n: Number of samples: objects to name, or questions.
         seed: Seed of the generator.
         split: ``held_out``, ``novel``, or ``train`` for what the embedded model is trained on.
-        task: ``naming`` asks what is in the picture, once for every object; ``questions`` asks as GQA does.
-        crop: Crop the picture to the object that is named.
+        task: ``naming`` asks what is in the image, once for every object; ``questions`` asks as GQA does.
+        crop: Crop the image to the object that is named.
         threshold: A unit is evidence if at least this share of its area is; null keeps the share as a soft label.
         data: Folder in which the generated scenes are kept, or null for one among the system's temporary files.
     """

@@ -1,4 +1,4 @@
-"""``vqav2``: questions about pictures that ten people answered; nothing says where the evidence is (Table 4).
+"""``vqav2``: questions about images that ten people answered, without ground truth for explanations (Table 4).
 
 Source: Goyal et al. 2017, in the official format, which OK-VQA has too (``okvqa``).
 """
@@ -48,10 +48,10 @@ class VqaConfig:
 
 
 def load(config: VqaConfig) -> AnsweredDataset:
-    """Read questions and what people answered; pictures are not opened.
+    """Read questions and what people answered; images are not opened.
 
-    The target is a space and the answer that most people gave (the earliest of several); questions of one picture form
-    a group. Pictures are found by the number at the end of their names (``COCO_val2014_000000262148.jpg``).
+    The target is a space and the answer that most people gave (the earliest of several); questions of one image form
+    a group. Images are found by the number at the end of their names (``COCO_val2014_000000262148.jpg``).
 
     Raises:
         ConfigError: No ``data``.
@@ -114,13 +114,13 @@ def _only(folder: Path, pattern: str, option: str) -> Path:
 
 def _entries(file: Path, key: str) -> Iterator[tuple[Mapping[str, object], str]]:
     """The entries of a list in a file, and what messages call each."""
-    for i, entry in enumerate(field(read_json(file, dict, LAYOUT), key, list, str(file))):
+    for i, entry in enumerate(field(read_json(file, dict, f"a folder with {LAYOUT}"), key, list, str(file))):
         where = f"{file}: {key}[{i}]"
         yield expect(entry, dict, where), where
 
 
 def _questions(file: Path) -> Iterator[tuple[int, int, str]]:
-    """Id, picture and text of each question."""
+    """Id, image and text of each question."""
     for entry, where in _entries(file, "questions"):
         yield (
             field(entry, "question_id", int, where),

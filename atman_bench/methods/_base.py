@@ -12,6 +12,11 @@ ADDED_LATER = {"identity": "changed"}
 """Marks an option that is newer than stored results: at its default it is no part of a map's fingerprint."""
 
 
+@dataclass(frozen=True)
+class NoOptions:
+    """The config of a method without options."""
+
+
 def changed_options(config: Any, ignored: Collection[str] = ()) -> str:
     """Name a variant by the options that differ from their defaults (``n_steps=20``), or ``default``."""
     changed = [
@@ -35,7 +40,7 @@ class MethodSpec:
         label: ``config -> name of the variant`` in rows and tables, derived from the options so that it is never wrong.
         stochastic: Whether the seed changes the result.
         modalities: What the method is defined for.
-        image_variants: Variants that a run on pictures evaluates beside the default.
+        image_variants: Variants that a run on images evaluates beside the default.
         forwards: ``(U, T, config) -> full-length forward passes that it costs``, an upper bound for ``--dry-run``.
     """
 

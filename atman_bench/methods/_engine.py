@@ -37,7 +37,7 @@ class EngineMode(StrEnum):
     """The whole sequence for every perturbation, target rows only, nothing kept: the memory of a plain forward pass
     for about twice the time of ``fast``, whose store holds the keys and values of all layers."""
     NAIVE = "naive"
-    """The whole sequence and all logits for every perturbation: the yardstick."""
+    """The whole sequence and all logits for every perturbation: the reference for numbers and costs."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the methods for pictures share: where the patches are, and gradients with respect to pixels."""
+"""What the methods for images share: where the patches are, and gradients with respect to pixels."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,7 +42,7 @@ class PixelModel(ModelAdapter, Protocol):
     encoder: nn.Module
 
     def embeddings_from_pixels(self, encoded: Encoded, pixels: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B S D"]:
-        """Input embeddings of a sample whose picture is replaced."""
+        """Input embeddings of a sample whose image is replaced."""
 
 
 PIXEL_VARIANTS = {
@@ -79,11 +79,11 @@ def patch_blocks(encoded: Encoded, method: str) -> list[PatchUnits]:
 
 
 def pixel_model(model: ModelAdapter, encoded: Encoded, method: str) -> tuple[PixelModel, Tensor, PatchUnits]:
-    """A model with a differentiable encoder, the pixels it reads, and the grid of its one picture.
+    """A model with a differentiable encoder, the pixels it reads, and the grid of its one image.
 
     Raises:
         NotApplicableError: The model has none.
-        SampleError: The sample is not one picture.
+        SampleError: The sample is not one image.
     """
     blocks = patch_blocks(encoded, method)
     if not isinstance(model, PixelModel):
@@ -126,7 +126,11 @@ def attribute(
 
 
 def pixel_attribution(maps: Float[Tensor, "T h w"], units: PatchUnits, pooled: bool) -> Attribution:
-    """Pixel maps of T target tokens: their mean, pixel by pixel, or their sums over the patches."""
+    """Pixel maps of T target tokens: their mean, pixel by pixel, or their sums over the patches.
+
+    Raises:
+        NotApplicableError: The pixels are to be pooled and do not divide into the patches.
+    """
     if not pooled:
         # Only the mean: pixel maps of every target token would fill a disk.
         return Attribution(maps.mean(0).flatten(), None, replace(units, grid=(maps.shape[1], maps.shape[2])))

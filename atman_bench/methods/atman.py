@@ -21,7 +21,7 @@ from atman_bench.models._embedder import embed_text
 
 
 class Neighbours(StrEnum):
-    """Which positions correlated suppression may take along."""
+    """Which positions correlated suppression may suppress beside the unit's own."""
 
     ALL = "all"
     """Every position of the input, question and target tokens included, as the released code has it."""

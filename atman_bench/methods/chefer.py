@@ -1,4 +1,4 @@
-"""Chefer et al.'s relevance propagation, rolled through a decoder's self-attention (as the paper runs it)."""
+"""Chefer et al.'s relevance propagation through a decoder's self-attention (as the paper runs it)."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -82,7 +82,7 @@ def _gradients(objective: Tensor, weights: list[Tensor], full: bool, retain: boo
 
 
 def propagate(weights: list[Tensor], gradients: list[Tensor]) -> Tensor:
-    """Roll the positive part of gradient x attention, mean over heads, through the layers; (S, S)."""
+    """Propagate the positive part of gradient x attention, mean over heads, through the layers; (S, S)."""
     relevance = torch.eye(weights[0].shape[-1])
     for weight, gradient in zip(weights, gradients, strict=True):
         product = (gradient * weight).detach()[0].float().clamp(min=0).mean(0).cpu()

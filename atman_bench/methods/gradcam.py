@@ -1,4 +1,4 @@
-"""GradCAM on pictures: channels weighted by their mean gradient (Selvaraju et al. 2017), plain and guided."""
+"""GradCAM on images: channels weighted by their mean gradient (Selvaraju et al. 2017), plain and guided."""
 
 import warnings
 from dataclasses import dataclass

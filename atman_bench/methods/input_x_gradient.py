@@ -17,7 +17,7 @@ class InputXGradientConfig(GradientConfig):
 
     Attributes:
         reduction: Over the hidden size (pixels: the colour channels): absolute, signed or l2.
-        granularity: tokens, pixels, or pixels pooled into the patches of a picture.
+        granularity: tokens, pixels, or pixels pooled into the patches of an image.
     """
 
     reduction: Reduction = Reduction.ABSOLUTE

@@ -21,7 +21,7 @@ class IntegratedGradientsConfig(GradientConfig):
         n_steps: Points of the Gauss-Legendre rule; the released helper uses 10.
         internal_batch_size: Points per forward pass; None takes all at once.
         reduction: Over the hidden size (pixels: the colour channels): absolute, signed or l2.
-        granularity: tokens, pixels, or pixels pooled into the patches of a picture.
+        granularity: tokens, pixels, or pixels pooled into the patches of an image.
     """
 
     n_steps: int = 10

@@ -17,7 +17,7 @@ class RolloutConfig:
     """Options of rollout.
 
     Attributes:
-        without_last: How many of the last units get 0: attention gathers there (A.9: on the last image patches).
+        without_last: How many of the last units get 0: attention concentrates there (A.9: on the last image patches).
     """
 
     without_last: int = field(default=0, metadata=ADDED_LATER)

@@ -1,4 +1,4 @@
-"""The only place where labels become unit labels."""
+"""Ground truth of a sample -> labels of its units; the only place where this happens."""
 
 from dataclasses import dataclass
 
@@ -22,9 +22,9 @@ def unit_labels(label: Label, units: Units, picture: Picture | None = None) -> F
     patch map and the same map stretched to pixels have equal average precision and recall.
 
     Args:
-        label: Where the evidence is.
+        label: The ground truth.
         units: What is explained; of one kind, the label's.
-        picture: The sample's, for labels of a picture.
+        picture: The sample's, for labels of an image.
 
     Raises:
         SampleError: The units have no character spans (a prompt given as token ids), the label is of another kind than
@@ -59,7 +59,7 @@ def _covered_text(label: CharSpans, units: TextUnits) -> Float[np.ndarray, " U"]
 
 @dataclass(frozen=True)
 class _Evidence:
-    """Where evidence is, as cells of a grid that covers a picture (after its crop).
+    """Ground truth as cells of a grid that covers an image (after its crop).
 
     Attributes:
         inside: Whether each cell is evidence.
@@ -73,7 +73,7 @@ class _Evidence:
 
 
 def _evidence(label: RegionMask | Boxes, picture: Picture) -> _Evidence:
-    """The pixels of a mask, or the rectangles that the edges of boxes cut a picture into."""
+    """The pixels of a mask, or the rectangles that the edges of boxes cut an image into."""
     size = picture_size(picture.path)
     left, top, right, bottom = picture.crop or (0, 0, *size)
     if isinstance(label, RegionMask):

@@ -1,4 +1,4 @@
-"""How right a model's answer is: exact match and F1 as SQuAD has them, and VQA accuracy. Pure functions of texts.
+"""Accuracy of answers: exact match and F1 as SQuAD defines them, and VQA accuracy. Pure functions of texts.
 
 Sources: Rajpurkar et al. 2016 (SQuAD's evaluation), Antol et al. 2015 (VQA's; the official script is followed to the
 letter, so that numbers compare with published ones).
@@ -20,17 +20,17 @@ class Accuracy(StrEnum):
 
 
 def exact_match(given: str, answers: Sequence[str]) -> float:
-    """1 if the given answer equals one of the right ones after SQuAD's normalisation, else 0."""
+    """1 if the given answer equals one of the reference answers after SQuAD's normalisation, else 0."""
     return float(normalised(given) in {normalised(answer) for answer in answers})
 
 
 def f1(given: str, answers: Sequence[str]) -> float:
-    """Harmonic mean of precision and recall of the words, after SQuAD's normalisation; of the best right answer."""
+    """Harmonic mean of precision and recall of the normalised words (SQuAD); the best over reference answers."""
     return max(_word_overlap(normalised(given).split(), normalised(answer).split()) for answer in answers)
 
 
 def vqa_accuracy(given: str, answers: Sequence[str]) -> float:
-    """How many people gave that answer, 3 of them making it right: min(n / 3, 1), averaged over leaving each one out.
+    """min(n / 3, 1) for an answer that n people gave, averaged over leaving out each person.
 
     Args:
         given: The model's answer; normalised.
@@ -48,7 +48,7 @@ SCORERS: Mapping[Accuracy, Callable[[str, Sequence[str]], float]] = {
     Accuracy.F1: f1,
     Accuracy.VQA_ACCURACY: vqa_accuracy,
 }
-"""``(given answer, right answers) -> score`` in [0, 1]; at least one right answer."""
+"""``(given answer, reference answers) -> score`` in [0, 1]; at least one reference answer."""
 
 
 def normalised(answer: str) -> str:

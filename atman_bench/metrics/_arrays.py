@@ -1,4 +1,4 @@
-"""What every metric does first: check a map and its label, and say whether the map points anywhere."""
+"""What every metric does first: check a map and its label, and say whether the map is degenerate."""
 
 import numpy as np
 from jaxtyping import Bool, Float

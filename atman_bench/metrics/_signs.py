@@ -1,4 +1,4 @@
-"""How signed scores become a map: one option, the same for every method of a comparison.
+"""The score transform, by which signed scores become a map: one option, the same for every method of a comparison.
 
 It changes average precision by more than the choice of a method's variant does, so every row names it.
 """

@@ -1,4 +1,7 @@
-"""Average precision of the paper (A.11): the share of a map's relevance that lies on the evidence."""
+"""Average precision of the paper (A.11): the share of a map's relevance that lies on the evidence.
+
+The field calls it *relevance mass accuracy* (Arras et al., 2022); what it calls average precision is our ``auprc``.
+"""
 
 import numpy as np
 from jaxtyping import Float
@@ -27,7 +30,7 @@ def average_precision(x: Float[np.ndarray, " U"], y: Label) -> float | None:
 
 
 SPEC = MetricSpec(
-    "share of the relevance that lies on the evidence (AP of A.11)",
+    "share of the relevance that lies on the evidence (AP of A.11; relevance mass accuracy)",
     True,
     average_precision,
     "mAP",

@@ -1,4 +1,4 @@
-"""Whether a map points nowhere: stored beside the other metrics, so that tables can count such maps."""
+"""Whether a map has no positive total: stored beside the other metrics, so that tables can count such maps."""
 
 import numpy as np
 from jaxtyping import Float

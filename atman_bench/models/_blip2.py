@@ -1,4 +1,4 @@
-"""BLIP-2: a picture reaches the decoder as 32 queries that have no place in it, so the vision encoder is explained."""
+"""BLIP-2: an image reaches the decoder as 32 queries without a position in it, so the vision encoder is explained."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class Blip2Answerer(Blip2ForConditionalGeneration):
 
 
 class Blip2(VisionTowerAdapter):
-    """BLIP-2 with a decoder-only language model: the picture is explained, by attention edits in the vision encoder.
+    """BLIP-2 with a decoder-only language model: the image is explained, by attention edits in the vision encoder.
 
     Args:
         name: What tables call it.
@@ -75,7 +75,7 @@ class Blip2(VisionTowerAdapter):
         """The model's greedy completion, up to its end token or the first line break.
 
         Raises:
-            SampleError: It is empty, or there is no readable picture.
+            SampleError: It is empty, or there is no readable image.
         """
         _, pixels = self.read_picture(picture)
         ids = self._prompt_ids(prompt)

@@ -82,7 +82,7 @@ class CausalLM:
         return self.model.get_input_embeddings()(input_ids.to(self.device))
 
     def embeddings(self, encoded: Encoded) -> Float[Tensor, "1 S D"]:
-        """Input embeddings of a sample, pictures included, without positions."""
+        """Input embeddings of a sample, images included, without positions."""
         if "inputs_embeds" in encoded.inputs:
             return encoded.inputs["inputs_embeds"].to(self.device)
         return self.embed(encoded.inputs["input_ids"])
@@ -108,15 +108,15 @@ class CausalLM:
     ) -> Float[Tensor, "B R V"]:
         """Logits of some rows, or of all (None); keys and values are read from and written to the store.
 
-        With a store, work that nobody reads is left out (``attention/spared.py``). A pass without one is what others
-        are compared with, and runs as the model's own code has it.
+        With a store, duplicate and unused rows are left out (``attention/skipping.py``). A pass without one is the
+        reference, and runs as the model's own code has it.
         """
         keep = 0 if rows is None else torch.tensor(rows, device=self.device)
         moved = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         if store is None:
             return self.model(**moved, use_cache=False, logits_to_keep=keep).logits
         copies = all(map(are_copies, inputs.values()))
-        with nullcontext() if rows is None else self.host.sparing(sorted(set(rows)), copies):
+        with nullcontext() if rows is None else self.host.skipping(sorted(set(rows)), copies):
             return self.model(**moved, use_cache=True, past_key_values=store, logits_to_keep=keep).logits
 
     @torch.inference_mode()
@@ -131,7 +131,7 @@ class CausalLM:
 
         Raises:
             EmptyCompletionError: It is empty.
-            SampleError: The prompt exceeds the context window, or its picture cannot be read.
+            SampleError: The prompt exceeds the context window, or its image cannot be read.
         """
         return self._continue(self._parts(prompt, picture), max_new_tokens)
 
@@ -155,11 +155,11 @@ class CausalLM:
         return first_line(text)
 
     def encode(self, sample: Sample) -> Encoded:
-        """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its picture.
+        """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its image.
 
         Raises:
             SampleError: The target is empty, the sample exceeds the context window, nothing is explained, or its
-                picture cannot be read.
+                image cannot be read.
         """
         parts = self._parts(sample.prompt, sample.picture)
         return self._assemble(
@@ -204,7 +204,7 @@ class CausalLM:
         """Encode a prompt and a target.
 
         Args:
-            prompt: The text; a picture comes before it.
+            prompt: The text; an image comes before it.
             target: What is explained, with its leading space.
             units: Groups of positions of the prompt's tokens; None makes every token a unit.
             picture: What the model sees.

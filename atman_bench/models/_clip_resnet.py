@@ -8,7 +8,7 @@ from torch import Tensor, nn
 EXPANSION = 4
 """A block's output has this many times the channels of its 3x3 convolution."""
 STRIDE = 32
-"""Picture pixels per feature, along each side."""
+"""Image pixels per feature, along each side."""
 
 
 class Bottleneck(nn.Module):
@@ -79,7 +79,7 @@ class ClipResNet(nn.Module):
         self.layer4 = _stage(width * 16, width * 8, layers[3], stride=2)
 
     def forward(self, pixels: Float[Tensor, "B 3 n n"]) -> Float[Tensor, "B C h w"]:
-        """The last feature map, a 32nd of the picture's size."""
+        """The last feature map, a 32nd of the image's size."""
         x = self.relu1(self.bn1(self.conv1(pixels)))
         x = self.relu2(self.bn2(self.conv2(x)))
         x = self.avgpool(self.relu3(self.bn3(self.conv3(x))))

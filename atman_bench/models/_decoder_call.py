@@ -78,7 +78,7 @@ def arguments_of(
         match argument:
             case "inputs_embeds":
                 continue
-            case "position_ids":  # (1, S), or one row per axis of the picture (3, 1, S)
+            case "position_ids":  # (1, S), or one row per axis of the image (3, 1, S)
                 cut = tensor[..., start:end]
                 cut = cut.expand(*cut.shape[:-2], batch, -1)
             case "attention_mask":

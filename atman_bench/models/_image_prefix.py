@@ -1,4 +1,4 @@
-"""A picture as tokens of a decoder: an image encoder, and the projection into the decoder's embeddings (MAGMA)."""
+"""An image as tokens of a decoder: an image encoder, and the projection into the decoder's embeddings (MAGMA)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -19,11 +19,11 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Area = tuple[float, float, float, float]
-"""(left, top, right, bottom) in pixels of a picture."""
+"""(left, top, right, bottom) in pixels of an image."""
 
 
 class Resize(StrEnum):
-    """How a picture becomes a square of n x n pixels."""
+    """How an image becomes a square of n x n pixels."""
 
     CROP = "crop"
     """The shorter side to n, then the centre (MAGMA)."""
@@ -53,7 +53,7 @@ class ClipResNetConfig:
 
     @property
     def stride(self) -> int:
-        """Picture pixels per feature, along each side."""
+        """Image pixels per feature, along each side."""
         return STRIDE
 
     @property
@@ -87,7 +87,7 @@ class ConvConfig:
 
     @property
     def stride(self) -> int:
-        """Picture pixels per feature, along each side."""
+        """Image pixels per feature, along each side."""
         return 2 ** len(self.channels)
 
     @property
@@ -112,7 +112,7 @@ class Dinov2EncoderConfig:
 
     @property
     def stride(self) -> int:
-        """Picture pixels per feature, along each side."""
+        """Image pixels per feature, along each side."""
         return int(self.settings.get("patch_size", Dinov2Config.patch_size))
 
     @property
@@ -140,7 +140,7 @@ class PrefixConfig:
     Attributes:
         encoder: The image encoder.
         resolution: n, the side in pixels of the square that it reads.
-        resize: How pictures become that square.
+        resize: How images become that square.
         layer_norm: Whether a LayerNorm follows the projection.
         dropout: After the projection, in training only.
         mean: Subtracted from red, green and blue in [0, 1].
@@ -203,7 +203,7 @@ def _norm(channels: int) -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a way around them."""
+    """Two 3x3 convolutions with a skip connection."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -223,7 +223,7 @@ class ResidualBlock(nn.Module):
 class ConvEncoder(nn.Module):
     """Convolutions of stride 2, residual blocks, and a learned embedding of each place of the grid.
 
-    Group norms keep pictures of a batch apart, so that features do not depend on the batch, in training neither.
+    Group norms, unlike batch norms, make no feature depend on the other images of a batch, in training either.
 
     Args:
         config: Its sizes.
@@ -260,14 +260,14 @@ class Dinov2Encoder(nn.Module):
 
 
 def squashed(image: Image.Image, side: int) -> Image.Image:
-    """A picture as an RGB square, whatever its proportions (bicubic)."""
+    """An image as an RGB square, whatever its proportions (bicubic)."""
     return image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
 
 
 def normalised(
     square: Image.Image, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> Float[Tensor, "1 3 n n"]:
-    """The pixels of an RGB picture in [0, 1], less the mean, over the deviation."""
+    """The pixels of an RGB image in [0, 1], less the mean, over the deviation."""
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
     centre, scale = (torch.tensor(values)[:, None, None] for values in (mean, std))
     return ((pixels - centre) / scale)[None]
@@ -296,7 +296,7 @@ class ImagePrefix(nn.Module):
 
     @property
     def resize(self) -> Resize:
-        """How pictures become that square."""
+        """How images become that square."""
         return self.config.resize
 
     @property
@@ -306,20 +306,20 @@ class ImagePrefix(nn.Module):
         return side, side
 
     def preprocess(self, image: Image.Image) -> tuple[Float[Tensor, "1 3 n n"], Area]:
-        """Turn a picture into what the encoder reads.
+        """Turn an image into what the encoder reads.
 
         Args:
             image: In its file's own mode.
 
         Returns:
-            Normalised pixels (float32), and the part of the picture that they cover.
+            Normalised pixels (float32), and the part of the image that they cover.
         """
         n, (width, height) = self.resolution, image.size
         if self.resize is Resize.SQUASH:
             square = squashed(image, n)
             area: Area = (0, 0, width, height)
         else:
-            # MAGMA resizes in the file's own mode: pictures with a palette by nearest neighbour, all others bicubic.
+            # MAGMA resizes in the file's own mode: images with a palette by nearest neighbour, all others bicubic.
             shorter = min(width, height)
             size = int(n * width / shorter), int(n * height / shorter)
             left, top = round((size[0] - n) / 2), round((size[1] - n) / 2)

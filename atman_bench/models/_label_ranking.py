@@ -1,4 +1,4 @@
-"""Which of a dataset's names does a model find likeliest for a picture? The paper evaluates only what a model names."""
+"""A dataset's class names, ranked by their probability for an image: the paper evaluates only what a model names."""
 
 import heapq
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ def likeliest_names(model: ModelAdapter, picture: Picture | None, names: Sequenc
     """The names that a model finds likeliest, in descending order.
 
     What is compared is the log-probability of everything behind the words that all prompts begin with, articles
-    included (``This is a picture of`` | `` an airplane``): after ``an`` alone, an airplane would have few rivals. Names
-    are found by best-first search over their tokens, so that few of them are run.
+    included (``This is a picture of`` | `` an airplane``): after ``an`` alone, an airplane would have few alternatives.
+    Names are found by best-first search over their tokens, so that few of them are run.
 
     Args:
         model: The model.
@@ -27,12 +27,12 @@ def likeliest_names(model: ModelAdapter, picture: Picture | None, names: Sequenc
         most: How many to return.
 
     Raises:
-        SampleError: The picture cannot be read.
+        SampleError: The image cannot be read.
     """
     stem = _common_words([prompt for prompt, _ in names])
     encoded = [model.encode_text(stem, prompt[len(stem) :] + target, picture=picture) for prompt, target in names]
     tokens = [tuple(e.target_ids.tolist()) for e in encoded]
-    following: dict[tuple[int, ...], torch.Tensor] = {}  # log-probability of the next token after beginnings of names
+    following: dict[tuple[int, ...], torch.Tensor] = {}  # log-probability of the next token after a prefix of names
     queue: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     found: list[Name] = []
     while queue and len(found) < most:

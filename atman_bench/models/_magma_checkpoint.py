@@ -1,4 +1,4 @@
-"""Files of picture models: MAGMA's official checkpoint, and a folder format of our own."""
+"""Files of image models: MAGMA's official checkpoint, and a folder format of our own."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.models.gptj.modeling_gptj import create_sinusoidal_positions
 
-from atman_bench.core.errors import ConfigError, ModelError
+from atman_bench.core.errors import ConfigError, ModelError, one_line
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._image_prefix import ClipResNetConfig, ImagePrefix, PrefixConfig
 from atman_bench.models._loading import usable_device, weights_type
@@ -49,7 +49,7 @@ RENAMES: tuple[tuple[re.Pattern[str], str | None], ...] = tuple(
         (r"image_prefix\.(enc|proj|ln)\..*", r"\g<0>"),
     )
 )
-"""Name in the official checkpoint -> name in ours (None drops it); the first full match holds."""
+"""Name in the official checkpoint -> name in ours (None drops it); the first full match applies."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def save_picture_lm(
     dtype: torch.dtype = torch.float32,
     with_encoder: bool = True,
 ) -> None:
-    """Write a picture model as a folder: ``config.json``, ``model.safetensors`` and the tokenizer's files.
+    """Write an image model as a folder: ``config.json``, ``model.safetensors`` and the tokenizer's files.
 
     Args:
         folder: Made if need be.
@@ -223,7 +223,7 @@ def load_picture_lm(
         lm_config, adapter_size = GPTJConfig.from_dict(config["lm"]), config["adapter_size"]
         embeddings = len(state["lm.transformer.wte.weight"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"cannot load picture model {str(folder)!r}: {_line(error)}") from error
+        raise ModelError(f"cannot load picture model {str(folder)!r}: {one_line(error)[:300]}") from error
     model, prefix = _filled(state, lm_config, embeddings, adapter_size, prefix_config, dtype, device, folder)
     files = [folder / file for file in (CONFIG_FILE, WEIGHTS_FILE, "tokenizer.json")]
     content_hash = _hash(files, _hash_of_tensors(encoder or {}))
@@ -250,7 +250,7 @@ def _read_pickle(file: Path, options: LoadOptions) -> dict[str, Tensor]:
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ModelError(f"cannot read checkpoint {str(file)!r}: {_line(error)}") from error
+        raise ModelError(f"cannot read checkpoint {str(file)!r}: {one_line(error)[:300]}") from error
     state = loaded.get("module", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ModelError(f"{file} holds no weights: expected tensors by name, alone or under 'module'")
@@ -299,7 +299,7 @@ def _filled(
             }
             module.load_state_dict(own, assign=True)
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"the weights in {source} do not fit its sizes: {_line(error)}") from error
+        raise ModelError(f"the weights in {source} do not fit its sizes: {one_line(error)[:300]}") from error
     rotations = create_sinusoidal_positions(config.n_positions, config.rotary_dim).to(device)
     for block in model.transformer.h:
         block.attn.embed_positions = rotations  # never stored: float32 whatever the weights' type
@@ -319,7 +319,7 @@ def _read_json(file: Path, required: bool) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {file}: {_line(error)}") from error
+        raise ModelError(f"cannot read {file}: {one_line(error)[:300]}") from error
     if not isinstance(content, dict):
         raise ModelError(f"{file} should hold a JSON object, received {type(content).__name__}")
     return content
@@ -342,8 +342,3 @@ def _hash_of_tensors(tensors: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return " ".join((str(error) or repr(error)).split())[:300]

@@ -1,4 +1,4 @@
-"""Prompts as parts, text and pictures, and how parts become an encoded sample: shared by all families."""
+"""Prompts as parts, text and images, and how parts become an encoded sample: shared by all families."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from atman_bench.models._base import Plain
 
 @dataclass(frozen=True)
 class TextPart:
-    """A stretch of tokens.
+    """Consecutive tokens of a text.
 
     Attributes:
         ids: Token ids.
@@ -60,12 +60,12 @@ class TextPart:
 
 @dataclass(frozen=True)
 class PicturePart:
-    """A picture as a model reads it: one embedding per patch.
+    """An image as a model reads it: one embedding per patch.
 
     Attributes:
         embeddings: Input embeddings of the decoder.
         units: The grid of patches, row by row.
-        array: The picture's pixels (H, W, 3).
+        array: The image's pixels (H, W, 3).
         pixels: What the encoder read.
     """
 
@@ -103,7 +103,7 @@ def text_part(tokenizer: PreTrainedTokenizerBase, text: str, special: bool = Tru
 
 
 def units_of(parts: Sequence[Part], explain: tuple[int, int] | None, pictures: bool) -> list[Block]:
-    """What is explained: tokens that overlap a character range, patches of the pictures, or both.
+    """What is explained: tokens that overlap a character range, patches of the images, or both.
 
     Raises:
         SampleError: Nothing is.
@@ -216,7 +216,7 @@ def plain_of(encoded: Encoded, logits_of: Callable[[list[int]], Float[Tensor, "R
 
 
 class EmptyCompletionError(SampleError):
-    """A model has nothing to say: nothing can be explained then, and the answer to a question is wrong."""
+    """A model's completion is empty: there is nothing to explain, and the answer to a question is wrong."""
 
 
 def first_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Where a picture's tokens lie in the picture: read from the image processor and the model's configuration."""
+"""Where an image's tokens lie in the image: read from the image processor and the model's configuration."""
 
 import math
 import re
@@ -13,18 +13,18 @@ from atman_bench.core.errors import ModelError
 from atman_bench.core.records import PatchUnits
 
 Area = tuple[float, float, float, float]
-"""(left, top, right, bottom) in pixels of the picture."""
+"""(left, top, right, bottom) in pixels of the image."""
 
 
 @dataclass(frozen=True)
 class ProcessedPictures:
-    """What a processor made of the pictures of one prompt.
+    """What a processor made of the images of one prompt.
 
     Attributes:
         config: The model's.
-        image_processor: The processor's part for pictures; its options say how pictures were resized and cropped.
-        sizes: Width and height of each picture in pixels.
-        replacements: The text that each picture's placeholder was replaced by: its image tokens, with whatever marks
+        image_processor: The processor's part for images; its options say how images were resized and cropped.
+        sizes: Width and height of each image in pixels.
+        replacements: The text that each image's placeholder was replaced by: its image tokens, with whatever marks
             tiles.
         n_tokens: Number of image tokens in the prompt.
         features: The model's inputs.
@@ -41,10 +41,10 @@ class ProcessedPictures:
 def patch_grids(pictures: ProcessedPictures) -> list[PatchUnits]:
     """The grids that the image tokens of a prompt form, in the order in which they stand there.
 
-    A picture has one grid, or one for each of its tiles and one for the whole.
+    An image has one grid, or one for each of its tiles and one for the whole.
 
     Raises:
-        ModelError: The family is not known and its processor does not simply squash pictures to one size, or the grids
+        ModelError: The family is not known and its processor does not simply squash images to one size, or the grids
             have not as many patches as the prompt has image tokens.
     """
     model_type = pictures.config.model_type
@@ -67,7 +67,7 @@ def patch_grids(pictures: ProcessedPictures) -> list[PatchUnits]:
 
 
 def _whole_pictures(pictures: ProcessedPictures) -> list[PatchUnits]:
-    """One grid per picture, all of the same shape (LLaVA, PaliGemma, Gemma 3, and others that squash).
+    """One grid per image, all of the same shape (LLaVA, PaliGemma, Gemma 3, and others that squash).
 
     A class token is dropped before (LLaVA), and patches may be pooled (Gemma 3): the number of tokens and the shape of
     what the encoder read fix the grid.
@@ -82,7 +82,7 @@ def _whole_pictures(pictures: ProcessedPictures) -> list[PatchUnits]:
 
 
 def _merged_patches(pictures: ProcessedPictures) -> list[PatchUnits]:
-    """Patches of the resized picture, merged in squares (Qwen2-VL and its successors)."""
+    """Patches of the resized image, merged in squares (Qwen2-VL and its successors)."""
     merge = pictures.config.vision_config.spatial_merge_size
     return [
         PatchUnits((rows // merge, columns // merge), (0.0, 0.0, float(size[0]), float(size[1])), size, index)
@@ -93,7 +93,7 @@ def _merged_patches(pictures: ProcessedPictures) -> list[PatchUnits]:
 
 
 def _tiles(pictures: ProcessedPictures) -> list[PatchUnits]:
-    """Tiles of the picture, row by row, and then the whole of it (Idefics 3, SmolVLM)."""
+    """Tiles of the image, row by row, and then the whole of it (Idefics 3, SmolVLM)."""
     vision = pictures.config.vision_config
     side = vision.image_size // vision.patch_size // pictures.config.scale_factor
     grids = []
@@ -124,7 +124,7 @@ READERS: Mapping[str, Callable[[ProcessedPictures], list[PatchUnits]]] = {
 
 
 def _squashes(image_processor: Any) -> bool:
-    """Whether pictures are only resized to one size, whatever their shape."""
+    """Whether images are only resized to one size, whatever their shape."""
     size = image_processor.size
     return bool(
         image_processor.do_resize
@@ -136,11 +136,11 @@ def _squashes(image_processor: Any) -> bool:
 
 
 def _seen_area(image_processor: Any, size: tuple[int, int], seen: tuple[int, int]) -> Area:
-    """The part of a picture that an encoder reads, which may reach beyond the picture where that was padded.
+    """The part of an image that an encoder reads, which may reach beyond the image where that was padded.
 
     Args:
         image_processor: It pads to a square (LLaVA, as an option), resizes, and crops the centre, in this order.
-        size: Width and height of the picture.
+        size: Width and height of the image.
         seen: Width and height of what the encoder reads.
     """
     width, height = size
@@ -150,7 +150,7 @@ def _seen_area(image_processor: Any, size: tuple[int, int], seen: tuple[int, int
         left, top = -((side - width) // 2), -((side - height) // 2)
         width = height = side
     resized = _resized(image_processor.size, width, height) if image_processor.do_resize else (width, height)
-    # A crop that is larger than the picture pads it: the offset is negative then.
+    # A crop that is larger than the image pads it: the offset is negative then.
     crop_left, crop_top = ((r - s) / 2 for r, s in zip(resized, seen, strict=True))
     if not getattr(image_processor, "do_center_crop", None) and resized != seen:
         raise ModelError(

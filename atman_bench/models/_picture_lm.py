@@ -1,4 +1,4 @@
-"""A decoder that reads pictures through an image prefix, as MAGMA does: GPT-J with adapters, nothing forked."""
+"""A decoder that reads images through an image prefix, as MAGMA does: GPT-J with adapters, nothing forked."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -19,12 +19,12 @@ from atman_bench.models._image_prefix import ImagePrefix
 from atman_bench.models._parts import Block, Part, PicturePart, TextPart, text_part
 
 REMEMBERED_BYTES = 1 << 28
-"""Memory for encoded pictures. A run first looks which samples it can use, and later explains them: as long as they fit
-here, a picture is decoded and encoded once."""
+"""Memory for encoded images. A run first looks which samples it can use, and later explains them: as long as they fit
+here, an image is decoded and encoded once."""
 
 
 TYPICAL_PICTURE = 1 << 20
-"""Bytes of a decoded picture of about 600 x 600 pixels."""
+"""Bytes of a decoded image of about 600 x 600 pixels."""
 
 
 class Adapter(nn.Module):
@@ -70,7 +70,7 @@ def build_decoder(config: GPTJConfig, adapter_size: int | None, embeddings: int 
 class PictureLM(CausalLM):
     """A decoder and the image prefix that feeds it; edits, units and losses are those of any decoder.
 
-    A picture's tokens stand before the text, and count as positions like the text's own. ``encoder`` is the image
+    An image's tokens stand before the text, and count as positions like the text's own. ``encoder`` is the image
     encoder, for methods that look into it.
 
     Args:
@@ -103,7 +103,7 @@ class PictureLM(CausalLM):
     def encode_parts(
         self, parts: Sequence[Sequence[int] | Image.Image], target_ids: Sequence[int], uid: str = "parts"
     ) -> Encoded:
-        """Encode token ids and pictures in any order; every position of the prompt is a unit.
+        """Encode token ids and images in any order; every position of the prompt is a unit.
 
         Args:
             parts: The prompt.
@@ -127,11 +127,11 @@ class PictureLM(CausalLM):
         return self._assemble(uid, [block.part for block in blocks], target, blocks)
 
     def complete_parts(self, parts: Sequence[str | Picture], max_new_tokens: int) -> str:
-        """The greedy completion of texts and pictures in any order; see ``complete``.
+        """The greedy completion of texts and images in any order; see ``complete``.
 
         Raises:
             EmptyCompletionError: It is empty.
-            SampleError: The prompt exceeds the context window, or a picture cannot be read.
+            SampleError: The prompt exceeds the context window, or an image cannot be read.
         """
         tokenizer = self._require_tokenizer()
         read: list[Part] = [
@@ -143,14 +143,14 @@ class PictureLM(CausalLM):
         return self._continue(read, max_new_tokens)
 
     def embeddings_from_pixels(self, encoded: Encoded, pixels: Float[Tensor, "B 3 n n"]) -> Float[Tensor, "B S D"]:
-        """Input embeddings of a sample with other pixels in its picture's place; differentiable with respect to them.
+        """Input embeddings of a sample with other pixels in its image's place; differentiable with respect to them.
 
         Args:
-            encoded: A sample with one picture.
+            encoded: A sample with one image.
             pixels: Normalised, as in ``Encoded.pixels``.
 
         Raises:
-            SampleError: The sample has no picture, or several.
+            SampleError: The sample has no image, or several.
         """
         if encoded.picture_start is None:
             raise SampleError(f"sample {encoded.uid}: pixels are explained in samples with exactly one picture")
@@ -171,7 +171,7 @@ class PictureLM(CausalLM):
     @torch.inference_mode(False)  # what is remembered must serve gradient methods too, whoever asked for it first
     @torch.no_grad()
     def _part_of(self, image: Image.Image, index: int = 0) -> PicturePart:
-        """Run the image encoder on a picture, the index-th of its prompt."""
+        """Run the image encoder on an image, the index-th of its prompt."""
         pixels, area = self.prefix.preprocess(image)
         units = PatchUnits(self.prefix.grid, area, image.size, index)
         return PicturePart(self.prefix.encode(pixels), units, rgb_array(image), pixels)

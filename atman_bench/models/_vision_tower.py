@@ -1,4 +1,4 @@
-"""Models whose pictures an encoder of their own reads: attention is edited in there and nowhere else (paper A.10)."""
+"""Models whose images an encoder of their own reads: attention is edited in there and nowhere else (paper A.10)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 
 @dataclass(frozen=True)
 class Texts:
-    """What a model reads beside the picture.
+    """What a model reads beside the image.
 
     Attributes:
         inputs: Token ids under the names that the model's ``forward`` gives them, each (1, N).
@@ -79,7 +79,7 @@ class VisionTowerAdapter(ABC):
 
     @abstractmethod
     def texts(self, uid: str, prompt: str, target: str) -> Texts:
-        """Tokenise what the model reads beside the picture.
+        """Tokenise what the model reads beside the image.
 
         Raises:
             SampleError: The texts do not fit the model.
@@ -90,7 +90,7 @@ class VisionTowerAdapter(ABC):
         """The model's greedy answer.
 
         Raises:
-            SampleError: It is empty, or there is no readable picture.
+            SampleError: It is empty, or there is no readable image.
         """
 
     @property
@@ -136,12 +136,12 @@ class VisionTowerAdapter(ABC):
         return self.embeddings_from_pixels(encoded, encoded.inputs["pixel_values"])
 
     def embeddings_from_pixels(self, encoded: Encoded, pixels: Float[Tensor, "B 3 n n"]) -> Float[Tensor, "B S D"]:
-        """The same for other pixels in the picture's place; differentiable with respect to them."""
+        """The same for other pixels in the image's place; differentiable with respect to them."""
         return self.tower.embeddings(pixels.to(self.device, self.model.dtype))
 
     @torch.no_grad()
     def mean_embedding(self) -> Float[Tensor, " D"]:
-        """Mean over the patches of a picture without content, all of it in the mean colour."""
+        """Mean over the patches of an image without content, all of it in the mean colour."""
         return self.tower.embeddings(self._no_pixels())[0, 1:].float().mean(0)
 
     def run(self, encoded: Encoded, what: Pass = WHOLE) -> Float[Tensor, "B R V"]:
@@ -165,10 +165,10 @@ class VisionTowerAdapter(ABC):
         return plain_of(encoded, lambda rows: self.run(encoded, Pass(rows=rows))[0])
 
     def encode(self, sample: Sample) -> Encoded:
-        """Tokenise a sample; its units are the patches of its picture.
+        """Tokenise a sample; its units are the patches of its image.
 
         Raises:
-            SampleError: It has no picture, explains text, or its texts do not fit the model.
+            SampleError: It has no image, explains text, or its texts do not fit the model.
         """
         if sample.explain is not None or sample.words:
             raise SampleError(f"model {self.name!r} explains the answer by the picture alone: no part of its prompt")
@@ -255,7 +255,7 @@ class VisionTowerAdapter(ABC):
         return sum(p.numel() * p.element_size() for p in self.model.parameters())
 
     def read_picture(self, picture: Picture | None) -> tuple[Image.Image, Float[Tensor, "1 3 n n"]]:
-        """Decode a picture, and squash it into the square that the tower reads.
+        """Decode an image, and squash it into the square that the tower reads.
 
         Raises:
             SampleError: There is none, or its file cannot be read.
@@ -266,10 +266,10 @@ class VisionTowerAdapter(ABC):
         return image, normalised(squashed(image, self.resolution), CLIP_MEAN, CLIP_STD)
 
     def encode_picture(self, uid: str, picture: Picture | None, texts: Texts) -> Encoded:
-        """The encoded sample of a picture and what is read beside it.
+        """The encoded sample of an image and what is read beside it.
 
         Raises:
-            SampleError: There is no picture, its file cannot be read, the target is empty, or an id is no token.
+            SampleError: There is no image, its file cannot be read, the target is empty, or an id is no token.
         """
         if not texts.target_ids:
             raise SampleError(f"sample {uid}: the target is empty; give at least one token to explain")
@@ -301,6 +301,6 @@ class VisionTowerAdapter(ABC):
         )
 
     def _no_pixels(self) -> Float[Tensor, "1 3 n n"]:
-        """A picture of the mean colour."""
+        """An image of the mean colour."""
         side = self.resolution
         return torch.zeros(1, 3, side, side, device=self.device, dtype=self.model.dtype)

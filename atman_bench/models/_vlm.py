@@ -2,7 +2,7 @@
 
 The whole model runs once per sample, up to the point where its text decoder would start: what the decoder is called
 with (embeddings, positions, masks) is kept. Every perturbation replays the decoder alone, from any position on, so the
-image encoder runs once per picture.
+image encoder runs once per image.
 """
 
 import warnings
@@ -67,14 +67,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Reading:
-    """A prompt and its picture as the processor prepared them.
+    """A prompt and its image as the processor prepared them.
 
     Attributes:
         features: The model's inputs.
         prompt: The user's text alone, with offsets in it.
         start: Position of its first token.
         grids: What the image tokens are, in order.
-        array: The picture's pixels (H, W, 3).
+        array: The image's pixels (H, W, 3).
         spaced: Whether the templated text ends in white space, so that the answer starts without a space.
     """
 
@@ -93,7 +93,7 @@ class Reading:
 
 
 class VisionLM(CausalLM):
-    """A vision-language model with its processor; texts without a picture are read as by any decoder.
+    """A vision-language model with its processor; texts without an image are read as by any decoder.
 
     Args:
         name: What tables call it.
@@ -155,10 +155,10 @@ class VisionLM(CausalLM):
         return f" {first_line(text).lstrip()}" if spaced else first_line(text)
 
     def encode(self, sample: Sample) -> Encoded:
-        """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its picture.
+        """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its image.
 
         Raises:
-            SampleError: As ``CausalLM.encode``; also for a word that is explained where the model reads ahead.
+            SampleError: As ``CausalLM.encode``; also for an explained word whose row attends to later tokens.
             ModelError: The patch grid of this model is not known.
         """
         if sample.picture is None:
@@ -177,7 +177,7 @@ class VisionLM(CausalLM):
     ) -> Encoded:
         """Encode a prompt and a target; see ``CausalLM.encode_text``.
 
-        With a picture the prompt goes through the model's chat template, whose own words are never explained.
+        With an image the prompt goes through the model's chat template, whose own words are never explained.
 
         Raises:
             SampleError: As ``encode``.
@@ -196,7 +196,7 @@ class VisionLM(CausalLM):
         return self._encoded("prompt", inputs, parts, part, blocks)
 
     def probe(self) -> ProbeReport:
-        """As ``CausalLM.probe``, on a text and on a picture, as far as the model reads them.
+        """As ``CausalLM.probe``, on a text and on an image, as far as the model reads them.
 
         Raises:
             ModelError: As ``CausalLM.probe``, or the replayed decoder is not the whole model.
@@ -235,7 +235,7 @@ class VisionLM(CausalLM):
 
     @property
     def reads_text_alone(self) -> bool:
-        """Whether a text without a picture is read from left to right (PaliGemma has no such prompts)."""
+        """Whether a text without an image is read from left to right (PaliGemma has no such prompts)."""
         return not getattr(self.model.config.get_text_config(), "use_bidirectional_attention", None)
 
     def _require_text_alone(self) -> None:
@@ -258,7 +258,7 @@ class VisionLM(CausalLM):
         return self._read_image(prompt, open_picture(picture).convert("RGB"))
 
     def _read_image(self, prompt: str, image: Image.Image) -> Reading:
-        """Fill the chat template, and let the processor expand the picture's placeholder."""
+        """Fill the chat template, and let the processor expand the image's placeholder."""
         processor = self._require_processor()
         template = self._template()
         # Some processors add text of their own around the prompt (PaliGemma).
@@ -308,7 +308,7 @@ class VisionLM(CausalLM):
         )
 
     def _template(self) -> str:
-        """The chat template with a picture and a mark for the prompt; without a template one stands after the other."""
+        """The chat template with an image and a mark for the prompt; without a template one stands after the other."""
         processor = self._require_processor()
         if processor.chat_template is None:
             return f"{processor.image_token}{MARK}"
@@ -336,7 +336,7 @@ class VisionLM(CausalLM):
         return self._placed(reading, inputs["inputs_embeds"]), answer, inputs
 
     def _placed(self, reading: Reading, embeddings: Float[Tensor, "1 S D"]) -> list[Any]:
-        """The parts of a prompt in order: its pictures' patches, the user's text, and frames between them."""
+        """The parts of a prompt in order: its images' patches, the user's text, and frames between them."""
         ids, token = reading.ids, self.model.config.image_token_id
         image_positions = [i for i, token_id in enumerate(ids) if token_id == token]
         parts: dict[int, PicturePart | TextPart] = {}
@@ -456,7 +456,7 @@ def processor_class(model_type: str) -> type[ProcessorMixin]:
     name = PROCESSOR_MAPPING_NAMES.get(model_type)
     if name is None:
         raise ModelError(f"transformers has no processor for model type {model_type!r}")
-    # SmolVLM's differs in videos only, and wants a package for these before it reads a picture.
+    # SmolVLM's differs in videos only, and wants a package for these before it reads an image.
     whole: Any = getattr(transformers, "Idefics3Processor" if name == "SmolVLMProcessor" else name)
     attributes = [attribute for attribute in whole.get_attributes() if attribute != "video_processor"]
     # transformers loads and checks what this class method lists.

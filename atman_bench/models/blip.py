@@ -48,7 +48,7 @@ RENAMES: tuple[tuple[re.Pattern[str], str | None], ...] = tuple(
         (r"text_(encoder|decoder)\..*", r"\g<0>"),
     )
 )
-"""Name in the official checkpoint -> name in transformers (None drops it); the first full match holds."""
+"""Name in the official checkpoint -> name in transformers (None drops it); the first full match applies."""
 
 
 class BlipAnswerer(BlipForQuestionAnswering):
@@ -68,7 +68,7 @@ class BlipAnswerer(BlipForQuestionAnswering):
 
 
 class BlipVQA(VisionTowerAdapter):
-    """BLIP for visual question answering: the picture is explained, by attention edits in the vision encoder.
+    """BLIP for visual question answering: the image is explained, by attention edits in the vision encoder.
 
     A prompt is the question, except that a naming prompt ("This is a picture of a") becomes "What is shown in the
     picture?". The question starts with [ENC] and the answer with [DEC], as in the authors' code (transformers' own
@@ -123,7 +123,7 @@ class BlipVQA(VisionTowerAdapter):
         """The model's greedy answer, up to its end token.
 
         Raises:
-            SampleError: It is empty, or there is no readable picture.
+            SampleError: It is empty, or there is no readable image.
         """
         _, pixels = self.read_picture(picture)
         answer = self.model.generate(

@@ -37,7 +37,7 @@ def _config(source: str | Path, options: LoadOptions) -> PreTrainedConfig | None
 
 
 def _reads_pictures(config: PreTrainedConfig) -> bool:
-    """Whether it is a decoder with pictures in its sequence."""
+    """Whether it is a decoder with images in its sequence."""
     return (
         config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
         and getattr(config, "image_token_id", None) is not None

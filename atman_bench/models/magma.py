@@ -15,7 +15,7 @@ def load(argument: str, options: LoadOptions) -> PictureLM:
 
     The path is the official ``mp_rank_00_model_states.pt``, a folder that holds it, or a folder of our own format.
     ``noln`` leaves out the LayerNorm after the image projection, as the released AtMan code does: MAGMA was trained
-    with it, but that code's configuration switches it off and drops its weights without a word.
+    with it, but that code's configuration switches it off and drops its weights silently.
 
     Raises:
         ModelError: There is no such checkpoint, it is a pickle and not trusted, or it is not MAGMA v1.

@@ -1,4 +1,4 @@
-"""``tiny-magma``: the embedded picture model, trained on ``scenes`` by ``scripts/train_tiny_magma.py``; offline."""
+"""``tiny-magma``: the embedded image model, trained on ``scenes`` by ``scripts/train_tiny_magma.py``; offline."""
 
 from pathlib import Path
 

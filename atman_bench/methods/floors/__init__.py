@@ -1,4 +1,4 @@
-"""Floors: baselines that see neither model nor target, so what a method's number has to beat. One file each."""
+"""Floors: baselines that see neither model nor target. A method has to score higher than these. One file each."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

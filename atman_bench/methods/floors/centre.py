@@ -1,26 +1,19 @@
-"""Nearness to the centre: what photographers and crops put there scores by itself, so it is a floor for pictures."""
-
-from dataclasses import dataclass
+"""Nearness to the centre: a floor for images, since photographers and crops put objects there."""
 
 import torch
 
 from atman_bench.core.records import Modality
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import MethodSpec, NoOptions
 from atman_bench.methods._pictures import patch_blocks
 from atman_bench.models._base import ModelAdapter
 
 
-@dataclass(frozen=True, kw_only=True)
-class CentreConfig:
-    """Nearness to the centre has no options."""
-
-
-def explain(model: ModelAdapter, encoded: Encoded, config: CentreConfig, seed: int) -> Attribution:
+def explain(model: ModelAdapter, encoded: Encoded, config: NoOptions, seed: int) -> Attribution:
     """Fall linearly from 1 at the centre of the grid to 0 at its corners.
 
     Raises:
-        ConfigError: The sample has no picture.
+        NotApplicableError: The sample has no image.
     """
     scores = []
     for block in patch_blocks(encoded, "centre"):
@@ -32,7 +25,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: CentreConfig, seed: i
 SPEC = MethodSpec(
     summary="Floor: patches near the centre score higher",
     version=1,
-    config=CentreConfig,
+    config=NoOptions,
     explain=explain,
     forwards=lambda n_units, n_targets, config: 0,
     modalities=frozenset({Modality.IMAGE}),

@@ -1,27 +1,20 @@
-"""Local contrast: what stands out by itself needs no model to be pointed at, so it is a floor for pictures."""
-
-from dataclasses import dataclass
+"""Local contrast: a floor for images, since salient objects have it whatever the model makes of them."""
 
 import numpy as np
 import torch
 
 from atman_bench.core.records import Modality
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import MethodSpec, NoOptions
 from atman_bench.methods._pictures import patch_blocks
 from atman_bench.models._base import ModelAdapter
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocalContrastConfig:
-    """Local contrast has no options."""
-
-
-def explain(model: ModelAdapter, encoded: Encoded, config: LocalContrastConfig, seed: int) -> Attribution:
+def explain(model: ModelAdapter, encoded: Encoded, config: NoOptions, seed: int) -> Attribution:
     """Standard deviation of the grey values (Rec. 601) of each patch's pixels.
 
     Raises:
-        ConfigError: The sample has no picture.
+        NotApplicableError: The sample has no image.
     """
     scores = []
     for block in patch_blocks(encoded, "local_contrast"):
@@ -41,7 +34,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: LocalContrastConfig, 
 SPEC = MethodSpec(
     summary="Floor: patches whose grey values vary score higher",
     version=1,
-    config=LocalContrastConfig,
+    config=NoOptions,
     explain=explain,
     forwards=lambda n_units, n_targets, config: 0,
     modalities=frozenset({Modality.IMAGE}),

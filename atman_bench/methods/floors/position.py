@@ -1,21 +1,14 @@
 """Recency: later units score higher, the floor for decoders that attend to what is near."""
 
-from dataclasses import dataclass
-
 import torch
 
 from atman_bench.core.records import Modality
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import MethodSpec, NoOptions
 from atman_bench.models._base import ModelAdapter
 
 
-@dataclass(frozen=True, kw_only=True)
-class PositionConfig:
-    """Recency has no options."""
-
-
-def explain(model: ModelAdapter, encoded: Encoded, config: PositionConfig, seed: int) -> Attribution:
+def explain(model: ModelAdapter, encoded: Encoded, config: NoOptions, seed: int) -> Attribution:
     """Rises linearly from 1/U at the first unit to 1 at the last."""
     count = len(encoded.units)
     return Attribution(torch.arange(1, count + 1, dtype=torch.float32) / count)
@@ -24,7 +17,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: PositionConfig, seed:
 SPEC = MethodSpec(
     summary="Floor: recency, later units score higher",
     version=1,
-    config=PositionConfig,
+    config=NoOptions,
     explain=explain,
     forwards=lambda n_units, n_targets, config: 0,
     modalities=frozenset({Modality.TEXT}),
