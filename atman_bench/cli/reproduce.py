@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atman_bench.cli import _options, _runs
+from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +79,8 @@ def reproduce(
         typer.echo("stopped: the same command goes on from here", err=True)
         raise typer.Exit(_runs.INTERRUPTED) from None
     stored = page.read(request.results)
-    _runs.write_text(request.results / "report.html", page.html_page(stored))
-    _runs.write_text(request.results / "report.md", page.markdown_page(stored, request.results))
+    write_atomically(request.results / "report.html", page.html_page(stored))
+    write_atomically(request.results / "report.md", page.markdown_page(stored, request.results))
     screen.print(f"report.html and report.md are in {request.results}", markup=False, highlight=False)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from atman_bench.api.docqa import DocumentAnswer, relative_maximum
 from atman_bench.api.steering import Steered
-from atman_bench.core.errors import StoreError
+from atman_bench.core.files import write_atomically
 from atman_bench.core.records import TextUnits
 from atman_bench.core.tensors import Explanation
 from atman_bench.paper.examples import ExampleMap
@@ -228,11 +228,6 @@ class Illustrated(Outcome):
             StoreError: The folder cannot be written.
         """
         records = [{**asdict(m.row), "example": m.title, "heat": as_dict(m.heat)} for m in self.maps]
-        path = folder / "examples.json"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror}; choose a writable results folder") from error
+        write_atomically(folder / "examples.json", json.dumps(records, ensure_ascii=False, indent=1) + "\n")
         frame = pd.DataFrame([{**asdict(m.row), "example": m.title, "heat": m.heat} for m in self.maps])
         return draw_figures(experiment.figures, frame, folder)
