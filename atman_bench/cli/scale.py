@@ -181,7 +181,7 @@ def _report(screen: "Console", settings: "ScaleConfig", summary: "ScaleSummary")
             typer.echo(
                 f"{row.status}: {row.model}, {row.method}:{row.variant}, {row.tokens} tokens: {row.error}", err=True
             )
-    screen.print(f"{summary.measured} cells done; rows, table.md and figures are in {settings.results}")
+    screen.print(f"{summary.computed} cells done; rows, table.md and figures are in {settings.results}")
     if summary.interrupted:
         typer.echo("stopped: the same command goes on from here", err=True)
         raise typer.Exit(INTERRUPTED)
