@@ -7,9 +7,9 @@ from atman_bench.core.records import Cost, Explained, JointUnits, PatchUnits, Te
 from atman_bench.core.tensors import Explanation
 from atman_bench.datasets import DATASETS
 from atman_bench.evaluation.config import resolve
-from atman_bench.paper import examples
-from atman_bench.paper.examples import explain_examples
-from atman_bench.paper.experiments._base import Example
+from atman_bench.paper.kinds import _example_maps
+from atman_bench.paper.kinds._example_maps import explain_examples
+from atman_bench.paper.kinds.examples import Example
 
 UNITS = JointUnits((PatchUnits((2, 2), (0, 0, 192, 192), (192, 192)), TextUnits(("Q", ":"), ((0, 1), (1, 2)))))
 WORDS = (" a", " red", " star")
@@ -25,7 +25,7 @@ def read(monkeypatch) -> list[tuple]:
         per_target = torch.arange(18.0).reshape(3, 6)
         return Explanation("x", method, "v", scores, per_target, UNITS, WORDS, (-0.1,) * 3, True, Cost(1.0, 1))
 
-    monkeypatch.setattr(examples, "explain_encoded", explain)
+    monkeypatch.setattr(_example_maps, "explain_encoded", explain)
     return given
 
 

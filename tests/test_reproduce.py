@@ -1,44 +1,40 @@
+import importlib
+import itertools
 import json
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from fakes import Fakes
 from lines import Line
 
-from atman_bench.api import explain
 from atman_bench.cli import app
-from atman_bench.core.errors import ModelError, UnknownNameError
-from atman_bench.core.records import Status
+from atman_bench.core.errors import ConfigError, ModelError, UnknownNameError
+from atman_bench.core.records import Cost, Status, TextUnits
+from atman_bench.core.tensors import Explanation
 from atman_bench.datasets import DATASETS
 from atman_bench.datasets._chunking import split_document
 from atman_bench.datasets.facts import FactsConfig
 from atman_bench.evaluation import chunk_scoring, store
-from atman_bench.paper import examples as exampling
-from atman_bench.paper import outcomes
-from atman_bench.paper import plan as planning
+from atman_bench.paper import kinds
 from atman_bench.paper import reproduce as reproduction
 from atman_bench.paper.experiments import EXPERIMENTS
-from atman_bench.paper.experiments._base import (
-    Accuracy,
-    Beats,
-    Cheaper,
-    Chunks,
-    Comparison,
-    Evaluation,
-    Example,
-    Examples,
-    Experiment,
-    Grid,
-    Maps,
-    Preset,
-    Run,
-    beats,
-)
-from atman_bench.paper.outcomes import Costed, Evaluated, Swept
-from atman_bench.paper.plan import Request, plan
-from atman_bench.paper.reproduce import reproduce
+from atman_bench.paper.experiments._base import Beats, Cheaper, Experiment, Maps, Preset, beats
+from atman_bench.paper.kinds import _example_maps
+from atman_bench.paper.kinds._base import Request, Run
+from atman_bench.paper.kinds.accuracy import Accuracy
+from atman_bench.paper.kinds.chunks import Chunks
+from atman_bench.paper.kinds.comparison import Comparison
+from atman_bench.paper.kinds.costs import Costed
+from atman_bench.paper.kinds.evaluation import Evaluated, Evaluation
+from atman_bench.paper.kinds.examples import Example, Examples
+from atman_bench.paper.kinds.grid import Grid, Swept
+from atman_bench.paper.kinds.sentence import Losses, Sentence
+from atman_bench.paper.reproduce import plan, reproduce
 from atman_bench.profiling.devices import find_device
 from atman_bench.profiling.rows import ScaleRow, ScaleStatus
 from atman_bench.report import costs as cost_report
@@ -99,7 +95,8 @@ def test_every_run_resolves_without_weights_or_data(preset, tmp_path, monkeypatc
     def load(*_, **__):
         pytest.fail("a plan loads nothing")
 
-    monkeypatch.setattr("atman_bench.paper.reproduce.load_model", load)
+    monkeypatch.setattr("atman_bench.models._load.load", load)
+    monkeypatch.setattr("atman_bench.evaluation.config.load", load)
     for name in EXPERIMENTS.names:
         assert plan(name, request(tmp_path, preset)).what
 
@@ -112,14 +109,14 @@ def test_claims_are_about_methods_and_points_that_the_tiny_run_has(name, tmp_pat
     if isinstance(run, Chunks):
         run = run.tokens
     if isinstance(run, Evaluation):
-        assert_has_methods(planning.evaluation_of(run, asked), sides)
+        assert_has_methods(run.resolved(asked), sides)
     elif isinstance(run, Comparison):
         for name, side in run.sides.items():
             of_side = [text.partition("/")[2] for text in sides if text.startswith(f"{name}/")]
             assert of_side
-            assert_has_methods(planning.evaluation_of(side, asked), of_side)
+            assert_has_methods(side.resolved(asked), of_side)
     elif isinstance(run, Grid):
-        sweep = planning.sweep_of(run, asked)
+        sweep = run.resolved(asked)
         axes = [axis.name for axis in sweep.axes]
         points = {grid.point_name(dict(zip(axes, point.place, strict=True))) for point in sweep.points}
         assert set(sides) <= points
@@ -136,7 +133,7 @@ def test_dry_runs_predict_every_model_of_a_comparison(tmp_path):
     parts = {part.name: part for part in plan("table1c", request(tmp_path, Preset.PAPER)).parts}
     sizes = {"MAGMA 6B": 6.43e9, "MAGMA 13B": 13e9, "MAGMA 30B": 30e9}
     assert {name: parts[name].weights_bytes for name in sizes} == {name: 2 * size for name, size in sizes.items()}
-    assert parts["MAGMA 30B"].device_hours > 2 * parts["MAGMA 13B"].device_hours
+    assert parts["MAGMA 30B"].device_hours[0] > 2 * parts["MAGMA 13B"].device_hours[0]
     assert parts["BLIP"].needs[0] == "download of Salesforce/blip-vqa-capfilt-large from the hub"
 
 
@@ -158,19 +155,32 @@ def test_the_paper_preset_names_downloads_and_predicts_memory_and_time(tmp_path)
         "download of the data set rajpurkar/squad from the hub",
     )
     assert planned.weights_bytes == 2 * 6.05e9
-    config = planning.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.PAPER], request(tmp_path))
+    config = EXPERIMENTS.get("table1a").runs[Preset.PAPER].resolved(request(tmp_path))
     passes = 10_570 * sum(cell.spec.forwards(153, 3, cell.options) for cell in config.cells)
     rate = find_device("A100-80GB").flops["float16"]
-    assert planned.device_hours == pytest.approx(2 * 6.05e9 * (153 + 16 + 3) * passes / rate / 3600)
+    reused, whole = planned.device_hours
+    assert whole == pytest.approx(2 * 6.05e9 * (153 + 16 + 3) * passes / rate / 3600)
+    assert 0.5 * whole < reused < 0.8 * whole
 
 
 def test_models_and_data_of_the_request_replace_those_of_the_preset(tmp_path):
     asked = request(
         tmp_path, Preset.SMALL, data={"squad": "mine.json"}, text_model="hf:mine", image_model="magma:other"
     )
-    text = planning.evaluation_of(EXPERIMENTS.get("table1a").runs[Preset.SMALL], asked)
-    pictures = planning.sweep_of(EXPERIMENTS.get("fig11").runs[Preset.SMALL], asked).run
+    text = EXPERIMENTS.get("table1a").runs[Preset.SMALL].resolved(asked)
+    pictures = EXPERIMENTS.get("fig11").runs[Preset.SMALL].resolved(asked).run
     assert (text.model, text.data, pictures.model, pictures.data) == ("hf:mine", "mine.json", "magma:other", None)
+
+
+def test_experiments_and_their_kinds_are_listed_without_torch():
+    code = (
+        "import sys; from atman_bench.paper.experiments import EXPERIMENTS\n"
+        "for name in EXPERIMENTS.names: EXPERIMENTS.get(name)\n"
+        "print(*sys.modules)"
+    )
+    root = Path(__file__).parents[1]
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root).stdout
+    assert not {"torch", "matplotlib", "transformers"} & set(loaded.split())
 
 
 # Running them
@@ -236,7 +246,7 @@ def test_chunks_score_stored_maps_without_explaining_again(fakes, experiments, m
     experiments(table8=experiment(FACTS), table9=experiment(Chunks(FACTS)))
     assert len(sections([], request(tmp_path))["table9"].tables) == 1
     assert len(fakes.explained) == 8
-    config = planning.evaluation_of(FACTS, request(tmp_path))
+    config = FACTS.resolved(request(tmp_path))
     cells = [cell for cell in store.cells(tmp_path) if cell.identity.method == "fake"]
     found = {r.uid: r for r in chunk_scoring.chunk_rows(config, cells) if r.metric == "average_precision"}
     for uid, stored in cells[0].maps().items():
@@ -273,12 +283,12 @@ def test_a_side_that_lacks_its_model_is_noted_and_its_claims_are_not_tested(fake
     assert section.verdicts[0].ending is Ending.UNTESTED
 
 
-def test_answers_are_scored_in_a_table_and_a_quiz_without_data_is_noted(experiments, monkeypatch, tmp_path):
+def test_answers_are_scored_in_a_table_and_a_benchmark_without_data_is_noted(experiments, monkeypatch, tmp_path):
     adapter = SimpleNamespace(name="m", content_hash="0", dtype_name="float32", device="cpu")
     adapter.complete = lambda prompt, n, picture: " nothing at all"
     monkeypatch.setattr("atman_bench.evaluation.accuracy.load_configured", lambda run: adapter)
-    quizzes = Accuracy(({"dataset": "facts", "limit": 3}, {"dataset": "squad"}), shots=(0, 1))
-    experiments(table9=experiment(quizzes))
+    benchmarks = Accuracy(({"dataset": "facts", "limit": 3}, {"dataset": "squad"}), shots=(0, 1))
+    experiments(table9=experiment(benchmarks))
     section = sections([], request(tmp_path))["table9"]
     (table,) = section.tables
     shots, n, exact = (table.columns.index(name) for name in ("shots", "n", "exact match"))
@@ -290,8 +300,7 @@ def test_answers_are_scored_in_a_table_and_a_quiz_without_data_is_noted(experime
 
 
 def test_examples_are_drawn_and_stored_as_data(fakes, experiments, monkeypatch, tmp_path):
-    monkeypatch.setattr(explain, "load_model", fakes.load_model)
-    monkeypatch.setattr(exampling, "explain_encoded", fakes.explain_encoded)
+    monkeypatch.setattr(_example_maps, "explain_encoded", fakes.explain_encoded)
     run = Examples({"dataset": "facts", "methods": ["fake", "noise"]}, (Example("facts-held_out-0-00000"),))
     experiments(fig99=experiment(run, figures=("examples",)))
     section = sections([], request(tmp_path))["fig99"]
@@ -304,13 +313,57 @@ def test_examples_are_drawn_and_stored_as_data(fakes, experiments, monkeypatch, 
 
 
 def test_an_example_that_the_data_lack_is_named(fakes, experiments, monkeypatch, tmp_path):
-    monkeypatch.setattr(explain, "load_model", fakes.load_model)
     run = Examples({"dataset": "facts", "methods": ["fake"]}, (Example("q7"),))
     experiments(fig99=experiment(run))
     assert "facts has no sample q7" in sections([], request(tmp_path))["fig99"].missing
 
 
-# What becomes of claims
+KIND = """
+from dataclasses import dataclass
+
+from atman_bench.paper.kinds._base import Outcome, Plan, Run
+from atman_bench.report.page import Ending, Verdict
+from atman_bench.report.render import TextTable
+
+
+@dataclass(frozen=True)
+class Greeting(Run):
+    whom: str
+
+    def plan(self, name, request):
+        return Plan(name, f"a greeting of {self.whom}", cells=1)
+
+    def run(self, request, progress):
+        return Greeted({"whom": self.whom}, (), self.whom)
+
+
+@dataclass(frozen=True)
+class Greeted(Outcome):
+    whom: str
+
+    def tables(self, experiment):
+        return (TextTable("Greetings", "", ("whom", "times"), ((self.whom, "1"),), (False,)),)
+
+    def verdict(self, claim):
+        return Verdict(claim.words, Ending.HOLDS, "It was said.")
+"""
+
+
+def test_a_kind_of_run_is_one_file(command, experiments, monkeypatch, tmp_path):
+    (tmp_path / "kinds").mkdir()
+    (tmp_path / "kinds" / "greeting.py").write_text(KIND)
+    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path / "kinds")])
+    greeting = importlib.import_module("atman_bench.paper.kinds.greeting")
+    monkeypatch.delitem(sys.modules, greeting.__name__)
+    experiments(table9=experiment(greeting.Greeting("all readers"), Beats("a", "b", words="greeted")))
+    assert "a greeting of all readers" in command("reproduce", "--dry-run")[1]
+    code, out, err = command("reproduce", "table9")
+    assert (code, err) == (0, "")
+    assert "greeted: holds here" in out
+    assert "| all readers | 1 |" in (tmp_path / "results" / "reproduce-tiny" / "report.md").read_text()
+
+
+# Verdicts on claims
 
 
 def rows(method: str, values: dict[str, float], variant: str = "default") -> list[Line]:
@@ -326,7 +379,7 @@ def cell(method: str, variant: str = "default") -> SimpleNamespace:
 
 def verdict(claim, left: dict[str, float], right: dict[str, float], tmp_path):
     frame = tables.frame_of([*rows("atman", left, "shifted"), *rows("chefer", right)])
-    config = planning.evaluation_of(Evaluation({"methods": ["atman", "chefer"]}), request(tmp_path))
+    config = Evaluation({"methods": ["atman", "chefer"]}).resolved(request(tmp_path))
     outcome = Evaluated({}, (), config, frame, (cell("atman", "shifted"), cell("chefer")))
     (found,) = outcome.verdicts(experiment(FACTS, claim))
     return found
@@ -370,12 +423,14 @@ def swept(folder, points: tuple[SimpleNamespace, ...] = ()) -> Swept:
     values = {"0.1": 0.2, "0.9": 0.4}
     at_points = [({"f": f}, rows("atman", {f"q{i}": ap for i in range(10)})) for f, ap in values.items()]
     frame = grid.frame_of(at_points, [], {"f": list(values)}, seed=0)
-    return Swept({}, (), planning.evaluation_of(FACTS_TEXT, request(folder)), frame, points)
+    return Swept({}, (), FACTS_TEXT.resolved(request(folder)), frame, points)
 
 
 def test_maps_of_a_grid_are_those_of_all_its_points(monkeypatch, tmp_path):
     drawn = []
-    monkeypatch.setattr(outcomes, "_draw_maps", lambda *arguments: drawn.append(arguments) or {"maps": "Title"})
+    monkeypatch.setattr(
+        "atman_bench.paper.kinds.grid.draw_maps", lambda *arguments: drawn.append(arguments) or {"maps": "Title"}
+    )
     identity = SimpleNamespace(method="atman", dataset="scenes", dataset_options={}, model="m")
     points = tuple(SimpleNamespace(identity=identity, variant=variant) for variant in ("shifted", "shifted-softmax"))
     assert swept(tmp_path, points).draw(experiment(FACTS, maps=Maps(n=3)), tmp_path) == {"maps": "Title"}
@@ -387,6 +442,35 @@ def test_claims_of_sweeps_are_about_grid_points(tmp_path):
     outcome = swept(tmp_path)
     (found,) = outcome.verdicts(experiment(FACTS, Beats("f=0.9", "f=0.1", words="more helps")))
     assert (found.claim, found.ending) == ("more helps", Ending.HOLDS)
+
+
+@pytest.mark.parametrize(
+    ("highest", "ending"),
+    [
+        (" Hat", Ending.HOLDS),
+        ("ha way", Ending.HOLDS),
+        # A part of the evidence's characters, somewhere else in the prompt, and white space inside the evidence.
+        (" a", Ending.OPPOSITE),
+        (" ", Ending.OPPOSITE),
+    ],
+)
+def test_the_token_that_matters_most_has_to_be_where_the_evidence_is(highest, ending):
+    texts = ("He", " a", "sks", " Hat", "ha way", " ", "B", ".")
+    prompt = "".join(texts)
+    ends = list(itertools.accumulate(map(len, texts)))
+    spans = tuple(zip([0, *ends[:-1]], ends, strict=True))
+    scores = torch.tensor([float(text == highest) for text in texts])
+    explanation = Explanation(
+        "x", "atman", "v", scores, scores[None], TextUnits(texts, spans), ("it",), (-1.0,), True, Cost(1.0, 1)
+    )
+    sentence = Sentence("tiny-text", prompt, " it", "Hatha way B")
+    (found,) = Losses({}, (), sentence, "m", explanation).verdicts(experiment(FACTS))
+    assert found.ending is ending
+
+
+def test_evidence_that_is_nowhere_in_the_sentence_is_refused():
+    with pytest.raises(ConfigError, match="evidence must be part of the prompt"):
+        Sentence("tiny-text", "He asks.", " it", "Hatha")
 
 
 def costs(peaks: dict[tuple[str, int], int]) -> Costed:
@@ -441,6 +525,14 @@ def test_reproduce_writes_a_page_that_report_makes_again(command, fakes, experim
     assert (tmp_path / "again.html").read_text() == made
 
 
+def test_a_dry_run_gives_hours_from_prefix_reuse_to_whole_passes(command, tmp_path):
+    code, out, _ = command("reproduce", "table1a", "--preset", "paper", "--dry-run")
+    assert code == 0
+    assert "3.9 to 5.1" in out
+    assert "what prefix reuse leaves at best, to every forward pass over the whole sequence at most" in out
+    assert "at least" not in out
+
+
 def test_a_dry_run_computes_and_writes_nothing(command, fakes, experiments, tmp_path):
     experiments(table9=experiment(FACTS))
     code, out, _ = command("reproduce", "table9", "--dry-run")
@@ -475,9 +567,9 @@ def test_maps_of_one_picture_are_those_of_the_picture_with_most_targets(tmp_path
     identity = SimpleNamespace(method="atman", dataset="facts", dataset_options={}, model="m")
     maps = {"a1": stored("a1", "a"), "b1": stored("b1", "b"), "b2": stored("b2", "b")}
     first = SimpleNamespace(identity=identity, variant="shifted", maps=lambda: maps)
-    config = planning.evaluation_of(FACTS_TEXT, request(tmp_path))
+    config = FACTS_TEXT.resolved(request(tmp_path))
     outcome = Evaluated({}, (), config, tables.frame_of(rows("atman", {"q": 0.5})), (first,))
-    assert outcome._selection(Maps(("atman",), n=3, one_picture=True)).uids == ["b1", "b2"]
+    assert outcome.selection(Maps(("atman",), n=3, one_picture=True)).uids == ["b1", "b2"]
 
 
 def test_maps_of_all_methods_are_those_of_the_run_and_no_others_in_its_folder(tmp_path):
@@ -485,9 +577,9 @@ def test_maps_of_all_methods_are_those_of_the_run_and_no_others_in_its_folder(tm
         SimpleNamespace(method=m, dataset="scenes", dataset_options={}, model="m") for m in ("atman", "random")
     ]
     cells = tuple(SimpleNamespace(identity=identity, variant="default") for identity in identities)
-    config = planning.evaluation_of(FACTS_TEXT, request(tmp_path))
+    config = FACTS_TEXT.resolved(request(tmp_path))
     outcome = Evaluated({}, (), config, tables.frame_of(rows("atman", {"q": 0.5})), cells)
-    assert outcome._selection(Maps()).methods == ["atman"]
+    assert outcome.selection(Maps()).methods == ["atman"]
 
 
 FACTS_TEXT = Evaluation({"methods": ["atman"]})

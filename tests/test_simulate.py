@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny_models
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import GPTJConfig, LlamaConfig, PreTrainedConfig
@@ -14,8 +15,10 @@ from typer.testing import CliRunner
 from atman_bench.attention import edit
 from atman_bench.cli.app import app
 from atman_bench.core.errors import ConfigError, UnknownNameError
+from atman_bench.core.measure import count_tokens
 from atman_bench.core.records import Dtype
 from atman_bench.methods import METHODS
+from atman_bench.methods._engine import EngineMode
 from atman_bench.profiling import fake_run as simulate_module
 from atman_bench.profiling import predict as prediction
 from atman_bench.profiling.cell import ScaleCell
@@ -181,6 +184,20 @@ def test_a_few_blocks_of_attention_stand_for_all(monkeypatch: pytest.MonkeyPatch
     assert few.work.flops == pytest.approx(whole.work.flops, rel=0.01)
     assert few.work.launches == pytest.approx(whole.work.launches)
     assert few.peak_bytes == whole.peak_bytes
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("atman", {}), ("atman", {"batch": 3}), ("occlusion", {}), ("atman", {"engine": EngineMode.LEAN})],
+)
+def test_planned_positions_are_those_that_go_through_the_layers(method: str, options: dict[str, object]):
+    spec, model = METHODS.get(method), tiny_models.adapter("llama")
+    config = spec.config(**options)
+    encoded = model.encode_ids([i % 50 for i in range(40)], [7, 8, 9])
+    with count_tokens(model.model) as counter:
+        spec.explain(model, encoded, config, 0)
+    units, targets = len(encoded.units), len(encoded.target_ids)
+    assert prediction.forward_positions(method, config, encoded.length, units, targets) == counter.tokens
 
 
 def test_adaptive_costs_its_budget_of_the_exact_sweep():

@@ -79,20 +79,6 @@ def exit_if_interrupted(results: Path, summary: "RunSummary") -> None:
         raise typer.Exit(INTERRUPTED)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-    from atman_bench.core.errors import StoreError
-
-    try:
-        path.write_text(text)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-
-
 def show_plan(console: "Console", plan: "Plan") -> None:
     """Print what a dry run found."""
     from rich import box

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from atman_bench.cli import _options, _runs
+from atman_bench.core.files import write_atomically
 
 
 def register(app: typer.Typer) -> None:
@@ -69,7 +70,7 @@ def accuracy(
     if summary.first_error:
         lines.append(f"First error: {summary.first_error}")
     table = config.run.results / "accuracy.md"
-    _runs.write_text(table, accuracy_table(answer_cells(config.run.results)).markdown())
+    write_atomically(table, accuracy_table(answer_cells(config.run.results)).markdown())
     for line in (*lines, f"answers are in {summary.cell.folder}, the table of all runs is {table}"):
         screen.print(line, markup=False, highlight=False)
     if summary.interrupted:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atman_bench.cli import _options, _runs
+from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,8 +103,8 @@ def _report(console: "Console", run: "RunConfig", summary: "RunSummary") -> None
     notes = _runs.notes(summary)
     for line in (f"{len(summary.uids)} samples; {stored}.", *notes):
         console.print(line, markup=False, highlight=False)
-    _runs.write_text(run.results / "table.md", "\n\n".join([summary_markdown(table).rstrip(), *notes]) + "\n")
-    _runs.write_text(run.results / "results.json", as_json(frame))
+    write_atomically(run.results / "table.md", "\n\n".join([summary_markdown(table).rstrip(), *notes]) + "\n")
+    write_atomically(run.results / "results.json", as_json(frame))
     for name in FIGURES.names:
         figure = FIGURES.get(name)
         # A figure about something that this dataset does not have is no failure.

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from atman_bench.core.files import write_atomically
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -22,7 +24,6 @@ def report(
 
     Nothing is computed but tables: no model is loaded.
     """
-    from atman_bench.cli._runs import write_text
     from atman_bench.core.errors import ConfigError
     from atman_bench.report import page
     from atman_bench.report.sections import sections_of
@@ -31,7 +32,7 @@ def report(
         raise ConfigError(f"--out must end in .html or .md, received {out}")
     stored = [section for folder in results for section in page.read(folder) or sections_of(folder)]
     if out.suffix == ".html":
-        write_text(out, page.html_page(stored, title))
+        write_atomically(out, page.html_page(stored, title))
     else:
-        write_text(out, page.markdown_page(stored, out.parent, title))
+        write_atomically(out, page.markdown_page(stored, out.parent, title))
     typer.echo(f"wrote {out}: {len(stored)} experiments")

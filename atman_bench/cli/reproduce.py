@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atman_bench.cli import _options, _runs
+from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from atman_bench.paper.experiments._base import Preset
-    from atman_bench.paper.plan import Plan
+    from atman_bench.paper.kinds._base import Plan
     from atman_bench.report.page import Section
 
 
@@ -40,7 +41,7 @@ def reproduce(
         str | None, typer.Option("--text-model", help="Instead of the preset's model of texts.")
     ] = None,
     image_model: Annotated[
-        str | None, typer.Option("--image-model", help="Instead of the preset's model of pictures.")
+        str | None, typer.Option("--image-model", help="Instead of the preset's model of images.")
     ] = None,
     device: _options.Device = None,
     dry_run: Annotated[
@@ -53,11 +54,11 @@ def reproduce(
     Runs what is missing, then draws. report.html in the results folder shows everything.
     """
     from atman_bench.cli._console import console
-    from atman_bench.paper import plan
     from atman_bench.paper import reproduce as reproduction
+    from atman_bench.paper.kinds._base import Request
     from atman_bench.report import page
 
-    request = plan.Request(
+    request = Request(
         preset=_preset(preset),
         results=results or Path("results") / f"reproduce-{preset}",
         data=_data(data or ()),
@@ -67,7 +68,7 @@ def reproduce(
     )
     names = reproduction.chosen(experiments or ())
     if dry_run:
-        _show_plans(console(), [plan.plan(name, request) for name in names])
+        _show_plans(console(), [reproduction.plan(name, request) for name in names])
         return
     screen = console(quiet=quiet)
     try:
@@ -78,8 +79,8 @@ def reproduce(
         typer.echo("stopped: the same command goes on from here", err=True)
         raise typer.Exit(_runs.INTERRUPTED) from None
     stored = page.read(request.results)
-    _runs.write_text(request.results / "report.html", page.html_page(stored))
-    _runs.write_text(request.results / "report.md", page.markdown_page(stored, request.results))
+    write_atomically(request.results / "report.html", page.html_page(stored))
+    write_atomically(request.results / "report.md", page.markdown_page(stored, request.results))
     screen.print(f"report.html and report.md are in {request.results}", markup=False, highlight=False)
 
 
@@ -115,7 +116,7 @@ def _data(given: "Sequence[str]") -> dict[str, str]:
 
 
 def _show(console: "Console", section: "Section") -> None:
-    """Print what became of one experiment."""
+    """Print why an experiment was not run, or the verdicts on its claims."""
     from rich.text import Text
 
     console.print(Text.assemble((section.name, "bold cyan"), f"  {section.title}"))
@@ -133,8 +134,10 @@ def _show_plans(console: "Console", plans: "Sequence[Plan]") -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from atman_bench.paper.kinds._planning import DEVICE
+
     table = Table("experiment", "what", title="What would run", box=box.SIMPLE_HEAD)
-    for column in ("cells", "weights", "at least"):
+    for column in ("cells", "weights", f"hours on {DEVICE}"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("needs")
     lines = [line for plan in plans for line in (plan, *(replace(part, name=f"  {part.name}") for part in plan.parts))]
@@ -144,11 +147,12 @@ def _show_plans(console: "Console", plans: "Sequence[Plan]") -> None:
             Text(plan.what),
             f"{plan.cells or ''}",
             "" if plan.weights_bytes is None else f"{plan.weights_bytes / 1e9:.1f} GB",
-            "" if plan.device_hours is None else f"{plan.device_hours:,.1f} h",
+            "" if plan.device_hours is None else "{:,.1f} to {:,.1f}".format(*plan.device_hours),
             Text("\n".join(plan.needs)),
         )
     console.print(table)
     if any(plan.device_hours is not None for plan in plans):
-        from atman_bench.paper.plan import DEVICE
-
-        typer.echo(f"at least: hours on one {DEVICE} at its peak rate, for samples of typical length")
+        typer.echo(
+            f"hours on one {DEVICE} at its peak rate, for samples of typical length: what prefix reuse leaves at best, "
+            "to every forward pass over the whole sequence at most"
+        )

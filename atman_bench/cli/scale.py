@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,7 +142,6 @@ def _show_plan(settings: "ScaleConfig") -> None:
 
 def _report_agreement(screen: "Console", settings: "ScaleConfig") -> None:
     """Print and write how simulated peaks compare with all measured ones of the results folder."""
-    from atman_bench.cli._runs import write_text
     from atman_bench.core.errors import DataError
     from atman_bench.profiling.devices import find_device
     from atman_bench.profiling.grid import read_scale_rows
@@ -156,13 +156,13 @@ def _report_agreement(screen: "Console", settings: "ScaleConfig") -> None:
             f"peak is above {COMPARED_BYTES / 1e6:.0f} MB"
         )
     table = agreement_markdown(pairs)
-    write_text(settings.results / "agreement.md", table)
+    write_atomically(settings.results / "agreement.md", table)
     screen.print(table, markup=False, highlight=False)
 
 
 def _report(screen: "Console", settings: "ScaleConfig", summary: "ScaleSummary") -> None:
     """Print the table of this run; write the table and figures of everything in the results folder."""
-    from atman_bench.cli._runs import INTERRUPTED, write_text
+    from atman_bench.cli._runs import INTERRUPTED
     from atman_bench.profiling.grid import read_scale_rows
     from atman_bench.report.costs import frame_of, markdown
     from atman_bench.report.figures import FIGURES
@@ -171,7 +171,7 @@ def _report(screen: "Console", settings: "ScaleConfig", summary: "ScaleSummary")
     if summary.rows:
         screen.print(markdown(frame_of(summary.rows, extrapolate=settings.extrapolate)), markup=False, highlight=False)
         everything = frame_of(read_scale_rows(settings.results), extrapolate=settings.extrapolate)
-        write_text(settings.results / "table.md", markdown(everything))
+        write_atomically(settings.results / "table.md", markdown(everything))
         for name in FIGURES.names:
             figure = FIGURES.get(name)
             if isinstance(figure, ScaleFigureSpec) and not figure.lacks(everything):
@@ -181,7 +181,7 @@ def _report(screen: "Console", settings: "ScaleConfig", summary: "ScaleSummary")
             typer.echo(
                 f"{row.status}: {row.model}, {row.method}:{row.variant}, {row.tokens} tokens: {row.error}", err=True
             )
-    screen.print(f"{summary.measured} cells done; rows, table.md and figures are in {settings.results}")
+    screen.print(f"{summary.computed} cells done; rows, table.md and figures are in {settings.results}")
     if summary.interrupted:
         typer.echo("stopped: the same command goes on from here", err=True)
         raise typer.Exit(INTERRUPTED)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atman_bench.cli import _options, _runs
+from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,7 +115,7 @@ def _report(console: "Console", sweep: "Sweep", summary: "RunSummary", *, holdou
     for line in (*grid.describe(frame), f"{len(summary.uids)} samples; {stored}.", *notes):
         console.print(line, markup=False, highlight=False)
     folder = sweep.run.results
-    _runs.write_text(folder / "sweep.md", grid.markdown(frame, notes))
+    write_atomically(folder / "sweep.md", grid.markdown(frame, notes))
     for name in FIGURES.names:
         figure = FIGURES.get(name)
         # Figures of an evaluation would show all grid points as methods of their own.

@@ -23,11 +23,8 @@ from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._load import load
 from atman_bench.profiling.memory import driver_bytes, limit_further_bytes
 from atman_bench.profiling.repeat import Repeat, resident_peak, run_once
-from atman_bench.profiling.rows import ScaleStatus
+from atman_bench.profiling.rows import PLAIN, ScaleStatus
 from atman_bench.profiling.workers import Team
-
-PLAIN = "plain"
-"""A forward pass without explanation, the baseline of every figure."""
 
 WARM_UP_TOKENS = 32
 """On a CPU a short warm-up loads code and weights as well as a long one; CUDA picks its kernels by size."""

@@ -152,12 +152,12 @@ class ScaleSummary:
 
     Attributes:
         rows: One row per cell of the configuration that has one, stored ones included.
-        measured: How many are new.
+        computed: How many are new.
         interrupted: Whether Ctrl-C ended it.
     """
 
     rows: tuple[ScaleRow, ...]
-    measured: int
+    computed: int
     interrupted: bool = False
 
 
@@ -207,29 +207,54 @@ def run(
     todo = list(config.cells) if overwrite else missing_cells(config, read_scale_rows(config.results))
     on_cuda = any(cell.device.startswith("cuda") for cell in todo)
     server = Server([measure_cell.__module__], fork=not on_cuda)
-    writer = PartWriter(config.results)
     facts = {threads: environment(device="", threads=threads) for threads in {cell.threads for cell in todo}}
-    measured, interrupted = 0, False
+
+    def measured(cell: ScaleCell) -> ScaleRow:
+        request = Request(cell, config.repeats, config.repeat_seconds, config.memory_limit_bytes)
+        outcomes = server.run(measure_cell, request, workers=cell.workers, seconds=config.time_limit)
+        return replace(
+            _combine(cell, outcomes),
+            time_limit=config.time_limit,
+            memory_limit=config.memory_limit_bytes,
+            environment=facts[cell.threads] | {"device": cell.device},
+        )
+
+    return store_rows(config.results, config.cells, todo, measured, progress)
+
+
+def store_rows(
+    results: Path,
+    cells: Sequence[ScaleCell],
+    todo: Sequence[ScaleCell],
+    row_of: Callable[[ScaleCell], ScaleRow],
+    progress: Callable[[int, int, str], None],
+) -> ScaleSummary:
+    """Make the rows of some cells, each on disk before the next is made; Ctrl-C ends it cleanly.
+
+    Args:
+        results: Folder of the rows.
+        cells: All cells that the summary is of.
+        todo: Those that have no row yet.
+        row_of: Measures or simulates a cell.
+        progress: Called with (done, total, which cell is next).
+
+    Raises:
+        StoreError: The rows cannot be read or written.
+    """
+    writer = PartWriter(results)
+    done, interrupted = 0, False
     try:
         for cell in todo:
-            progress(len(config.cells) - len(todo) + measured, len(config.cells), str(cell))
-            request = Request(cell, config.repeats, config.repeat_seconds, config.memory_limit_bytes)
-            outcomes = server.run(measure_cell, request, workers=cell.workers, seconds=config.time_limit)
-            row = replace(
-                _combine(cell, outcomes),
-                time_limit=config.time_limit,
-                memory_limit=config.memory_limit_bytes,
-                environment=facts[cell.threads] | {"device": cell.device},
-            )
-            writer.write("scale", (json.dumps(asdict(row), allow_nan=False) + "\n").encode())
-            measured += 1
+            progress(len(cells) - len(todo) + done, len(cells), str(cell))
+            writer.write("scale", (json.dumps(asdict(row_of(cell)), allow_nan=False) + "\n").encode())
+            done += 1
     except KeyboardInterrupt:
         interrupted = True
     finally:
         writer.close()
-    wanted = {cell.fingerprint for cell in config.cells}
-    rows = tuple(row for row in read_scale_rows(config.results) if row.fingerprint in wanted)
-    return ScaleSummary(rows, measured, interrupted)
+    wanted = {cell.fingerprint for cell in cells}
+    rows = tuple(row for row in read_scale_rows(results) if row.fingerprint in wanted)
+    return ScaleSummary(rows, done, interrupted)
 
 
 _STATUS = {
@@ -240,7 +265,7 @@ _STATUS = {
 
 
 def _combine(cell: ScaleCell, outcomes: Sequence[Outcome[Measured]]) -> ScaleRow:
-    """One row from what became of all workers: the slowest one's times, everyone's memory."""
+    """One row from the outcomes of all workers: the times of the slowest, the memory of all together."""
     found = [o.result or Measured(_STATUS[o.ending], error=o.error) for o in outcomes]
     row = ScaleRow(
         **{**asdict(cell), "dtype": cell.dtype.value},

@@ -1,13 +1,12 @@
 """What an explanation would cost on a device: the code that would run, on a model without weights.
 
-``scale --simulate``, ``plan`` and ``eval --dry-run`` all ask here. Three things keep it fast. An explanation by
+It is what ``scale --simulate``, ``plan`` and ``eval --dry-run`` show. Three things keep it fast. An explanation by
 perturbation makes hundreds of forward passes that differ only in where they start and how many perturbations they hold:
 a first run with empty passes shows which they are, a second executes a few of them, and the others are interpolated. Of
 thousands of perturbations of a long input some stand for their neighbours. And layers are alike, so a deep model is
 continued from two shallow ones, both in memory and in time.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
@@ -24,13 +23,13 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from atman_bench.attention.edit import WALK
 from atman_bench.core.errors import AtmanBenchError, ModelError, first_line_of
-from atman_bench.core.jsonl import PartWriter, check_writable
+from atman_bench.core.jsonl import check_writable
 from atman_bench.core.measure import count_tokens
 from atman_bench.core.memory import free_bytes
 from atman_bench.core.records import Dtype
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS, atman
-from atman_bench.methods._engine import MOST_ROWS
+from atman_bench.methods._engine import FULL_SPEED_TOKENS, MOST_ROWS, EngineMode, plan
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.methods.adaptive import AdaptiveConfig
 from atman_bench.methods.atman import AtManConfig
@@ -41,7 +40,7 @@ from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._pull import PulledKind, pulled_folder
 from atman_bench.models._silence import silent_transformers
 from atman_bench.models._sizes import config_of
-from atman_bench.profiling.cell import PLAIN, ScaleCell, plain_pass
+from atman_bench.profiling.cell import ScaleCell, plain_pass
 from atman_bench.profiling.devices import Device, find_device
 from atman_bench.profiling.fake_run import (
     Ledger,
@@ -52,8 +51,8 @@ from atman_bench.profiling.fake_run import (
     interpolated,
     weight_bytes,
 )
-from atman_bench.profiling.grid import ScaleConfig, ScaleSummary, read_scale_rows
-from atman_bench.profiling.rows import Agreement, ScaleRow, ScaleStatus, Source
+from atman_bench.profiling.grid import ScaleConfig, ScaleSummary, read_scale_rows, store_rows
+from atman_bench.profiling.rows import PLAIN, Agreement, ScaleRow, ScaleStatus, Source
 
 DEPTHS = 3, 4
 """Layers of the two models that a deeper one is continued from: between the first and the last all cost the same."""
@@ -116,8 +115,9 @@ class Job:
 def method_job(method: str, options: Any, tokens: int, units: int, targets: int = 1) -> Job:
     """A method as it is simulated.
 
-    ``adaptive`` goes where the losses lead it, and simulated ones lead nowhere: it is AtMan in the same batches, with
-    its budget's share of the work. Its own batches are smaller, so that it takes longer (``docs/performance.md``).
+    Which perturbations ``adaptive`` makes depends on the losses, which are not simulated: it is AtMan in the same
+    batches, with its budget's share of the work. Its own batches are smaller, so it takes longer
+    (``docs/performance.md``).
     """
     spec, budget = METHODS.get(method), 1.0
     one_by_one = isinstance(options, EngineConfig) and not spec.stochastic
@@ -134,6 +134,32 @@ def method_job(method: str, options: Any, tokens: int, units: int, targets: int 
 def plain_job(variant: str, tokens: int, targets: int = 1) -> Job:
     """A forward pass without explanation, ``default`` or ``lean``."""
     return Job(lambda adapter, encoded, _: plain_pass(variant, adapter, encoded), None, tokens, 1, targets)
+
+
+def forward_positions(method: str, options: Any, tokens: int, units: int, targets: int) -> float:
+    """Positions that a method puts through a model's layers for one sample, as the engine plans its batches.
+
+    The engine restarts each perturbation at the first position that it changes. Memory sets no bound here, and no
+    perturbation reaches back to an earlier position, as neighbours (kappa) may. A method or mode that reuses no prefix
+    has its whole passes, backward ones included (``MethodSpec.forwards``).
+
+    Args:
+        method: Its name.
+        options: Its options.
+        tokens: S, positions of the input.
+        units: U, the first positions of the input, each a unit.
+        targets: T, target tokens.
+    """
+    job = method_job(method, options, tokens, units, targets)
+    if not job.one_by_one or options.engine is not EngineMode.FAST:
+        return METHODS.get(method).forwards(units, targets, options) * tokens
+
+    def rows_at(start: int) -> int:
+        return options.batch or min(MOST_ROWS, -(-FULL_SPEED_TOKENS // (tokens - start)))
+
+    batches = plan(range(units), tokens, rows_at)
+    restarted = sum(len(batch.perturbations) * (tokens - batch.start) for batch in batches)
+    return job.budget * (tokens + restarted)
 
 
 def configuration(model: str, length: int) -> PreTrainedConfig:
@@ -196,21 +222,7 @@ def simulate_grid(
     cells = list(dict.fromkeys(simulated_cell(cell, device) for cell in config.cells))
     stored = set() if overwrite else {row.fingerprint for row in read_scale_rows(config.results)}
     todo = [cell for cell in cells if cell.fingerprint not in stored]
-    writer = PartWriter(config.results)
-    done, interrupted = 0, False
-    try:
-        for cell in todo:
-            progress(len(cells) - len(todo) + done, len(cells), str(cell))
-            for row in predict([cell], device):
-                writer.write("scale", (json.dumps(asdict(row), allow_nan=False) + "\n").encode())
-            done += 1
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        writer.close()
-    wanted = {cell.fingerprint for cell in cells}
-    rows = tuple(row for row in read_scale_rows(config.results) if row.fingerprint in wanted)
-    return ScaleSummary(rows, done, interrupted)
+    return store_rows(config.results, cells, todo, lambda cell: next(predict([cell], device)), progress)
 
 
 COMPARED_BYTES = 100_000_000
@@ -371,7 +383,7 @@ def _simulate_steps(job: Job, config: PreTrainedConfig, dtype: torch.dtype, devi
 
 def _simulate_whole(job: Job, model: PreTrainedModel, device: Device) -> Simulation:
     ledger = Ledger(device)
-    adapter = _RehearsedLM(model, ledger)
+    adapter = SampledForwardLM(model, ledger)
     encoded = job.encode(adapter)
 
     def explanation() -> object:
@@ -379,7 +391,7 @@ def _simulate_whole(job: Job, model: PreTrainedModel, device: Device) -> Simulat
 
     if isinstance(job.options, EngineConfig):
         with ledger.sampling(WALK):
-            adapter.rehearse(explanation)
+            adapter.sample(explanation)
     ledger.ignore([*model.parameters(), *model.buffers()])
     with ledger, ledger.sampling(WALK), count_tokens(model) as counter:
         explanation()
@@ -406,11 +418,11 @@ class _Pass:
     work: Work | None
 
 
-class _RehearsedLM(CausalLM):
-    """A decoder that can leave forward passes out.
+class SampledForwardLM(CausalLM):
+    """A decoder that executes a sample of an explanation's forward passes and leaves the others out.
 
-    While it rehearses it executes the first only, which fills the store of keys and values; afterwards those that were
-    chosen. Without a rehearsal it executes all.
+    ``sample`` records all passes while only the first is executed, which fills the store of keys and values, and
+    chooses those that are executed afterwards. Without it all are.
     """
 
     def __init__(self, model: PreTrainedModel, ledger: Ledger):
@@ -419,8 +431,8 @@ class _RehearsedLM(CausalLM):
         self.passes: list[_Pass] = []
         self._executed: frozenset[int] | None = None
 
-    def rehearse(self, explanation: Callable[[], object]) -> None:
-        """See which passes an explanation makes, and choose those that stand for all: evenly spaced."""
+    def sample(self, explanation: Callable[[], object]) -> None:
+        """Record which passes an explanation makes, and choose those that are executed: evenly spaced."""
         self._executed = frozenset({0})
         explanation()
         sizes = [p.tokens for p in self.passes]

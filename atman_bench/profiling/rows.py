@@ -8,13 +8,16 @@ from typing import Any
 
 from atman_bench.core.records import SCHEMA
 
+PLAIN = "plain"
+"""A forward pass without explanation, the baseline of every figure."""
+
 
 class ScaleStatus(StrEnum):
     """How a cell ended; all but the first two are shown by a mark of their own."""
 
     OK = "ok"
     OOM = "oom"
-    """Did not fit: the paper's lightning."""
+    """Out of memory."""
     TIMEOUT = "timeout"
     UNSUPPORTED = "unsupported"
     """The method or model refuses: a context window that is too short, layers that cannot be checkpointed."""

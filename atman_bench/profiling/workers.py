@@ -32,7 +32,7 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome(Generic[Result]):
-    """What became of one process.
+    """How one process ended, and its result.
 
     Attributes:
         ending: How it ended.
@@ -57,23 +57,23 @@ class Team:
     index: int
     size: int
     _barrier: Barrier
-    _vote: "Synchronized[int]"
+    _flag: "Synchronized[int]"
 
     def wait(self) -> None:
-        """Go on when all have come here."""
+        """Wait at the barrier until every worker has reached it."""
         self._barrier.wait()
 
     def abort(self) -> None:
-        """Give up: all who wait, now or later, get a ``BrokenBarrierError``."""
+        """Abort the barrier: every process that waits at it, now or later, gets a ``BrokenBarrierError``."""
         self._barrier.abort()
 
-    def any(self, mine: bool) -> bool:
-        """Whether any of them says yes; the same answer for all."""
-        if mine:
-            self._vote.value = 1
+    def any(self, flag: bool) -> bool:
+        """Logical OR over the workers; the same answer for all."""
+        if flag:
+            self._flag.value = 1
         self.wait()
-        decided = bool(self._vote.value)
-        self.wait()  # nobody votes again before all have read
+        decided = bool(self._flag.value)
+        self.wait()  # no worker sets it again before all have read it
         return decided
 
 
@@ -113,13 +113,13 @@ class Server:
         Returns:
             The outcome of each worker, or that of the first that failed alone.
         """
-        barrier, vote = self._context.Barrier(workers), self._context.Value("i", 0)
+        barrier, flag = self._context.Barrier(workers), self._context.Value("i", 0)
         kills = system_oom_kills()
         started: dict[Connection, BaseProcess] = {}
         try:
             for index in range(workers):
                 receive, send = self._context.Pipe(duplex=False)
-                arguments = (function, argument, Team(index, workers, barrier, vote), send)
+                arguments = (function, argument, Team(index, workers, barrier, flag), send)
                 process = self._context.Process(target=_work, args=arguments, daemon=True)
                 started[receive] = process
                 process.start()

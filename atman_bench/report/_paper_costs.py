@@ -1,6 +1,6 @@
 """What the AtMan paper's Fig. 5 shows of costs, read off its pixels: one 80 GB GPU, half precision, batch 1.
 
-Sizes are called as in ``profiling.sizes``; the paper counts image encoder and adapters among a model's parameters.
+Sizes are called as in ``models._sizes``; the paper counts image encoder and adapters among a model's parameters.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ READING_ERROR_GB = 0.5
 
 @dataclass(frozen=True)
 class Reading:
-    """One point of the paper's figure; both are None where the paper has a lightning: out of memory.
+    """One point of the paper's figure; both are None where the paper's run went out of memory.
 
     Attributes:
         seconds: Run time.

@@ -1,18 +1,19 @@
 """Tables of what explanations cost: a line per model, length and method."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
+from typing import Any
 
 import pandas as pd
 
 from atman_bench.core.errors import DataError
-from atman_bench.profiling.rows import Agreement, ScaleRow, ScaleStatus, Source
+from atman_bench.profiling.rows import PLAIN, Agreement, ScaleRow, ScaleStatus, Source
 from atman_bench.report._paper_costs import OOM, Reading, paper_reading
+from atman_bench.report.render import NOTHING, TextTable
 from atman_bench.report.tables import cell_name
 
-PLAIN = "plain"
-BASELINE = "plain:lean"
+BASELINE = f"{PLAIN}:lean"
 """What ratios are taken of: the same model and length, target logits only."""
 
 _AT = ["model", "dtype", "device", "threads", "tokens", "source"]
@@ -57,7 +58,7 @@ def frame_of(rows: Iterable[ScaleRow], *, extrapolate: bool = False) -> pd.DataF
     return frame
 
 
-def told_apart(frame: pd.DataFrame) -> pd.DataFrame:
+def mark_simulated(frame: pd.DataFrame) -> pd.DataFrame:
     """Mark the names of simulated cells where measured ones are shown beside them; they are never mixed unmarked."""
     if frame["source"].nunique() < 2:
         return frame
@@ -73,95 +74,101 @@ def name_of(row: ScaleRow) -> str:
     return f"{name}, batch {'auto' if row.batch is None else row.batch}"
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    """A Markdown table of ``frame_of``; a time with ``≈`` is an estimate from fewer perturbations than there are."""
-    header = ["model", "tokens", "method", "workers", "time, s", "repeats", "× plain", "peak, MB", "× plain", "status"]
-    lines = []
-    for row in frame.to_dict("records"):
-        lines.append(
-            [
-                str(row["model"]),
-                str(row["tokens"]),
-                str(row["name"]),
-                str(row["workers"]),
-                ("≈ " if row["extrapolated"] else "") + _number(row["time"], "{:.3g}"),
-                str(len(row["seconds"])),
-                _number(row["time_ratio"], "{:.3g}"),
-                _number(row["peak"] / 1e6, "{:,.0f}"),
-                _number(row["peak_ratio"], "{:.2f}"),
-                row["status"] if row["source"] == Source.MEASURED else f"{row['status']} ({row['source']})",
-            ]
+def cost_tables(frame: pd.DataFrame) -> tuple[TextTable, ...]:
+    """A line for each model, length and method; and the cells that the paper's Fig. 5 shows too, where there are any.
+
+    Args:
+        frame: From ``frame_of``; a time with ``≈`` is an estimate from fewer perturbations than there are.
+    """
+    lines = [
+        (
+            str(row["model"]),
+            str(row["tokens"]),
+            str(row["name"]),
+            str(row["workers"]),
+            ("≈ " if row["extrapolated"] else "") + _number(row["time"], ".3g"),
+            str(len(row["seconds"])),
+            _number(row["time_ratio"], ".3g"),
+            _number(row["peak"] / 1e6, ",.0f"),
+            _number(row["peak_ratio"], ".2f"),
+            _status(row),
         )
-    text = _table(header, ["---", "--:", "---", *["--:"] * 6, "---"], lines)
+        for row in frame.to_dict("records")
+    ]
+    columns = ("model", "tokens", "method", "workers", "time, s", "repeats", "× plain", "peak, MB", "× plain", "status")
+    note = "Peak memory above the loaded model; × plain: of a plain pass that keeps the target's logits only."
     if frame["extrapolated"].any():
-        text += "\n≈ extrapolated: some perturbations, evenly spaced, were timed, and the time scaled to all.\n"
-    return text + beside_paper(frame)
+        note += " ≈ extrapolated: some perturbations, evenly spaced, were timed, and the time scaled to all."
+    beside_paper = _beside_paper(frame)
+    return _table("Time and memory", note, columns, lines), *([beside_paper] if beside_paper.lines else [])
 
 
-def beside_paper(frame: pd.DataFrame) -> str:
-    """A Markdown table of the cells that the paper's Fig. 5 shows too; empty if there are none."""
+def markdown(frame: pd.DataFrame) -> str:
+    """The tables of ``frame_of`` in Markdown."""
+    return "\n".join(table.markdown() for table in cost_tables(frame))
+
+
+def _beside_paper(frame: pd.DataFrame) -> TextTable:
+    """The cells that the paper's Fig. 5 shows too, with its readings."""
     alone = frame[(frame["workers"] == 1) & (frame["batch"].eq(1) | frame["units"].isna())]
-    lines = []
-    for row in alone.to_dict("records"):
-        reading = paper_reading(row["model"], row["method"], row["variant"], row["tokens"])
-        if reading is None:
-            continue
-        lines.append(
-            [
-                f"{row['model']}, {row['dtype']} on {row['device']}",
-                str(row["tokens"]),
-                str(row["name"]),
-                _number(row["time"], "{:.3g}"),
-                _paper_number(reading, reading.seconds, "{:.4g}"),
-                _number((row["model_bytes"] + row["peak"]) / 1e9, "{:.1f}"),
-                _paper_number(reading, reading.gigabytes, "{:.1f}"),
-                row["status"] if row["source"] == Source.MEASURED else f"{row['status']} ({row['source']})",
-            ]
+    lines = [
+        (
+            f"{row['model']}, {row['dtype']} on {row['device']}",
+            str(row["tokens"]),
+            str(row["name"]),
+            _number(row["time"], ".3g"),
+            _paper_number(reading, reading.seconds, ".4g"),
+            _number((row["model_bytes"] + row["peak"]) / 1e9, ".1f"),
+            _paper_number(reading, reading.gigabytes, ".1f"),
+            _status(row),
         )
-    if not lines:
-        return ""
-    header = ["model", "tokens", "method", "time, s", "paper, s", "with weights, GB", "paper, GB", "status"]
-    return (
-        "\n## Beside the paper\n\n"
-        + _table(header, ["---", "--:", "---", *["--:"] * 4, "---"], lines)
-        + "\nThe paper's numbers are read off its Fig. 5: memory to 0.5 GB, and its weights hold an image encoder and "
-        "adapters besides (0.8 GB for 6.0B). Its AtMan ran one whole pass per token.\n"
+        for row in alone.to_dict("records")
+        if (reading := paper_reading(row["model"], row["method"], row["variant"], row["tokens"])) is not None
+    ]
+    columns = ("model", "tokens", "method", "time, s", "paper, s", "with weights, GB", "paper, GB", "status")
+    note = (
+        "The paper's numbers are read off its Fig. 5: memory to 0.5 GB, and its weights hold an image encoder and "
+        "adapters besides (0.8 GB for 6.0B). Its AtMan ran one whole pass per token."
     )
+    return _table("Beside the paper", note, columns, lines)
 
 
 def agreement_markdown(pairs: Sequence[Agreement]) -> str:
-    """A Markdown table of measured cells beside their simulation, and the median ratio of each method's peaks.
+    """Measured cells beside their simulation, and the median ratio of each method's peaks, in Markdown.
 
     Args:
         pairs: At least one.
     """
     lines = [
-        [
+        (
             pair.measured.model,
             str(pair.measured.tokens),
             name_of(pair.measured),
             f"{max(pair.measured.peak_bytes) / 1e6:,.0f}",
             f"{max(pair.simulated.peak_bytes) / 1e6:,.0f}",
             f"{pair.ratio:.2f}",
-        ]
+        )
         for pair in pairs
     ]
-    header = ["model", "tokens", "method", "measured, MB", "simulated, MB", "simulated / measured"]
-    cells = _table(header, ["---", "--:", "---", *["--:"] * 3], lines)
     by_name: dict[str, list[float]] = {}
     for pair in pairs:
         by_name.setdefault(name_of(pair.measured), []).append(pair.ratio)
     by_name["all"] = [pair.ratio for pair in pairs]
     medians = [
-        [name, str(len(ratios)), f"{median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}"]
+        (name, str(len(ratios)), f"{median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}")
         for name, ratios in by_name.items()
     ]
-    summary = _table(["method", "cells", "median", "range"], ["---", "--:", "--:", "--:"], medians)
-    return f"# Simulated and measured peak memory above the model\n\n{summary}\n{cells}"
+    note = "Simulated by measured peak memory above the loaded model."
+    columns = ("model", "tokens", "method", "measured, MB", "simulated, MB", "simulated / measured")
+    tables = (
+        _table("Simulated and measured peak memory", note, ("method", "cells", "median", "range"), medians),
+        _table("Cell by cell", note, columns, lines),
+    )
+    return "\n".join(table.markdown() for table in tables)
 
 
-def _table(header: list[str], alignment: list[str], lines: Iterable[list[str]]) -> str:
-    return "".join(f"| {' | '.join(line)} |\n" for line in (header, alignment, *lines))
+def _table(title: str, note: str, columns: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> TextTable:
+    return TextTable(title, note, columns, tuple(lines), (False,) * len(lines))
 
 
 def _time(row: ScaleRow, extrapolate: bool) -> float | None:
@@ -170,11 +177,14 @@ def _time(row: ScaleRow, extrapolate: bool) -> float | None:
     return median(row.seconds) if row.seconds else None
 
 
-def _paper_number(reading: Reading, value: float | None, template: str) -> str:
-    if reading == OOM:
-        return ScaleStatus.OOM
-    return "–" if value is None else template.format(value)
+def _status(row: Mapping[Hashable, Any]) -> str:
+    """How a cell ended; a simulated one says so."""
+    return str(row["status"]) if row["source"] == Source.MEASURED else f"{row['status']} ({row['source']})"
 
 
-def _number(value: float, template: str) -> str:
-    return "–" if pd.isna(value) else template.format(value)
+def _paper_number(reading: Reading, value: float | None, form: str) -> str:
+    return ScaleStatus.OOM if reading == OOM else _number(value, form)
+
+
+def _number(value: float | None, form: str) -> str:
+    return NOTHING if value is None or pd.isna(value) else f"{value:{form}}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from atman_bench.core.errors import DataError, StoreError
+from atman_bench.core.files import write_atomically
 from atman_bench.core.records import READABLE, SCHEMA
 from atman_bench.report.render import TextTable
 
@@ -105,12 +106,8 @@ def write(results: Path, section: Section) -> None:
     Raises:
         StoreError: It cannot be written.
     """
-    path = folder_of(results, section.name) / _FILE
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(section), indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}; choose a writable results folder") from error
+    text = json.dumps(asdict(section), indent=2, ensure_ascii=False, default=str) + "\n"
+    write_atomically(folder_of(results, section.name) / _FILE, text)
 
 
 def read(results: Path) -> list[Stored]:

@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from atman_bench.paper.experiments._base import Beats, Costs, Evaluation, Grid, Preset, Run
+from atman_bench.paper.experiments._base import Beats, Preset
+from atman_bench.paper.kinds._base import Run
+from atman_bench.paper.kinds.costs import Costs
+from atman_bench.paper.kinds.evaluation import Evaluation
+from atman_bench.paper.kinds.grid import Grid
 
 TINY_TEXT, TINY_PICTURES = "tiny-text", "tiny-magma"
 SMALL_TEXT, SMALL_PICTURES = "hf:HuggingFaceTB/SmolLM2-135M-Instruct", "photo-magma"

@@ -1,7 +1,8 @@
 """Fig. 16: which chunks of a document an answer is taken from."""
 
-from atman_bench.paper.experiments._base import Documents, Experiment, Preset
+from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.experiments._runs import GPT_J, SMALL_TEXT, TINY_TEXT
+from atman_bench.paper.kinds.documents import Documents
 
 SPEC = Experiment(
     title="Questions to a document",

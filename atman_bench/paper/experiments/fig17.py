@@ -1,7 +1,8 @@
 """Fig. 17: questions about pictures; words and patches explained together."""
 
-from atman_bench.paper.experiments._base import Example, Examples, Experiment, Preset
+from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.experiments._runs import ATMAN, TINY_PICTURES
+from atman_bench.paper.kinds.examples import Example, Examples
 
 _COLOUR, _THERE, _PLACE = "scenes-held_out-0-00000", "scenes-held_out-0-00001", "scenes-held_out-0-00014"
 

@@ -1,7 +1,8 @@
 """Fig. 1a: a map for every phrase of one generation, of text and picture together."""
 
-from atman_bench.paper.experiments._base import Example, Examples, Experiment, Preset
+from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.experiments._runs import ATMAN, SMALL_PICTURES, TINY_PICTURES
+from atman_bench.paper.kinds.examples import Example, Examples
 
 SPEC = Experiment(
     title="Every phrase of a generation, from one sweep",

@@ -1,7 +1,8 @@
 """Fig. 2a: the loss of a target when each token of a sentence is suppressed."""
 
-from atman_bench.paper.experiments._base import Experiment, Preset, Sentence
+from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.experiments._runs import GPT_J, SMALL_TEXT, TINY_TEXT
+from atman_bench.paper.kinds.sentence import Sentence
 
 _BURGERS = ("Ben likes to eat burgers and", " fries", "burgers")
 

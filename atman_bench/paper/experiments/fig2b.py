@@ -1,7 +1,8 @@
 """Fig. 2b: steering a generation by amplifying or suppressing words of the prompt."""
 
-from atman_bench.paper.experiments._base import Experiment, Preset, Steering
+from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.experiments._runs import GPT_J, SMALL_TEXT, TINY_TEXT
+from atman_bench.paper.kinds.steering import Steering
 
 _LUCAS = (
     "Hello, my name is Lucas. I like soccer and math. Since the last few years, I've been working on",

@@ -1,7 +1,8 @@
 """Fig. 3: three questions about one paragraph, explained by every method."""
 
-from atman_bench.paper.experiments._base import Example, Examples, Experiment, Preset
+from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.experiments._runs import ATMAN, SQUAD_PAPER, SQUAD_SMALL, TINY_TEXT
+from atman_bench.paper.kinds.examples import Example, Examples
 
 _METHODS = [ATMAN, "chefer", "integrated_gradients", "input_x_gradient"]
 

@@ -1,6 +1,7 @@
 """Fig. 6: perturbations are independent, so they run in parallel."""
 
-from atman_bench.paper.experiments._base import Costs, Experiment, Preset
+from atman_bench.paper.experiments._base import Experiment, Preset
+from atman_bench.paper.kinds.costs import Costs
 
 SPEC = Experiment(
     title="Perturbations per pass and workers against time",

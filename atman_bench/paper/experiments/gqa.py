@@ -1,7 +1,8 @@
 """The GQA numbers of A.12: words of questions, explained by the boxes of the objects that they name."""
 
-from atman_bench.paper.experiments._base import Evaluation, Experiment, Preset, beats
+from atman_bench.paper.experiments._base import Experiment, Preset, beats
 from atman_bench.paper.experiments._runs import ATMAN, MAGMA_PARAMETERS, TINY_PICTURES
+from atman_bench.paper.kinds.evaluation import Evaluation
 from atman_bench.report._paper_scores import REPORTED
 
 _METHODS = [ATMAN, "chefer", "integrated_gradients", "random", "uniform", "centre"]

@@ -1,8 +1,10 @@
 """The instruction of A.10: "Answer with respect to the given context" before a question."""
 
 from atman_bench.datasets._squad_format import INSTRUCTION_TEMPLATE
-from atman_bench.paper.experiments._base import Beats, Comparison, Evaluation, Experiment, Preset
+from atman_bench.paper.experiments._base import Beats, Experiment, Preset
 from atman_bench.paper.experiments._runs import ATMAN, GPT_J_PARAMETERS, SINGLE, SQUAD_PAPER, SQUAD_SMALL, TINY_TEXT
+from atman_bench.paper.kinds.comparison import Comparison
+from atman_bench.paper.kinds.evaluation import Evaluation
 
 _METHODS = [ATMAN, SINGLE, "chefer", "uniform"]
 

@@ -1,8 +1,9 @@
 """Table 1a with chunks of text as units: token maps and labels pooled by their maximum."""
 
 from atman_bench.paper.experiments import table1a
-from atman_bench.paper.experiments._base import Chunks, Experiment
+from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.experiments._runs import TEXT
+from atman_bench.paper.kinds.chunks import Chunks
 
 SPEC = Experiment(
     title="Explaining answers to questions, scored chunk by chunk",

@@ -1,7 +1,9 @@
 """Table 1c: AtMan on other models."""
 
-from atman_bench.paper.experiments._base import Beats, Comparison, Evaluation, Experiment, Preset
+from atman_bench.paper.experiments._base import Beats, Experiment, Preset
 from atman_bench.paper.experiments._runs import BLIP, MAGMA_PARAMETERS
+from atman_bench.paper.kinds.comparison import Comparison
+from atman_bench.paper.kinds.evaluation import Evaluation
 
 _METHODS = ["atman:paper", "chefer", "random", "uniform", "centre"]
 _ONE_MODEL = "One picture model is embedded for each dataset, and no other can be pulled: nothing to compare."

@@ -1,6 +1,6 @@
 """Table 4: how many questions the models answer."""
 
-from atman_bench.paper.experiments._base import Accuracy, Experiment, Preset
+from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.experiments._runs import (
     MAGMA_PARAMETERS,
     SMALL_PICTURES,
@@ -8,6 +8,7 @@ from atman_bench.paper.experiments._runs import (
     TINY_PICTURES,
     TINY_TEXT,
 )
+from atman_bench.paper.kinds.accuracy import Accuracy
 
 _MAGMA = {"model": "magma:mp_rank_00_model_states.pt,noln", "trust_checkpoint": True, "dtype": "float16"}
 

@@ -16,10 +16,10 @@ from atman_bench.report.figures._base import FigureSpec, save
 LIGHTNING = Path([(0.3, 1.0), (-0.5, -0.1), (-0.05, -0.1), (-0.3, -1.0), (0.5, 0.2), (0.05, 0.2), (0.3, 1.0)])
 
 MARKS: dict[str, tuple[Path | str, str]] = {
-    ScaleStatus.OOM: (LIGHTNING, "out of memory"),
-    ScaleStatus.TIMEOUT: ("$T$", "time limit"),
-    ScaleStatus.UNSUPPORTED: ("$U$", "unsupported"),
-    ScaleStatus.ERROR: ("$E$", "error"),
+    ScaleStatus.OOM: (LIGHTNING, "lightning: out of memory"),
+    ScaleStatus.TIMEOUT: ("$T$", "T: time limit"),
+    ScaleStatus.UNSUPPORTED: ("$U$", "U: unsupported"),
+    ScaleStatus.ERROR: ("$E$", "E: error"),
 }
 """How a cell without a number is shown, and what that means."""
 
@@ -28,7 +28,7 @@ MARKERS = "os^Dv<>phX*Pd"
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleFigureSpec(FigureSpec):
-    """A figure of costs: of ``report.scaling.frame_of`` instead of an evaluation's rows.
+    """A figure of costs: drawn from ``report.costs.frame_of`` instead of an evaluation's rows.
 
     Attributes:
         select: The rows that it shows; empty if it cannot be drawn.
@@ -48,7 +48,7 @@ class ScaleFigureSpec(FigureSpec):
         """Write ``path`` + ``.svg`` and ``.png``.
 
         Args:
-            frame: From ``report.scaling.frame_of``.
+            frame: From ``report.costs.frame_of``.
             path: Where to write, without a suffix.
 
         Raises:
@@ -80,9 +80,7 @@ def mark_failures(axis: Axes, failed: pd.DataFrame, x: str, row: int) -> None:
 
 def explain_marks(figure: Figure, frame: pd.DataFrame, lines: list[str]) -> None:
     """Write below a figure what its marks and signs mean."""
-    used = [f"{status}: {text}" for status, (_, text) in MARKS.items() if (frame["status"] == status).any()]
-    used = [text.replace("oom:", "lightning:").replace("timeout:", "T:") for text in used]
-    used = [text.replace("unsupported:", "U:").replace("error:", "E:") for text in used]
+    used = [text for status, (_, text) in MARKS.items() if (frame["status"] == status).any()]
     if frame["extrapolated"].any():
         used.append("hollow: extrapolated from some perturbations")
     figure.supxlabel("\n".join([*lines, "; ".join(used)]).rstrip(), fontsize=8)

@@ -5,8 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from atman_bench.profiling.rows import PLAIN
 from atman_bench.report._paper_costs import OOM, READINGS, Reading, above_weights_gb, paper_reading
-from atman_bench.report.costs import PLAIN, told_apart
+from atman_bench.report.costs import mark_simulated
 from atman_bench.report.figures._base import WIDTH
 from atman_bench.report.figures._costs import LIGHTNING, MARKERS, ScaleFigureSpec, explain_marks, mark_failures
 
@@ -22,7 +23,7 @@ def select(frame: pd.DataFrame) -> pd.DataFrame:
 
 def plot(frame: pd.DataFrame) -> Figure:
     """Log axes. Horizontal lines are a plain forward pass at the greatest length, as in the paper."""
-    frame = told_apart(frame)
+    frame = mark_simulated(frame)
     models = frame.sort_values("parameters")["model"].drop_duplicates().tolist()
     # The same method looks the same in every panel.
     names = sorted(frame.loc[frame["method"] != PLAIN, "name"].unique(), key=lambda n: (not n.startswith("atman"), n))
@@ -78,7 +79,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, names: list[str], number: str, scale:
 
 
 def _mark_paper(axis: Axes, rows: pd.DataFrame, number: str, row: int) -> None:
-    """Cells that the paper's Fig. 5 shows too; its lightnings stand in a row of their own, in grey."""
+    """Cells that the paper's Fig. 5 shows too; those out of memory there stand in a row of their own, in grey."""
     cells = rows[["model", "method", "variant", "tokens"]].drop_duplicates().sort_values("tokens").to_dict("records")
     for place, (method, variant) in enumerate(READINGS):
         found = {

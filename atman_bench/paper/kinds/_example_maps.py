@@ -1,4 +1,4 @@
-"""Maps of single samples, to look at: words of a prompt, patches of a picture, or both together (Figs 1a, 3 and 17)."""
+"""Explains single samples and makes their maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from atman_bench.evaluation.scoring import dataset_label
 from atman_bench.methods._explain import explain_encoded
 from atman_bench.metrics._signs import Sign
 from atman_bench.models._base import ModelAdapter
-from atman_bench.paper.experiments._base import Example
+from atman_bench.paper.kinds.examples import Example
 from atman_bench.report.heatmap import HeatMap, Phrase, find_phrase
 from atman_bench.report.picture_maps import heat_map_of
 

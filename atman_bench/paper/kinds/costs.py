@@ -1,0 +1,102 @@
+"""Rows of ``atman-bench scale``."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from atman_bench.paper.experiments._base import Cheaper, Claim, Experiment
+from atman_bench.paper.kinds._base import Outcome, Plan, Request, Run
+from atman_bench.paper.kinds._drawing import draw_figures
+from atman_bench.report.costs import cost_tables, frame_of
+from atman_bench.report.page import Ending, Verdict
+from atman_bench.report.render import TextTable
+
+if TYPE_CHECKING:
+    from atman_bench.evaluation.runner import Progress
+    from atman_bench.profiling.grid import ScaleConfig
+
+
+@dataclass(frozen=True)
+class Costs(Run):
+    """Time and memory of methods over models and lengths.
+
+    Attributes:
+        options: Fields of ``ScaleConfig``.
+        config: Name of a preset in ``configs/scale``.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    config: str | None = None
+
+    def resolved(self, request: Request) -> "ScaleConfig":
+        """The configuration; its rows are in a folder of their own.
+
+        Raises:
+            UnknownNameError: See ``grid.load_scale_config``.
+            ConfigError: See ``grid.load_scale_config``.
+        """
+        from atman_bench.profiling.grid import load_scale_config
+
+        return load_scale_config(self.config, {**self.options, "results": request.results / "costs"})
+
+    def plan(self, name: str, request: Request) -> Plan:
+        """Models, lengths and cells."""
+        config = self.resolved(request)
+        what = f"{', '.join(config.models)} at {', '.join(map(str, config.tokens))} tokens"
+        return Plan(name, what, cells=len(config.cells))
+
+    def run(self, request: Request, progress: "Progress") -> "Costed":
+        """Measure what is missing."""
+        from atman_bench.profiling.grid import run
+
+        config = self.resolved(request)
+        measured = run(config, progress)
+        if measured.interrupted:
+            raise KeyboardInterrupt
+        notes = tuple(f"{row.model}, {row.tokens} tokens: {row.error}" for row in measured.rows if row.error)
+        manifest = {"options": json.loads(json.dumps(asdict(config), default=str))}
+        if measured.rows:
+            manifest["environment"] = measured.rows[0].environment
+        return Costed(manifest, notes, frame_of(measured.rows, extrapolate=config.extrapolate))
+
+
+@dataclass(frozen=True)
+class Costed(Outcome):
+    """Rows of ``atman-bench scale``.
+
+    Attributes:
+        frame: From ``report.costs``.
+    """
+
+    frame: pd.DataFrame
+
+    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
+        """A line for each model, length and method, and the paper's readings beside those that it shows too."""
+        return cost_tables(self.frame)
+
+    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+        """Figures of costs."""
+        return draw_figures(experiment.figures, self.frame, folder)
+
+    def verdict(self, claim: Claim) -> Verdict:
+        """The verdict on a claim about the costs of two methods, at every model and length that has both."""
+        if not isinstance(claim, Cheaper):
+            return super().verdict(claim)
+        words = claim.words or f"{claim.left} costs less than {claim.right}"
+        at = ["model", "tokens"]
+        alone = self.frame[self.frame["workers"].eq(1) & self.frame[claim.number].notna()]
+        left, right = (alone[alone["name"].eq(side)].set_index(at)[claim.number] for side in (claim.left, claim.right))
+        ratios = (left / right).dropna()
+        if ratios.empty:
+            return Verdict(words, Ending.UNTESTED, "No model and length has both.")
+        cheaper = int((ratios < 1).sum())
+        ending = {0: Ending.OPPOSITE, len(ratios): Ending.HOLDS}.get(cheaper, Ending.MIXED)
+        because = (
+            f"{cheaper} of {len(ratios)} sizes and lengths; {claim.left} takes {ratios.min():.2g} to "
+            f"{ratios.max():.2g} times the {claim.number} of {claim.right}."
+        )
+        return Verdict(words, ending, because)

@@ -1,0 +1,171 @@
+"""Rows of ``atman-bench eval``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from atman_bench.evaluation.store import Cell
+from atman_bench.paper.experiments._base import Beats, Claim, Experiment, Maps
+from atman_bench.paper.kinds._base import Outcome, Plan, Request, Run
+from atman_bench.paper.kinds._drawing import draw_figures, draw_maps, selected
+from atman_bench.paper.kinds._paired import paired_verdict
+from atman_bench.report._paper_scores import Reported, scores_of
+from atman_bench.report.page import Verdict
+from atman_bench.report.render import TextTable, summary_tables
+from atman_bench.report.tables import cell_name, frame_of, summarise
+
+if TYPE_CHECKING:
+    from atman_bench.evaluation.config import RunConfig
+    from atman_bench.evaluation.runner import Progress, RunSummary
+    from atman_bench.report.picture_maps import Selection
+
+
+@dataclass(frozen=True)
+class Evaluation(Run):
+    """Methods on a dataset.
+
+    Attributes:
+        options: Fields of ``RunConfig``, as its YAML has them.
+        config: Name of a preset in ``configs/`` that they are put on top of.
+        parameters: Of the model, for predictions of what cannot be run here.
+        samples: How many samples that data have where there is no limit, likewise.
+        units: Explained units of a typical sample, likewise; targets have 3 tokens and prompts 16 more.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    config: str | None = None
+    parameters: float | None = None
+    samples: int | None = None
+    units: int = 144
+
+    def resolved(self, request: Request) -> "RunConfig":
+        """The configuration of the run.
+
+        Raises:
+            UnknownNameError: See ``config.load_config``.
+            ConfigError: See ``config.load_config``.
+        """
+        from atman_bench.evaluation.config import load_config
+        from atman_bench.paper.kinds._planning import configured
+
+        return configured(lambda fields: load_config(self.config, fields, ()), lambda run: run, self.options, request)
+
+    def plan(self, name: str, request: Request) -> Plan:
+        """Model, data, methods and hours."""
+        from atman_bench.paper.kinds._planning import Size, planned
+
+        size = None if self.parameters is None else Size(self.parameters, self.units)
+        return planned(name, self.resolved(request), self.samples, size)
+
+    def run(self, request: Request, progress: "Progress") -> "Evaluated":
+        """Run it; its rows are those of its own samples and methods."""
+        from atman_bench.evaluation.runner import evaluate, rows_of_run
+        from atman_bench.paper.kinds._manifests import finished, manifest_of, notes_of
+
+        config = self.resolved(request)
+        summary = finished(evaluate(config, progress))
+        frame = frame_of(rows_of_run(config, summary))
+        return Evaluated(manifest_of(summary, config), notes_of(summary), config, summary, frame)
+
+
+@dataclass(frozen=True)
+class Evaluated(Outcome):
+    """Rows of an evaluation.
+
+    Attributes:
+        config: What was run.
+        summary: What that did.
+        frame: Its rows, from ``tables.frame_of``.
+    """
+
+    config: "RunConfig"
+    summary: "RunSummary"
+    frame: pd.DataFrame
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Its stored cells, in the order of its methods."""
+        return self.summary.cells
+
+    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
+        """All methods, with the paper's numbers beside ours."""
+        summary = summarise(self.frame)
+        if experiment.reported is not None:
+            _show_paper(summary, experiment.reported)
+        tables = summary_tables(summary)
+        if experiment.reported is None:
+            return tuple(tables)
+        source = f" Paper ({experiment.reported.source}): mAP / mAP_IQ / mAR / mAR_IQ."
+        return tuple(
+            _paper_first(replace(table, note=table.note.partition(" Paper (")[0] + source)) for table in tables
+        )
+
+    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+        """Figures of rows, and maps."""
+        drawn = draw_figures(experiment.figures, self.frame, folder)
+        if experiment.maps is not None:
+            drawn |= draw_maps(experiment.title, self.config, self.selection(experiment.maps), folder)
+        return drawn
+
+    def verdict(self, claim: Claim) -> Verdict:
+        """The verdict on a claim about two methods."""
+        if not isinstance(claim, Beats):
+            return super().verdict(claim)
+        left, right = self._cell(claim.left), self._cell(claim.right)
+        names = [cell_name(*cell) if cell else side for cell, side in ((left, claim.left), (right, claim.right))]
+        return paired_verdict(claim, self._rows(left), self._rows(right), names)
+
+    def rows(self, side: str) -> pd.DataFrame:
+        """The rows of one side of a claim; none if the run has no such cell."""
+        return self._rows(self._cell(side))
+
+    def selection(self, maps: Maps) -> "Selection":
+        """Which of the stored maps are drawn."""
+        uids = None
+        if maps.one_picture:
+            groups: dict[str, list[str]] = {}
+            for found in self.cells[0].maps().values():
+                if found.uid in self.summary.uids and found.finished and found.scores:
+                    groups.setdefault(found.group, []).append(found.uid)
+            uids = max(groups.values(), key=lambda of_image: min(len(of_image), maps.n))[: maps.n]
+        chosen = [cell for cell in map(self._cell, maps.methods) if cell is not None]
+        return selected(self.summary, self.cells, [cell_name(*cell) for cell in chosen], uids, maps.n)
+
+    def _cell(self, side: str) -> tuple[str, str] | None:
+        """Method and variant of one side of a claim; None if the run has no such cell."""
+        present = [(cell.identity.method, cell.variant) for cell in self.cells]
+        method, colon, _ = side.partition(":")
+        if not colon:
+            return next((cell for cell in present if cell[0] == method), None)
+        (wanted,) = replace(self.config, methods={side: {}}).cells
+        cell = wanted.method, wanted.variant
+        return cell if cell in present else None
+
+    def _rows(self, cell: tuple[str, str] | None) -> pd.DataFrame:
+        if cell is None:
+            return self.frame.iloc[:0]
+        return self.frame[self.frame["method"].eq(cell[0]) & self.frame["variant"].eq(cell[1])]
+
+
+def _show_paper(summary: pd.DataFrame, found: Reported) -> None:
+    """Replace the paper's columns by the numbers of the experiment, in place."""
+    cells = summary[["method", "variant"]].itertuples(index=False, name=None)
+    printed = [scores_of(found, *cell) for cell in cells]
+    for column in ("mAP", "mAP_IQ", "mAR", "mAR_IQ"):
+        summary[f"paper_{column}"] = [scores.get(column, np.nan) for scores in printed]
+
+
+def _paper_first(table: TextTable) -> TextTable:
+    """The paper's numbers right after the name of the method, where a wide table still shows them."""
+    if "paper" not in table.columns:
+        return table
+    at = table.columns.index("paper")
+
+    def moved(line: tuple[str, ...]) -> tuple[str, ...]:
+        return line[0], line[at], *line[1:at], *line[at + 1 :]
+
+    return replace(table, columns=moved(table.columns), lines=tuple(map(moved, table.lines)))

@@ -1,0 +1,127 @@
+"""The loss of one target when each token of a sentence is suppressed (Fig. 2a)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.records import CharSpans, TextUnits
+from atman_bench.metrics._align import unit_labels
+from atman_bench.paper.experiments._base import Experiment
+from atman_bench.paper.kinds._base import Outcome, Request
+from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
+from atman_bench.report.heatmap import HeatMap, to_png
+from atman_bench.report.page import Ending, Verdict
+from atman_bench.report.render import NOTHING, TextTable
+from atman_bench.report.tables import cell_name
+
+if TYPE_CHECKING:
+    from atman_bench.core.tensors import Explanation
+    from atman_bench.evaluation.runner import Progress
+
+_MOST_TOKENS = 12
+
+
+@dataclass(frozen=True)
+class Sentence(TextRun):
+    """The loss of one target when each token of a sentence is suppressed.
+
+    Attributes:
+        prompt: The sentence, with whatever asks for the target.
+        target: What follows it.
+        evidence: The words of the prompt whose suppression should increase the loss most.
+    """
+
+    prompt: str
+    target: str
+    evidence: str
+
+    def __post_init__(self) -> None:
+        """Refuse evidence that is nowhere.
+
+        Raises:
+            ConfigError: See above.
+        """
+        if self.evidence not in self.prompt:
+            raise ConfigError(f"evidence must be part of the prompt, received {self.evidence!r}")
+
+    @property
+    def evidence_spans(self) -> tuple[tuple[int, int], ...]:
+        """Half-open character ranges of the evidence in the prompt, everywhere it occurs."""
+        return tuple(found.span() for found in re.finditer(re.escape(self.evidence), self.prompt))
+
+    def run(self, request: Request, progress: "Progress") -> "Losses":
+        """Explain the target by AtMan."""
+        from atman_bench.api.explain import explain
+        from atman_bench.paper.kinds._manifests import manifest_on
+
+        model = self.load(request)
+        explanation = explain(model, prompt=self.prompt, target=self.target)
+        return Losses(manifest_on(self, model), (), self, model.name, explanation)
+
+
+@dataclass(frozen=True)
+class Losses(Outcome):
+    """The losses of one target.
+
+    Attributes:
+        sentence: What was run.
+        model: Name of the model.
+        explanation: By AtMan: increases of the loss.
+    """
+
+    sentence: Sentence
+    model: str
+    explanation: "Explanation"
+
+    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
+        """The plain loss, and the loss without each token; of many tokens those that matter most."""
+        increases = self.explanation.scores.tolist()
+        shown: Sequence[int] = range(len(increases))
+        if len(increases) > _MOST_TOKENS:
+            shown = sorted(sorted(shown, key=lambda i: -abs(increases[i]))[:_MOST_TOKENS])
+        plain = -float(np.mean(self.explanation.target_logprobs))
+        lines = [("(none)", f"{plain:.2f}", NOTHING)]
+        lines += [
+            (
+                f"{self.explanation.units.texts[i].strip()} ({i})",
+                f"{plain + increases[i]:.2f}",
+                f"{increases[i]:+.2f}",
+            )
+            for i in shown
+        ]
+        title = f"Loss of “{''.join(self.explanation.target_texts).strip()}” · {self.model}"
+        note = f"Nats a target token, mean; {len(shown)} of {len(increases)} tokens, those with the largest change."
+        return (TextTable(title, note, ("suppressed", "loss", "change"), tuple(lines), (False,) * len(lines)),)
+
+    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+        """The text as a heat map."""
+        caption = f"{self.model} · {cell_name(self.explanation.method, self.explanation.variant)}"
+        units = self.explanation.units
+        heat = HeatMap(
+            caption=caption,
+            texts=units.texts,
+            scores=self.explanation.scores.numpy(),
+            target_texts=self.explanation.target_texts,
+            prompt=self.sentence.prompt,
+            spans=units.spans if isinstance(units, TextUnits) else None,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        to_png(heat, folder / "losses.png")
+        return {"losses": f"Change of the loss of each token, {caption}"}
+
+    def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
+        """Whether the token that matters most shares characters with the evidence; white space alone never does."""
+        highest = int(self.explanation.scores.argmax())
+        units = self.explanation.units
+        text = units.texts[highest].strip()
+        in_evidence = unit_labels(CharSpans(self.sentence.evidence_spans), units)[highest] > 0
+        ending = Ending.HOLDS if text and in_evidence else Ending.OPPOSITE
+        increase = float(self.explanation.scores[highest])
+        shown = f"“{text}”" if text else "White space"
+        because = f"{shown} (token {highest}) increases the loss most, by {increase:.2f} nats. {ONE_EXAMPLE}"
+        return (Verdict(f"The loss increases most without “{self.sentence.evidence}”", ending, because),)

@@ -1,0 +1,81 @@
+"""Continuations of ``atman-bench steer`` (Fig. 2b)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from atman_bench.paper.experiments._base import Experiment
+from atman_bench.paper.kinds._base import Outcome, Request
+from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
+from atman_bench.report.page import Ending, Verdict
+from atman_bench.report.render import NOTHING, TextTable
+
+if TYPE_CHECKING:
+    from atman_bench.api.steering import Steered
+    from atman_bench.evaluation.runner import Progress
+
+
+@dataclass(frozen=True)
+class Steering(TextRun):
+    """Continuations with a word amplified or suppressed.
+
+    Attributes:
+        prompt: What is continued.
+        words: Each is amplified and suppressed in turn.
+        factors: Of the attention scores.
+    """
+
+    prompt: str
+    words: tuple[str, ...]
+    factors: tuple[float, ...]
+
+    def run(self, request: Request, progress: "Progress") -> "Continuations":
+        """Steer by every word and factor."""
+        from atman_bench.api.steering import Change, steer
+        from atman_bench.paper.kinds._manifests import manifest_on
+
+        model = self.load(request)
+        steered = tuple(
+            (word, factor, steer(model, self.prompt, [Change(word, factor)], topics=self.words))
+            for word in self.words
+            for factor in self.factors
+        )
+        return Continuations(manifest_on(self, model), (), model.name, steered)
+
+
+@dataclass(frozen=True)
+class Continuations(Outcome):
+    """Steered continuations.
+
+    Attributes:
+        model: Name of the model.
+        steered: Word, factor and what the model wrote.
+    """
+
+    model: str
+    steered: "tuple[tuple[str, float, Steered], ...]"
+
+    def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
+        """A line for each change."""
+        plain = self.steered[0][2].plain
+        lines = [("(none)", NOTHING, NOTHING, plain.strip())]
+        for word, factor, found in self.steered:
+            (topic,) = (topic for topic in found.topics if topic.word == word)
+            shifts = f"{topic.first.shift:+.2f}", f"{topic.mean.shift:+.2f}"
+            lines.append((f"{word} × {factor:g}", *shifts, found.steered.strip()))
+        note = (
+            "Shift of the log-probability of the word's first token, in nats: at the first step, and mean over steps."
+        )
+        columns = ("change", "first step", "mean", "continuation")
+        title = f"“{self.steered[0][2].prompt}” · {self.model}"
+        return (TextTable(title, note, columns, tuple(lines), (False,) * len(lines)),)
+
+    def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
+        """Whether each change moves its word's log-probability the way it should."""
+        verdicts = []
+        for word, factor, found in self.steered:
+            (topic,) = (topic for topic in found.topics if topic.word == word)
+            doing, way, sign = ("Amplifying", "more", 1) if factor > 1 else ("Suppressing", "less", -1)
+            ending = Ending.HOLDS if sign * topic.first.shift > 0 else Ending.OPPOSITE
+            because = f"{topic.first.shift:+.2g} nats at the first step. {ONE_EXAMPLE}"
+            verdicts.append(Verdict(f"{doing} “{word}” makes it {way} likely", ending, because))
+        return tuple(verdicts)
