@@ -17,6 +17,7 @@ from typing import Any
 
 from atman_bench.core.errors import DataError, StoreError
 from atman_bench.core.records import SCHEMA
+from atman_bench.report.figure_files import figure_file
 from atman_bench.report.render import TextTable
 
 FOLDER = "experiments"
@@ -25,8 +26,6 @@ FOLDER = "experiments"
 _FILE = "section.json"
 _LONGEST_NUMBER = 30
 """Characters, with an interval; what is longer is text and may be wrapped."""
-_LARGEST_SVG = 400_000
-"""Bytes; the PNG of a larger figure is shorter."""
 
 
 class Ending(StrEnum):
@@ -161,6 +160,7 @@ def markdown_page(sections: Sequence[Stored], relative_to: Path, title: str = "T
 
     Raises:
         DataError: There are no sections.
+        StoreError: A figure is missing.
     """
     _check(sections)
     parts = [f"# {title}", _summary(sections)]
@@ -278,20 +278,19 @@ def _markdown_section(stored: Stored, relative_to: Path) -> Iterator[str]:
         yield table.markdown().rstrip()
     for name, caption in section.figures.items():
         # Path.relative_to walks up from Python 3.12 on.
-        path = Path(os.path.relpath(stored.folder / f"{name}.png", relative_to))
+        path = Path(os.path.relpath(figure_file(stored.folder / name), relative_to))
         yield f"![{caption}]({path.as_posix()})"
     yield f"Made by `{section.command}`"
 
 
 def _data_uri(stem: Path) -> str:
     """A figure as part of the page."""
-    svg, png = stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")
-    small = svg.is_file() and (svg.stat().st_size <= _LARGEST_SVG or not png.is_file())
-    path, kind = (svg, "svg+xml") if small else (png, "png")
+    path = figure_file(stem)
     try:
-        return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+        content = base64.b64encode(path.read_bytes()).decode()
     except OSError as error:
         raise StoreError(f"the figure {path} cannot be read: run atman-bench reproduce again") from error
+    return f"data:image/{'svg+xml' if path.suffix == '.svg' else 'png'};base64,{content}"
 
 
 def _id(section: Section) -> str:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from atman_bench.evaluation import store
+from atman_bench.report.figure_files import figure_names
 from atman_bench.report.page import Section, Stored
 from atman_bench.report.render import summary_tables
 from atman_bench.report.tables import EXPERIMENT, frame_of, summarise
@@ -22,7 +23,7 @@ def sections_of(results: Path) -> list[Stored]:
     sections = []
     for (dataset, model, sign), rows in experiments:
         # Figures are of the last run: where there are several experiments nobody knows of which.
-        pictures = sorted((results / "figures").glob("*.png")) if len(experiments) == 1 else []
+        names = figure_names(results / "figures") if len(experiments) == 1 else []
         section = Section(
             name=f"{dataset} · {model}",
             title=f"sign {sign}",
@@ -30,7 +31,7 @@ def sections_of(results: Path) -> list[Stored]:
             preset="own",
             command=f"atman-bench table {results} --sign {sign}",
             tables=tuple(summary_tables(summarise(rows))),
-            figures={path.stem: f"{path.stem.replace('_', ' ')}: {dataset}, {model}" for path in pictures},
+            figures={name: f"{name.replace('_', ' ')}: {dataset}, {model}" for name in names},
             manifest={
                 str(cell.folder.relative_to(results)): json.loads((cell.folder / "manifest.json").read_bytes())
                 for cell in cells
