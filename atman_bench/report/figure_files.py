@@ -1,5 +1,6 @@
 """Figures on disk: what they are written as, and which file of a figure is shown."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def figure_names(folder: Path) -> list[str]:
 
 
 def figure_file(stem: Path) -> Path:
-    """The file of a figure; of several formats the one written last, since the others may be of an earlier run.
+    """The file of a figure that pages show: the PNG, which is small whatever it shows, else the SVG.
 
     Args:
         stem: Its path without a suffix.
@@ -27,7 +28,21 @@ def figure_file(stem: Path) -> Path:
     Raises:
         StoreError: There is none.
     """
-    files = [file for kind in FigureFormat if (file := stem.with_name(f"{stem.name}.{kind}")).is_file()]
-    if not files:
-        raise StoreError(f"the figure {stem}.png does not exist: run atman-bench reproduce again")
-    return max(files, key=lambda file: file.stat().st_mtime_ns)
+    for kind in FigureFormat:
+        if (file := stem.with_name(f"{stem.name}.{kind}")).is_file():
+            return file
+    raise StoreError(f"the figure {stem}.png does not exist: run atman-bench reproduce again")
+
+
+def remove_others(stem: Path, formats: Sequence[FigureFormat]) -> None:
+    """Remove the files of a figure in other formats: they show the rows of an earlier run.
+
+    Raises:
+        StoreError: One cannot be removed.
+    """
+    for kind in set(FigureFormat) - set(formats):
+        file = stem.with_name(f"{stem.name}.{kind}")
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot remove the old figure {file}: {error.strerror}") from error

@@ -4,8 +4,6 @@ White is no relevance, red speaks for the target, blue against it. Each map has 
 largest positive score, or its largest magnitude where no score is positive; stronger negative scores are clipped.
 """
 
-import base64
-import html
 import io
 import re
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from rich.text import Text
 
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.records import PatchUnits
+from atman_bench.report import _html
 from atman_bench.report._overlay import BLUE, RED, overlay, pooled, scale_of, shrink, spread
 
 if TYPE_CHECKING:
@@ -291,77 +290,41 @@ def _visible(text: str) -> str:
     return text.replace("\n", "↵\n")
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{caption}</title>
-<style>
-  body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; background: #fff; color: #000;
-         font: 1rem/1.7 system-ui, sans-serif; }}
-  h1 {{ font-size: 1.2rem; }}
-  h2 {{ font-size: 1rem; margin: 2rem 0 .3rem; }}
-  .map {{ white-space: pre-wrap; overflow-wrap: anywhere; color: #777; }}
-  .map span {{ padding: .1em 0; border-radius: .15em; }}
-  .pictures {{ display: flex; flex-wrap: wrap; gap: .5rem; margin-bottom: .5rem; }}
-  .pictures img {{ flex: 1 1 12rem; min-width: 0; max-width: 30rem; object-fit: contain; image-rendering: pixelated; }}
-  .legend {{ display: flex; gap: .5rem; align-items: center; font-size: .8rem; color: #555; }}
-  .legend i {{ width: 10rem; height: .8em; border: 1px solid #ccc; }}
-</style>
-</head>
-<body>
-<h1>{caption}</h1>
-<p>Relevance of each unit for the target. Red speaks for the target, blue against it; grey text and pale borders of a
-picture are not explained. Point at a word to read its score.</p>
-{blocks}
-</body>
-</html>
-"""
-
-_BLOCK = """<section>
-<h2>{title}</h2>
-{pictures}<div class="map">{units}</div>
-<div class="legend">−{scale:.3g}<i style="background: linear-gradient(to right, {low}, #fff, {high})"></i>+{scale:.3g}
-</div>
-</section>"""
-
-
 def to_html(heat: HeatMap) -> str:
     """Write the maps as one web page that needs no other file and no network."""
     blocks = [
-        _BLOCK.format(
-            title=html.escape(title),
-            pictures=_html_pictures(heat.pictures(scores)),
-            units="".join(_html_piece(piece, scores, scale_of(scores)) for piece in heat.pieces),
-            scale=scale_of(scores),
-            low=colour(-1, 1),
-            high=colour(1, 1),
-        )
+        {
+            "title": title,
+            "scale": f"{scale_of(scores):.3g}",
+            "units": [_html_unit(piece, scores, scale_of(scores)) for piece in heat.pieces],
+            "images": [
+                (alt, _png_uri(pixels))
+                for alt, pixels in zip(("image", "relevance of its patches"), heat.pictures(scores), strict=False)
+            ],
+        }
         for title, scores in heat.blocks()
     ]
-    return _PAGE.format(caption=html.escape(heat.caption), blocks="\n".join(blocks))
+    return _html.render("heatmap", caption=heat.caption, blocks=blocks, low=colour(-1, 1), high=colour(1, 1))
 
 
-def _html_pictures(pictures: tuple[UInt8[np.ndarray, "h w 3"], ...]) -> str:
-    """Write the picture without and with its map, inside the page."""
-    if not pictures:
-        return ""
-    tags = []
-    for pixels, name in zip(pictures, ("picture", "relevance of its patches"), strict=True):
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "png")
-        tags.append(f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">')
-    return f'<div class="pictures">{"".join(tags)}</div>\n'
+def _png_uri(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return _html.data_uri(file.getvalue(), "png")
 
 
-def _html_piece(piece: Piece, scores: Float[np.ndarray, " U"], scale: float) -> str:
+def _html_unit(piece: Piece, scores: Float[np.ndarray, " U"], scale: float) -> dict[str, str]:
+    """What the page shows of a piece; no background where it is not explained."""
     if piece.unit is None:
-        return html.escape(piece.text)
+        return {"text": piece.text, "background": ""}
     score = scores[piece.unit]
     background = colour(score, scale)
-    style = f"background:{background};color:{ink(background)}"
-    return f'<span style="{style}" title="{score:+.4g}">{html.escape(_visible(piece.text))}</span>'
+    return {
+        "text": _visible(piece.text),
+        "background": background,
+        "ink": ink(background),
+        "score": f"{score:+.4g}",
+    }
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,7 @@ def save(plot: Callable[[], Figure], caption: str, path: Path, formats: Sequence
         figure.suptitle(caption, fontsize=9)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # PNG last: pages embed the file that was written last, and a PNG is small whatever it shows.
-            for kind in sorted(formats, reverse=True):
+            for kind in formats:
                 # The same rows give the same file: an SVG would hold the time.
                 metadata = {"Date": None} if kind is FigureFormat.SVG else None
                 figure.savefig(path.with_name(f"{path.name}.{kind}"), metadata=metadata)
