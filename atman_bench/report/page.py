@@ -201,7 +201,7 @@ def _summary(sections: Iterable[Stored]) -> str:
     missing = [section.name for section in shown if section.missing]
     text = f"{len(shown) - len(missing)} of {len(shown)} experiments were run."
     if endings:
-        text += f" What became of {len(endings)} claims: {counts}."
+        text += f" Verdicts on {len(endings)} claims: {counts}."
     if missing:
         text += f" Not run: {', '.join(missing)}."
     return text
