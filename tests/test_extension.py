@@ -71,7 +71,8 @@ def test_one_file_each_is_seen_in_the_table_and_drawn(monkeypatch, tmp_path, cap
     add(monkeypatch, tmp_path, FIGURES, "nothing", FIGURE)
     monkeypatch.setitem(METHODS.__dict__, "names", tuple(sorted([*METHODS.names, "first_unit"])))
     out = tmp_path / "results"
-    arguments = ["eval", "--methods", "uniform,first_unit", "--limit", "3", "--device", "cpu", "-q", "-r", str(out)]
+    arguments = ["eval", "--methods", "uniform,first_unit", "--limit", "3", "--device", "cpu", "-q"]
+    arguments += ["--figure-format", "svg,png", "-r", str(out)]
     monkeypatch.setattr(sys, "argv", ["atman-bench", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -81,4 +82,4 @@ def test_one_file_each_is_seen_in_the_table_and_drawn(monkeypatch, tmp_path, cap
     shown = {cells[1].strip(): float(cells[place]) for cells in (line.split("|") for line in lines)}
     assert shown["*uniform* (floor)"] == 100
     assert 0 < shown["*first\\_unit* (floor)"] < 100
-    assert (out / "figures" / "nothing.png").exists()
+    assert {path.name for path in (out / "figures").glob("nothing*")} == {"nothing.png", "nothing.svg"}

@@ -7,7 +7,8 @@ from lines import Line, frame_of_lines
 from atman_bench.core.errors import DataError, StoreError
 from atman_bench.core.records import PatchUnits, Status
 from atman_bench.methods.floors import FLOORS
-from atman_bench.report.figures import FIGURES
+from atman_bench.report.figure_files import FigureFormat
+from atman_bench.report.figures import FIGURES, draw_all
 from atman_bench.report.figures._base import floor_line, main_cells
 from atman_bench.report.figures.phrases import MOST_TOKENS, phrases_of
 from atman_bench.report.heatmap import Grid, HeatMap, Phrase
@@ -53,8 +54,10 @@ def frame():
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_figures_are_written_as_svg_and_png_and_name_their_data(name, frame, tmp_path):
+def test_figures_are_written_in_the_formats_wanted_and_name_their_data(name, frame, tmp_path):
     FIGURES.get(name).draw(frame, tmp_path / "new" / "run.v1")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["run.v1.png"]
+    FIGURES.get(name).draw(frame, tmp_path / "new" / "run.v1", list(FigureFormat))
     svg = (tmp_path / "new" / "run.v1.svg").read_text()
     assert "squad · tiny · n = 12 in 6 groups · sign positive" in svg
     assert (tmp_path / "new" / "run.v1.png").read_bytes().startswith(b"\x89PNG")
@@ -62,8 +65,8 @@ def test_figures_are_written_as_svg_and_png_and_name_their_data(name, frame, tmp
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_same_rows_give_the_same_file(name, frame, tmp_path):
-    FIGURES.get(name).draw(frame, tmp_path / "a")
-    FIGURES.get(name).draw(frame, tmp_path / "b")
+    FIGURES.get(name).draw(frame, tmp_path / "a", [FigureFormat.SVG])
+    FIGURES.get(name).draw(frame, tmp_path / "b", [FigureFormat.SVG])
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
@@ -77,6 +80,18 @@ def test_figure_says_what_the_rows_lack(frame, tmp_path):
     assert FIGURES.get("methods_bar").lacks(without) == ("average_recall",)
     with pytest.raises(DataError, match="needs n_questions"):
         FIGURES.get("map_by_questions").draw(without, tmp_path / "figure")
+
+
+def test_every_figure_is_drawn_that_the_rows_allow(frame, tmp_path):
+    (tmp_path / "box.svg").write_text("of an earlier run")
+    draw_all(frame.drop(columns="n_questions"), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.png" for name in {*DRAWN} - {"map_by_questions"}}
+
+
+def test_the_points_of_a_sweep_are_drawn_by_figures_of_grids_alone(frame):
+    of_sweep = frame.assign(point="f=0.9", **{"grid.f": "0.9"})
+    assert FIGURES.get("methods_bar").lacks(of_sweep)
+    assert not FIGURES.get("sweep_heatmap").lacks(of_sweep)
 
 
 def test_two_experiments_in_one_figure_are_refused(tmp_path):
@@ -148,7 +163,7 @@ def test_examples_show_the_picture_and_a_map_for_each_method_or_token(name, pane
     frame = examples(example(np.eye(2, 7, dtype=np.float32)), example(np.eye(2, 7, dtype=np.float32)))
     axis = FIGURES.get(name).plot(frame).axes[0]
     assert len(axis.images) == panels
-    FIGURES.get(name).draw(frame, tmp_path / "figure")
+    FIGURES.get(name).draw(frame, tmp_path / "figure", [FigureFormat.SVG])
     assert "squad · tiny · n = 1 in 1 groups" in (tmp_path / "figure.svg").read_text()
 
 

@@ -1,6 +1,8 @@
 """Heat maps of one explanation: what a reader sees must follow the scores and show the prompt as it is."""
 
+import html
 import json
+import re
 import struct
 from dataclasses import replace
 
@@ -112,6 +114,12 @@ def test_html_is_escaped_and_stands_alone():
     assert not any(word in page for word in ("http:", "https:", "src=", "@import"))
 
 
+def test_html_shows_the_prompt_to_the_character():
+    made = to_html(replace(HEAT, prompt=" \n  two  spaces\n\n", texts=("two",), spans=((4, 7),), scores=np.ones(1)))
+    shown = re.search(r'<div class="map">(.*?)</div>', made, re.DOTALL)[1]
+    assert html.unescape(re.sub(r"<[^>]*>", "", shown)) == " \n  two  spaces\n\n"
+
+
 def test_html_has_one_map_for_the_mean_and_one_for_each_target_token():
     assert to_html(HEAT).count('<div class="map">') == 3
     assert to_html(replace(HEAT, target_texts=(" cat",), per_target=HEAT.scores[None])).count('<div class="map">') == 1
@@ -216,7 +224,9 @@ def test_dict_says_where_patches_are():
 def test_html_holds_the_picture_with_and_without_its_map_and_stands_alone():
     page = to_html(JOINT)
     assert page.count('src="data:image/png;base64,') == page.count("src=") == 2
-    assert "<img" not in to_html(replace(JOINT, picture=None))
+    without = to_html(replace(JOINT, picture=None))
+    assert "<img" not in without
+    assert 'class="pictures"' not in without
 
 
 def test_png_has_room_for_the_picture(tmp_path):

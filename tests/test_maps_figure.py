@@ -20,6 +20,7 @@ from atman_bench.evaluation.store import cells
 from atman_bench.evaluation.stored import StoredMap
 from atman_bench.metrics._signs import Sign
 from atman_bench.report._overlay import overlay, pooled, spread
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.figures.maps import plot
 from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
@@ -230,7 +231,7 @@ def test_the_outline_encloses_the_evidence(run):
 def test_the_same_maps_give_the_same_file(run, tmp_path):
     frame = frame_of_maps(maps_of(run, n=1))
     for name in ("a", "b"):
-        FIGURES.get("maps").draw(frame, tmp_path / name)
+        FIGURES.get("maps").draw(frame, tmp_path / name, [FigureFormat.SVG])
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
@@ -246,13 +247,22 @@ def command(monkeypatch, capsys, run: RunConfig, *arguments: str) -> tuple[int, 
     return int(exit_.value.code or 0), captured.out, captured.err
 
 
-@pytest.mark.parametrize("name", ["figure", "figure.png", "figure.svg"])
-def test_the_command_writes_both_kinds_of_file(run, monkeypatch, capsys, tmp_path, name):
-    code, _, _ = command(
-        monkeypatch, capsys, run, "--out", str(tmp_path / name), "--n", "1", "--methods", "atman:shifted"
+@pytest.mark.parametrize(
+    ("name", "more", "written"),
+    [
+        ("figure", (), ["figure.png"]),
+        ("figure.svg", (), ["figure.svg"]),
+        ("figure.png", ("--figure-format", "png,svg"), ["figure.png", "figure.svg"]),
+        ("figure.v1", ("--figure-format", "svg"), ["figure.v1.svg"]),
+    ],
+)
+def test_the_command_writes_the_formats_that_are_wanted(run, monkeypatch, capsys, tmp_path, name, more, written):
+    code, said, _ = command(
+        monkeypatch, capsys, run, "--out", str(tmp_path / name), "--n", "1", "--methods", "atman:shifted", *more
     )
     assert code == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.png", "figure.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == written
+    assert all(name in said.replace("\n", "") for name in written)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +273,8 @@ def test_the_command_writes_both_kinds_of_file(run, monkeypatch, capsys, tmp_pat
         (("--sign", "positiv"), "did you mean 'positive'"),
         (("--dataset", "caltech"), "did you mean 'caltech101'"),
         (("--model", "other"), "unknown model"),
+        (("--figure-format", "pgn"), "did you mean 'png'"),
+        (("--figure-format", "png,"), "unknown figure format 'png,'"),
     ],
 )
 def test_what_is_not_in_the_results_is_one_line(run, monkeypatch, capsys, tmp_path, arguments, said):

@@ -48,21 +48,22 @@ def test_the_page_loads_nothing(stored):
     made = page.html_page([stored])
     (image,) = re.findall(r'src="([^"]*)"', made)
     kind, _, data = image.partition(",")
-    assert kind == "data:image/svg+xml;base64"
-    assert base64.b64decode(data) == SVG
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(data) == b"png"
     assert all(link.startswith("#") for link in re.findall(r'href="([^"]*)"', made))
     assert "<script" not in made
 
 
-def test_a_large_vector_figure_is_embedded_as_png(stored):
-    (stored.folder / "bars.svg").write_bytes(SVG + b" " * 1_000_000)
-    assert f"data:image/png;base64,{base64.b64encode(b'png').decode()}" in page.html_page([stored])
+def test_a_figure_that_is_an_svg_alone_is_shown(stored, tmp_path):
+    (stored.folder / "bars.png").unlink()
+    assert f"data:image/svg+xml;base64,{base64.b64encode(SVG).decode()}" in page.html_page([stored])
+    assert "(experiments/table1a/bars.svg)" in page.markdown_page([stored], tmp_path)
 
 
 def test_the_page_shows_numbers_floors_claims_and_the_command(stored):
     made = page.html_page([stored])
     assert "50.0 [40.0, 60.0]" in made
-    assert '<tr class=floor><th scope="row">random</th>' in made
+    assert '<tr class="floor"><th scope="row">random</th>' in made
     assert "AtMan is better: does not reproduce: the opposite holds here." in made
     assert "mAP −3.0 [−4.0, −2.0]." in made
     assert "atman-bench reproduce table1a" in made
@@ -73,6 +74,27 @@ def test_text_is_escaped(stored):
     made = page.html_page([stored])
     assert "A &lt;title&gt; &amp; more" in made
     assert "<title> & more" not in made
+
+
+def test_no_text_of_a_section_becomes_markup(stored):
+    evil = "\"'><script>&amp;"
+    table = TextTable(evil, evil, (evil, evil), ((evil, evil),), (False,))
+    texts = dict.fromkeys(("name", "title", "paper", "preset", "command"), evil)
+    section = replace(
+        SECTION,
+        **texts,
+        tables=(table,),
+        figures={"bars": evil},
+        verdicts=(Verdict(evil, Ending.HOLDS, evil),),
+        notes=(evil,),
+        manifest={evil: evil},
+    )
+    for shown in (section, replace(section, missing=evil)):
+        made = page.html_page([Stored(shown, stored.folder)], title=evil)
+        assert "<script" not in made
+        assert "&amp;amp;" in made
+        assert evil[:3] not in re.sub(r"<[^>]*>", "", made)
+        assert all('"' not in value for value in re.findall(r'(?:id|href|title|alt)="([^>]*?)"[ >]', made))
 
 
 def test_what_was_not_run_says_why(stored):

@@ -191,7 +191,7 @@ def test_a_section_has_the_numbers_the_figures_and_the_claims(fakes, experiments
     section = sections(["table9"], request(tmp_path))["table9"]
     (table,) = section.tables
     assert {line[0] for line in table.lines} == {"fake", "noise"}
-    assert (page.folder_of(tmp_path, "table9") / "methods_bar.svg").is_file()
+    assert (page.folder_of(tmp_path, "table9") / "methods_bar.png").is_file()
     assert [verdict.claim for verdict in section.verdicts] == ["fake has a higher mAP than noise"]
     assert section.manifest["environment"]["python"]
     assert [stored.section.name for stored in page.read(tmp_path)] == ["table9"]

@@ -342,7 +342,7 @@ def test_the_command_measures_stores_resumes_and_says_what_did_not_fit(tmp_path)
     table = (tmp_path / "table.md").read_text()
     assert "| atman, batch 1 |" in table
     assert "≈ extrapolated" in table
-    assert (tmp_path / "figures" / "scaling.svg").exists()
+    assert (tmp_path / "figures" / "scaling.png").exists()
     again = CliRunner().invoke(app, arguments)
     assert "0 cells done" in again.output
     small = CliRunner().invoke(app, [*arguments, "--memory-limit", "0.02", "--models", "random:30M", "--tokens", "16"])

@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from atman_bench.metrics._signs import Sign
+    from atman_bench.report.figure_files import FigureFormat
 
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="NAME or NAME:ARGUMENT, such as tiny-text or hf:FOLDER.")
@@ -45,6 +46,10 @@ Named = Annotated[
     typer.Option("--named", help="Only samples whose target is among the model's N likeliest names."),
 ]
 SignRule = Annotated[str | None, typer.Option("--sign", help="How signed scores become a map; default: positive.")]
+FigureFormats = Annotated[
+    str | None,
+    typer.Option("--figure-format", metavar="FORMATS", help="What figures are written as: png, svg or both by commas."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, how long it takes and how much memory.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")]
 
@@ -52,6 +57,22 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and 
 def names(listed: str | None) -> list[str] | None:
     """``"a, b"`` -> ``["a", "b"]``."""
     return None if listed is None else [name.strip() for name in listed.split(",") if name.strip()]
+
+
+def figure_formats(listed: str | None) -> tuple["FigureFormat", ...]:
+    """``"png,svg"`` -> the formats, each once; PNG alone where nothing is given.
+
+    Raises:
+        UnknownNameError: There is no such format, or none is given.
+    """
+    from atman_bench.core.errors import UnknownNameError
+    from atman_bench.report.figure_files import FigureFormat
+
+    listed = "png" if listed is None else listed
+    try:
+        return tuple(dict.fromkeys(FigureFormat(name.strip().lower()) for name in listed.split(",")))
+    except ValueError:
+        raise UnknownNameError("figure format", listed, [kind.value for kind in FigureFormat]) from None
 
 
 def sign_rule(name: str) -> "Sign":

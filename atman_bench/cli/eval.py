@@ -8,10 +8,13 @@ from atman_bench.cli import _options, _runs
 from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from atman_bench.evaluation.config import RunConfig
     from atman_bench.evaluation.runner import RunSummary
+    from atman_bench.report.figure_files import FigureFormat
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +48,7 @@ def evaluate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove stored results of this run's cells first.")
     ] = False,
+    figure_format: _options.FigureFormats = None,
     dry_run: _options.DryRun = False,
     quiet: _options.Quiet = False,
 ) -> None:
@@ -56,6 +60,7 @@ def evaluate(
     from atman_bench.evaluation import runner
     from atman_bench.evaluation.config import load_config
 
+    formats = _options.figure_formats(figure_format)
     flags = {
         "dataset": dataset,
         "data": data,
@@ -83,14 +88,14 @@ def evaluate(
         return
     with _runs.ProgressBar(screen) as progress:
         summary = runner.evaluate(run, progress, overwrite=overwrite)
-    _report(screen, run, summary)
+    _report(screen, run, summary, formats)
     _runs.exit_if_interrupted(run.results, summary)
 
 
-def _report(console: "Console", run: "RunConfig", summary: "RunSummary") -> None:
+def _report(console: "Console", run: "RunConfig", summary: "RunSummary", formats: "Sequence[FigureFormat]") -> None:
     """Print the table and write it, with the figures, into the results folder."""
     from atman_bench.evaluation.runner import rows_of_run
-    from atman_bench.report.figures import FIGURES
+    from atman_bench.report.figures import draw_all
     from atman_bench.report.machine import as_json
     from atman_bench.report.render import summary_markdown, summary_rich
     from atman_bench.report.tables import frame_of, summarise
@@ -105,9 +110,5 @@ def _report(console: "Console", run: "RunConfig", summary: "RunSummary") -> None
         console.print(line, markup=False, highlight=False)
     write_atomically(run.results / "table.md", "\n\n".join([summary_markdown(table).rstrip(), *notes]) + "\n")
     write_atomically(run.results / "results.json", as_json(frame))
-    for name in FIGURES.names:
-        figure = FIGURES.get(name)
-        # A figure about something that this dataset does not have is no failure.
-        if not figure.lacks(frame):
-            figure.draw(frame, run.results / "figures" / name)
+    draw_all(frame, run.results / "figures", formats)
     console.print(f"rows, table.md, results.json and figures are in {run.results}", markup=False, highlight=False)

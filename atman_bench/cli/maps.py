@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 def maps(
     results: Annotated[Path, typer.Argument(help="A results folder of atman-bench eval on pictures.")],
-    out: Annotated[Path, typer.Option("--out", help="Where to write; .svg and .png are added.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write: NAME.png or NAME.svg.")],
     data: Annotated[
         str | None, typer.Option("--data", help="Where the dataset is; its pictures are not in the results.")
     ] = None,
@@ -30,13 +30,17 @@ def maps(
         str | None, typer.Option("--dataset", "-d", help="Which, if the results are of several.")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Which, if the results are of several.")] = None,
+    figure_format: _options.FigureFormats = None,
 ) -> None:
     """Draw maps over their pictures: a row per sample, a column per method, the evidence outlined."""
+    from atman_bench.report.figure_files import FigureFormat
     from atman_bench.report.figures import FIGURES
     from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
 
     selection = Selection(dataset, model, _options.names(methods), _options.names(uids), n=n)
     frame = frame_of_maps(picture_maps(results, data, _options.sign_rule(sign), selection))
-    path = out.with_suffix("") if out.suffix in (".svg", ".png") else out
-    FIGURES.get("maps").draw(frame, path)
-    typer.echo(f"wrote {path}.svg and {path}.png")
+    named = out.suffix.removeprefix(".") in set(FigureFormat)
+    path = out.with_suffix("") if named else out
+    formats = _options.figure_formats(figure_format or (out.suffix.removeprefix(".") if named else None))
+    FIGURES.get("maps").draw(frame, path, formats)
+    typer.echo(f"wrote {' and '.join(f'{path}.{kind}' for kind in formats)}")

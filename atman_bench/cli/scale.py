@@ -8,9 +8,12 @@ from atman_bench.cli import _options
 from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from atman_bench.profiling.grid import ScaleConfig, ScaleSummary
+    from atman_bench.report.figure_files import FigureFormat
 
 
 def register(app: typer.Typer) -> None:
@@ -73,6 +76,7 @@ def scale(
         bool, typer.Option("--agreement", help="Simulate the measured cells too, and write agreement.md.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure stored cells again.")] = False,
+    figure_format: _options.FigureFormats = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which cells would run.")] = False,
     quiet: _options.Quiet = False,
 ) -> None:
@@ -87,6 +91,7 @@ def scale(
     from atman_bench.profiling.grid import load_scale_config, run
     from atman_bench.profiling.predict import simulate_grid
 
+    formats = _options.figure_formats(figure_format)
     flags = {
         "models": _options.names(models),
         "methods": _options.names(methods),
@@ -113,7 +118,7 @@ def scale(
             summary = run(settings, progress, overwrite=overwrite)
         else:
             summary = simulate_grid(settings, find_device(simulate), progress, overwrite=overwrite)
-    _report(screen, settings, summary)
+    _report(screen, settings, summary, formats)
     if agreement:
         _report_agreement(screen, settings)
 
@@ -160,22 +165,20 @@ def _report_agreement(screen: "Console", settings: "ScaleConfig") -> None:
     screen.print(table, markup=False, highlight=False)
 
 
-def _report(screen: "Console", settings: "ScaleConfig", summary: "ScaleSummary") -> None:
+def _report(
+    screen: "Console", settings: "ScaleConfig", summary: "ScaleSummary", formats: "Sequence[FigureFormat]"
+) -> None:
     """Print the table of this run; write the table and figures of everything in the results folder."""
     from atman_bench.cli._runs import INTERRUPTED
     from atman_bench.profiling.grid import read_scale_rows
     from atman_bench.report.costs import frame_of, markdown
-    from atman_bench.report.figures import FIGURES
-    from atman_bench.report.figures._costs import ScaleFigureSpec
+    from atman_bench.report.figures import draw_all
 
     if summary.rows:
         screen.print(markdown(frame_of(summary.rows, extrapolate=settings.extrapolate)), markup=False, highlight=False)
         everything = frame_of(read_scale_rows(settings.results), extrapolate=settings.extrapolate)
         write_atomically(settings.results / "table.md", markdown(everything))
-        for name in FIGURES.names:
-            figure = FIGURES.get(name)
-            if isinstance(figure, ScaleFigureSpec) and not figure.lacks(everything):
-                figure.draw(everything, settings.results / "figures" / name)
+        draw_all(everything, settings.results / "figures", formats)
     for row in summary.rows:
         if row.error is not None:
             typer.echo(

@@ -8,10 +8,13 @@ from atman_bench.cli import _options, _runs
 from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from atman_bench.evaluation.runner import RunSummary
     from atman_bench.evaluation.sweep import Sweep
+    from atman_bench.report.figure_files import FigureFormat
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +63,7 @@ def sweep(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Remove stored results of this sweep's cells first.")
     ] = False,
+    figure_format: _options.FigureFormats = None,
     dry_run: _options.DryRun = False,
     quiet: _options.Quiet = False,
 ) -> None:
@@ -71,6 +75,7 @@ def sweep(
     from atman_bench.evaluation import runner
     from atman_bench.evaluation.sweep import load_sweep
 
+    formats = _options.figure_formats(figure_format)
     flags = {
         "dataset": dataset,
         "data": data,
@@ -98,14 +103,16 @@ def sweep(
         summary = runner.evaluate(chosen.config, progress, overwrite=overwrite)
     # What an interrupted sweep has stored need not hold one sample at every point.
     _runs.exit_if_interrupted(chosen.run.results, summary)
-    _report(screen, chosen, summary, holdout=holdout)
+    _report(screen, chosen, summary, formats, holdout=holdout)
 
 
-def _report(console: "Console", sweep: "Sweep", summary: "RunSummary", *, holdout: bool) -> None:
+def _report(
+    console: "Console", sweep: "Sweep", summary: "RunSummary", formats: "Sequence[FigureFormat]", *, holdout: bool
+) -> None:
     """Print the grid and the best point, and write them with the figures into the results folder."""
     from atman_bench.evaluation.runner import rows_of_run
     from atman_bench.report import grid
-    from atman_bench.report.figures import FIGURES
+    from atman_bench.report.figures import draw_all
 
     frame = grid.frame_of_sweep(sweep, rows_of_run(sweep.config, summary), holdout=holdout)
     several = len(sweep.axes) > 1
@@ -116,9 +123,5 @@ def _report(console: "Console", sweep: "Sweep", summary: "RunSummary", *, holdou
         console.print(line, markup=False, highlight=False)
     folder = sweep.run.results
     write_atomically(folder / "sweep.md", grid.markdown(frame, notes))
-    for name in FIGURES.names:
-        figure = FIGURES.get(name)
-        # Figures of an evaluation would show all grid points as methods of their own.
-        if grid.is_of_grid(figure.columns) and not figure.lacks(frame):
-            figure.draw(frame, folder / "figures" / name)
+    draw_all(frame, folder / "figures", formats)
     console.print(f"rows, sweep.md and figures are in {folder}", markup=False, highlight=False)

@@ -1,6 +1,6 @@
-"""Relevance of patches, laid over their picture: a washed-out grey picture, red for the target and blue against it.
+"""Relevance of patches, laid over their image, which is pale and grey: red supports the target, blue opposes it.
 
-Full colour is dark and the picture is pale, so that a map can also be read in black and white.
+Full colour is dark and the image is pale, so that a map can also be read in black and white.
 """
 
 import numpy as np

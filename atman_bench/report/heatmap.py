@@ -1,14 +1,12 @@
-"""One explanation as a heat map over text, a picture or both: in the terminal, as a web page, as a PNG, as plain data.
+"""One explanation as a heat map over text, an image or both: in the terminal, as a web page, as a PNG, as plain data.
 
-White is no relevance, red speaks for the target, blue against it. Each map has its own linear scale: full colour is its
+White is no relevance, red supports the target, blue opposes it. Each map has its own linear scale: full colour is its
 largest positive score, or its largest magnitude where no score is positive; stronger negative scores are clipped.
 """
 
-import base64
-import html
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +20,7 @@ from rich.text import Text
 
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.records import PatchUnits
+from atman_bench.report import _html
 from atman_bench.report._overlay import BLUE, RED, overlay, pooled, scale_of, shrink, spread
 
 if TYPE_CHECKING:
@@ -34,8 +33,9 @@ _PNG_PICTURE_LINES = 15
 _PNG_COLUMNS = 96
 _PNG_LINE_INCHES = 0.24
 _PNG_FONT_SIZE = 10.0
-_COLUMN_INCHES = 0.602 * _PNG_FONT_SIZE / 72
-"""A cell of DejaVu Sans Mono is 0.602 em wide."""
+CELL_INCHES = 0.602 / 72
+"""Width of a character cell of DejaVu Sans Mono, which is 0.602 em wide, for each point of the font size."""
+_COLUMN_INCHES = CELL_INCHES * _PNG_FONT_SIZE
 _LINE_COLUMNS = _PNG_LINE_INCHES / _COLUMN_INCHES
 
 
@@ -123,7 +123,7 @@ class HeatMap:
             if start > done:
                 pieces.append(Piece(self.prompt[done:start], None))
             # A special token is in no character of the prompt, and byte-level tokens can share one: the first of them
-            # shows it, the others a dot that carries their score.
+            # shows it, the others are shown as a dot coloured by their score.
             pieces.append(Piece(self.texts[unit] if start == end else self.prompt[max(start, done) : end] or "·", unit))
             done = max(done, end)
         if done < len(self.prompt):
@@ -291,77 +291,41 @@ def _visible(text: str) -> str:
     return text.replace("\n", "↵\n")
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{caption}</title>
-<style>
-  body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; background: #fff; color: #000;
-         font: 1rem/1.7 system-ui, sans-serif; }}
-  h1 {{ font-size: 1.2rem; }}
-  h2 {{ font-size: 1rem; margin: 2rem 0 .3rem; }}
-  .map {{ white-space: pre-wrap; overflow-wrap: anywhere; color: #777; }}
-  .map span {{ padding: .1em 0; border-radius: .15em; }}
-  .pictures {{ display: flex; flex-wrap: wrap; gap: .5rem; margin-bottom: .5rem; }}
-  .pictures img {{ flex: 1 1 12rem; min-width: 0; max-width: 30rem; object-fit: contain; image-rendering: pixelated; }}
-  .legend {{ display: flex; gap: .5rem; align-items: center; font-size: .8rem; color: #555; }}
-  .legend i {{ width: 10rem; height: .8em; border: 1px solid #ccc; }}
-</style>
-</head>
-<body>
-<h1>{caption}</h1>
-<p>Relevance of each unit for the target. Red speaks for the target, blue against it; grey text and pale borders of a
-picture are not explained. Point at a word to read its score.</p>
-{blocks}
-</body>
-</html>
-"""
-
-_BLOCK = """<section>
-<h2>{title}</h2>
-{pictures}<div class="map">{units}</div>
-<div class="legend">−{scale:.3g}<i style="background: linear-gradient(to right, {low}, #fff, {high})"></i>+{scale:.3g}
-</div>
-</section>"""
-
-
 def to_html(heat: HeatMap) -> str:
     """Write the maps as one web page that needs no other file and no network."""
     blocks = [
-        _BLOCK.format(
-            title=html.escape(title),
-            pictures=_html_pictures(heat.pictures(scores)),
-            units="".join(_html_piece(piece, scores, scale_of(scores)) for piece in heat.pieces),
-            scale=scale_of(scores),
-            low=colour(-1, 1),
-            high=colour(1, 1),
-        )
+        {
+            "title": title,
+            "scale": f"{scale_of(scores):.3g}",
+            "units": [_html_unit(piece, scores, scale_of(scores)) for piece in heat.pieces],
+            "images": [
+                (alt, _png_uri(pixels))
+                for alt, pixels in zip(("image", "relevance of its patches"), heat.pictures(scores), strict=False)
+            ],
+        }
         for title, scores in heat.blocks()
     ]
-    return _PAGE.format(caption=html.escape(heat.caption), blocks="\n".join(blocks))
+    return _html.render("heatmap", caption=heat.caption, blocks=blocks, low=colour(-1, 1), high=colour(1, 1))
 
 
-def _html_pictures(pictures: tuple[UInt8[np.ndarray, "h w 3"], ...]) -> str:
-    """Write the picture without and with its map, inside the page."""
-    if not pictures:
-        return ""
-    tags = []
-    for pixels, name in zip(pictures, ("picture", "relevance of its patches"), strict=True):
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "png")
-        tags.append(f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">')
-    return f'<div class="pictures">{"".join(tags)}</div>\n'
+def _png_uri(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return _html.data_uri(file.getvalue(), "png")
 
 
-def _html_piece(piece: Piece, scores: Float[np.ndarray, " U"], scale: float) -> str:
+def _html_unit(piece: Piece, scores: Float[np.ndarray, " U"], scale: float) -> dict[str, str]:
+    """What the page shows of a piece; no background where it is not explained."""
     if piece.unit is None:
-        return html.escape(piece.text)
+        return {"text": piece.text, "background": ""}
     score = scores[piece.unit]
     background = colour(score, scale)
-    style = f"background:{background};color:{ink(background)}"
-    return f'<span style="{style}" title="{score:+.4g}">{html.escape(_visible(piece.text))}</span>'
+    return {
+        "text": _visible(piece.text),
+        "background": background,
+        "ink": ink(background),
+        "score": f"{score:+.4g}",
+    }
 
 
 @dataclass(frozen=True)
@@ -410,6 +374,32 @@ def write_cells(
     )
 
 
+def write_words(
+    axes: "Axes", words: Sequence[Placed], scores: Float[np.ndarray, " U"], left: float, top: float, size: float
+) -> None:
+    """Write words on the colours of their scores into axes as of ``write_cells``; grey where they have no score.
+
+    Args:
+        axes: See ``write_cells``.
+        words: From ``lay_out``.
+        scores: Of each unit.
+        left: Column of the first cell of every line.
+        top: First line.
+        size: Points.
+    """
+    from matplotlib.patches import Rectangle
+
+    scale = scale_of(scores)
+    for word in words:
+        column, line = left + word.column, top + word.line
+        if word.unit is None:
+            write_cells(axes, column, line, word.text, size, "#777777")
+            continue
+        background = colour(scores[word.unit], scale)
+        axes.add_patch(Rectangle((column, line + 0.04), cell_len(word.text), 0.92, facecolor=background, linewidth=0))
+        write_cells(axes, column, line, word.text, size, ink(background))
+
+
 def to_png(heat: HeatMap, path: Path) -> None:
     """Draw the maps into a picture.
 
@@ -417,7 +407,6 @@ def to_png(heat: HeatMap, path: Path) -> None:
         OSError: The file cannot be written.
     """
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
     placed = lay_out(heat.pieces, _PNG_COLUMNS)
     blocks = list(heat.blocks())
@@ -429,14 +418,10 @@ def to_png(heat: HeatMap, path: Path) -> None:
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-1, _PNG_COLUMNS + 1), ylim=(lines, 0))
     axes.axis("off")
 
-    def write(column: float, line: float, text: str, ink: str = "#000000", bold: bool = False) -> None:
-        write_cells(axes, column, line, text, _PNG_FONT_SIZE, ink, bold=bold)
-
-    write(0, 0, heat.caption, bold=True)
+    write_cells(axes, 0, 0, heat.caption, _PNG_FONT_SIZE, bold=True)
     for index, (title, scores) in enumerate(blocks):
-        scale = scale_of(scores)
         top = 2 + index * block_lines
-        write(0, top, f"{title}   (full colour = {scale:.3g})", ink="#555555")
+        write_cells(axes, 0, top, f"{title}   (full colour = {scale_of(scores):.3g})", _PNG_FONT_SIZE, "#555555")
         left = 0.0
         for pixels in heat.pictures(scores):
             # Side by side, each in half of the page at most, undistorted: a line is so many columns high.
@@ -445,14 +430,5 @@ def to_png(heat: HeatMap, path: Path) -> None:
             bottom = top + 1.2 + columns * height / width / _LINE_COLUMNS
             axes.imshow(pixels, extent=(left, left + columns, bottom, top + 1.2), aspect="auto", interpolation="none")
             left += columns + 1
-        for item in placed:
-            line = top + 1 + picture_lines + item.line
-            if item.unit is None:
-                write(item.column, line, item.text, ink="#777777")
-            else:
-                background = colour(scores[item.unit], scale)
-                axes.add_patch(
-                    Rectangle((item.column, line + 0.04), cell_len(item.text), 0.92, facecolor=background, linewidth=0)
-                )
-                write(item.column, line, item.text, ink=ink(background))
+        write_words(axes, placed, scores, 0, top + 1 + picture_lines, _PNG_FONT_SIZE)
     figure.savefig(path, format="png")

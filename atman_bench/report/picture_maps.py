@@ -1,12 +1,13 @@
-"""Stored maps of pictures with the pictures that they lie on: what the figure of maps is drawn from.
+"""Stored maps of images with the images that they lie on: what the figure of maps is drawn from.
 
-Pictures are not stored with the maps, nor where they were: the dataset is loaded again, from wherever it is now, and
+Images are not stored with the maps, nor where they were: the dataset is loaded again, from wherever it is now, and
 has to be the one that the maps were computed on. ``heat_map_of`` does the same for an explanation that was just made.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,6 @@ from atman_bench.core.errors import DataError, UnknownNameError
 from atman_bench.core.images import open_picture, rgb_array
 from atman_bench.core.options import build
 from atman_bench.core.records import JointUnits, Label, Modality, PatchUnits, Picture, Sample, ScoredCell, Status
-from atman_bench.core.tensors import Explanation
 from atman_bench.datasets import DATASETS
 from atman_bench.evaluation import store
 from atman_bench.evaluation.scoring import dataset_name, grid_of, maps_of, named, row_of
@@ -26,6 +26,9 @@ from atman_bench.metrics import METRICS
 from atman_bench.metrics._signs import Sign
 from atman_bench.report.heatmap import Grid, HeatMap, Phrase
 from atman_bench.report.tables import cell_name, frame_of
+
+if TYPE_CHECKING:
+    from atman_bench.core.tensors import Explanation
 
 METRIC = "average_precision"
 
@@ -220,7 +223,7 @@ def _maps_of_sample(cell: Cell, stored: StoredMap, sample: Sample, sign: Sign) -
 
 
 def heat_map_of(
-    explanation: Explanation, prompt: str, picture: Picture | None, caption: str, phrases: tuple[Phrase, ...] = ()
+    explanation: "Explanation", prompt: str, picture: Picture | None, caption: str, phrases: tuple[Phrase, ...] = ()
 ) -> HeatMap:
     """One explanation as a heat map over the words of its prompt, the patches of its picture, or both.
 

@@ -45,11 +45,16 @@ class TextTable:
     lines: tuple[tuple[str, ...], ...]
     floors: tuple[bool, ...]
 
+    @property
+    def marked_lines(self) -> list[tuple[tuple[str, ...], bool]]:
+        """Each line, and whether it is a floor."""
+        return list(zip(self.lines, self.floors, strict=True))
+
     def markdown(self) -> str:
         """GitHub's table syntax under a bold title; floors are in italics."""
         lines = [
             (f"*{escaped(name)}* (floor)" if floor else escaped(name), *cells)
-            for (name, *cells), floor in zip(self.lines, self.floors, strict=True)
+            for (name, *cells), floor in self.marked_lines
         ]
         table = markdown_table(self.columns, (":---", *["---:"] * (len(self.columns) - 1)), lines)
         return f"**{self.title}**\n\n{table}\n{self.note}\n"
@@ -62,7 +67,7 @@ class TextTable:
         table.add_column(self.columns[0], no_wrap=True)
         for column in self.columns[1:]:
             table.add_column(column, justify="right", no_wrap=column != _MISSING_COLUMN)
-        for i, (line, floor) in enumerate(zip(self.lines, self.floors, strict=True)):
+        for i, (line, floor) in enumerate(self.marked_lines):
             last_method = not floor and self.floors[i + 1 : i + 2] == (True,)
             table.add_row(
                 Text("\n  ".join(folded(line[0], _WIDEST_NAME))),

@@ -6,6 +6,7 @@ from atman_bench.evaluation import store
 from atman_bench.evaluation.scoring import scored_folder
 from atman_bench.metrics import METRICS
 from atman_bench.metrics._signs import Sign
+from atman_bench.report.figure_files import figure_names
 from atman_bench.report.page import Section, Stored
 from atman_bench.report.render import summary_tables
 from atman_bench.report.tables import EXPERIMENT, frame_of, summarise
@@ -27,7 +28,7 @@ def sections_of(results: Path) -> list[Stored]:
     sections = []
     for (dataset, model, sign), rows in experiments:
         # Figures are of the last run: where there are several experiments nobody knows of which.
-        pictures = sorted((results / "figures").glob("*.png")) if len(experiments) == 1 else []
+        names = figure_names(results / "figures") if len(experiments) == 1 else []
         section = Section(
             name=f"{dataset} · {model}",
             title=f"sign {sign}",
@@ -35,7 +36,7 @@ def sections_of(results: Path) -> list[Stored]:
             preset="own",
             command=f"atman-bench table {results} --sign {sign}",
             tables=tuple(summary_tables(summarise(rows))),
-            figures={path.stem: f"{path.stem.replace('_', ' ')}: {dataset}, {model}" for path in pictures},
+            figures={name: f"{name.replace('_', ' ')}: {dataset}, {model}" for name in names},
             manifest=dict(manifests[fingerprint] for fingerprint in rows["fingerprint"].unique()),
         )
         sections.append(Stored(section, results / "figures"))

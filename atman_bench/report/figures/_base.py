@@ -12,6 +12,7 @@ from atman_bench.core.errors import DataError, StoreError
 from atman_bench.core.records import Status
 from atman_bench.methods.floors import FLOORS
 from atman_bench.report import grid
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.tables import CELL, EXPERIMENT, cell_name
 
 STYLE = {
@@ -58,18 +59,24 @@ class FigureSpec:
 
     def lacks(self, frame: pd.DataFrame) -> tuple[str, ...]:
         """Metrics, columns and methods that the figure needs and the rows lack; empty if it can be drawn."""
+        if "metric" not in frame:
+            return ("scores of an evaluation",)
+        if "point" in frame and not grid.is_of_grid(self.columns):
+            # It would show every point of a sweep as a method of its own.
+            return ("rows without a grid",)
         usable = _usable(frame)
         metrics = (metric for metric in self.metrics if not usable["metric"].eq(metric).any())
         columns = (c for c in self.columns if c not in usable or usable[c].isna().all())
         methods = (method for method in self.methods if not usable["method"].eq(method).any())
         return (*metrics, *columns, *methods)
 
-    def draw(self, frame: pd.DataFrame, path: Path) -> None:
-        """Write ``path`` + ``.svg`` and ``.png``.
+    def draw(self, frame: pd.DataFrame, path: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)) -> None:
+        """Write the figure in each format.
 
         Args:
             frame: Rows of one experiment, from ``tables.frame_of``.
             path: Where to write, without a suffix.
+            formats: Each gives a file.
 
         Raises:
             DataError: The rows lack a metric or column, or are of several experiments.
@@ -81,11 +88,11 @@ class FigureSpec:
         if len(experiments) > 1:
             names = "; ".join(", ".join(row) for row in experiments.itertuples(index=False, name=None))
             raise DataError(f"a figure shows one dataset, model and sign; received {names}: select one of them")
-        save(lambda: self.plot(_usable(frame)), _caption(frame), path)
+        save(lambda: self.plot(_usable(frame)), _caption(frame), path, formats)
 
 
-def save(plot: Callable[[], Figure], caption: str, path: Path) -> None:
-    """Draw a figure in the common style and write it as ``path`` + ``.svg`` and ``.png``.
+def save(plot: Callable[[], Figure], caption: str, path: Path, formats: Sequence[FigureFormat]) -> None:
+    """Draw a figure in the common style and write it as ``path`` with the suffix of each format.
 
     Raises:
         StoreError: The files cannot be written.
@@ -95,8 +102,10 @@ def save(plot: Callable[[], Figure], caption: str, path: Path) -> None:
         figure.suptitle(caption, fontsize=9)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
-            figure.savefig(path.with_name(f"{path.name}.png"))
+            for kind in formats:
+                # The same rows give the same file: an SVG would hold the time.
+                metadata = {"Date": None} if kind is FigureFormat.SVG else None
+                figure.savefig(path.with_name(f"{path.name}.{kind}"), metadata=metadata)
         except OSError as error:
             raise StoreError(f"cannot write the figure {path}: {error.strerror}; choose a writable folder") from error
 

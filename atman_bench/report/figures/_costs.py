@@ -1,6 +1,6 @@
 """Figures of costs: what they share, and the marks of cells that have no number."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -11,6 +11,7 @@ from matplotlib.path import Path
 
 from atman_bench.core.errors import DataError
 from atman_bench.profiling.rows import ScaleStatus, Source
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.figures._base import FigureSpec, save
 
 LIGHTNING = Path([(0.3, 1.0), (-0.5, -0.1), (-0.05, -0.1), (-0.3, -1.0), (0.5, 0.2), (0.05, 0.2), (0.3, 1.0)])
@@ -44,12 +45,13 @@ class ScaleFigureSpec(FigureSpec):
             return ("costs of several sizes",)
         return ()
 
-    def draw(self, frame: pd.DataFrame, path: FilePath) -> None:
-        """Write ``path`` + ``.svg`` and ``.png``.
+    def draw(self, frame: pd.DataFrame, path: FilePath, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)) -> None:
+        """Write the figure in each format.
 
         Args:
             frame: From ``report.costs.frame_of``.
             path: Where to write, without a suffix.
+            formats: Each gives a file.
 
         Raises:
             DataError: No rows can be shown.
@@ -58,7 +60,7 @@ class ScaleFigureSpec(FigureSpec):
         if missing := self.lacks(frame):
             raise DataError(f"the figure needs {', '.join(missing)}: run `atman-bench scale` over several")
         shown = self.select(frame)
-        save(lambda: self.plot(shown), _caption(shown), path)
+        save(lambda: self.plot(shown), _caption(shown), path, formats)
 
 
 def mark_failures(axis: Axes, failed: pd.DataFrame, x: str, row: int) -> None:

@@ -8,16 +8,12 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from rich.cells import cell_len
 
-from atman_bench.report._overlay import scale_of
 from atman_bench.report.figures._base import WIDTH
-from atman_bench.report.heatmap import HeatMap, Placed, colour, ink, lay_out, write_cells
+from atman_bench.report.heatmap import CELL_INCHES, HeatMap, lay_out, write_cells, write_words
 
 SIZE = 6.5
-COLUMN = 0.602 * SIZE / 72
-"""Inches; a cell of DejaVu Sans Mono is 0.602 em wide."""
+COLUMN = CELL_INCHES * SIZE
 LINE = 0.145
 TOP = 0.25
 """Inches for the caption, which stands so far below the top of the figure:"""
@@ -46,7 +42,7 @@ class Panel:
 def draw_panels(rows: Sequence[tuple[str, Sequence[Panel]]]) -> Figure:
     """Draw rows of panels, each row under its title.
 
-    Only positive relevance is shown, as the benchmark scores it: dark speaks for the target, also in black and white.
+    Only positive relevance is shown, as the benchmark scores it: dark supports the target, also in black and white.
 
     Args:
         rows: Title and panels of each.
@@ -76,7 +72,7 @@ def draw_panels(rows: Sequence[tuple[str, Sequence[Panel]]]) -> Figure:
             if has:
                 _picture(axes, panel, left, below + 1.1, width)
             if panel.scores is not None:
-                _words(axes, words, np.maximum(panel.scores, 0), left, below + 1.3 + PICTURE_LINES * has)
+                write_words(axes, words, np.maximum(panel.scores, 0), left, below + 1.3 + PICTURE_LINES * has, SIZE)
         top += height
     return figure
 
@@ -92,15 +88,3 @@ def _picture(axes: Axes, panel: Panel, left: float, top: float, width: int) -> N
     shrunk = min(1.0, width / across)
     extent = (left, left + across * shrunk, top + height * shrunk, top)
     axes.imshow(pixels, extent=extent, aspect="auto", interpolation="none")
-
-
-def _words(axes: Axes, words: Sequence[Placed], scores: Float[np.ndarray, " U"], left: float, top: float) -> None:
-    scale = scale_of(scores)
-    for word in words:
-        if word.unit is None:
-            write_cells(axes, left + word.column, top + word.line, word.text, SIZE, "#777777")
-            continue
-        background = colour(scores[word.unit], scale)
-        place = (left + word.column, top + word.line + 0.04)
-        axes.add_patch(Rectangle(place, cell_len(word.text), 0.92, facecolor=background, linewidth=0))
-        write_cells(axes, left + word.column, top + word.line, word.text, SIZE, ink(background))
