@@ -84,7 +84,7 @@ class AttentionEdit:
 
 
 MASK_ROWS = 256
-"""Rows of a mask that are looked at together."""
+"""Rows of a mask that are read at a time."""
 
 
 @dataclass(frozen=True)

@@ -386,11 +386,11 @@ FILLERS = (
 
 @dataclass(frozen=True)
 class Shape:
-    """How much one paragraph tells.
+    """Size of one paragraph.
 
     Attributes:
         entities: Number of entities, all of one kind; the others are distractors with the same relations.
-        relations: Number of relations told of each.
+        relations: Number of relations stated of each.
         fillers: Number of sentences that tell nothing.
     """
 

@@ -460,6 +460,6 @@ def _outlines() -> dict[Shape, tuple[Float[np.ndarray, "n 2"], ...]]:
 
 
 def _normalised(polygons: tuple[Float[np.ndarray, "n 2"], ...]) -> tuple[Float[np.ndarray, "n 2"], ...]:
-    """Centre the first polygon's box on 0 and scale its longer side to 2; the others go along."""
+    """Centre the first polygon's box on 0 and scale its longer side to 2; the others are transformed likewise."""
     low, high = polygons[0].min(axis=0), polygons[0].max(axis=0)
     return tuple((polygon - (low + high) / 2) * (2 / (high - low).max()) for polygon in polygons)

@@ -18,7 +18,7 @@ from atman_bench.datasets._photos import check_threshold, content_hash, data_fol
 LAYOUT = "images/, masks/, labels.json (label names by mask value) and pixel_level_areas.json ({image: {label: share}})"
 
 BACKGROUND = "null"
-"""The label of everything that is no garment, and of garments that nobody labelled."""
+"""The label of everything that is no garment, and of garments without a label."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """``facts``: generated reading comprehension with known evidence, in SQuAD's format.
 
-Each paragraph tells the same facts of several entities of one kind, in random order and wording, so every question
+Each paragraph states the same facts of several entities of one kind, in random order and wording, so every question
 has distractors: other entities with the same relation, other relations of the same entity. ``tiny-text`` is trained
 on the ``train`` split and shares no entity and no answer with ``held_out``.
 """

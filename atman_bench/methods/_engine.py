@@ -48,8 +48,8 @@ class EngineOptions:
         mode: See ``EngineMode``.
         batch: Perturbations per forward pass at the most; None lets the memory budget decide.
         memory_bytes: Budget for the store and the activations of one batch; None takes a quarter of what is free.
-        slack: Share of a batch's positions that may run for nothing: a batch starts where its earliest perturbation
-            does, so those that start far apart cost more together than one by one. 1 sets no bound.
+        slack: Share of a batch's positions that may be recomputed needlessly: a batch starts where its earliest
+            perturbation does, so those that start far apart cost more together than one by one. 1 sets no bound.
     """
 
     mode: EngineMode = EngineMode.FAST

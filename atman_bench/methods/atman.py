@@ -92,7 +92,7 @@ def label(config: AtManConfig) -> str:
 
 
 TOGETHER = 64
-"""Perturbations whose factors are looked at together for where they start."""
+"""Perturbations whose factors are made at a time to find where they start."""
 
 
 @dataclass(frozen=True)

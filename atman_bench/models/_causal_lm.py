@@ -283,7 +283,7 @@ class CausalLM:
         finally:
             for handle in handles:
                 handle.remove()
-        # The residual stream and a layer's other projections live beside the largest module's input and output.
+        # The residual stream and a layer's other projections exist beside the largest module's input and output.
         return max(1, 3 * largest // 8)
 
     def _require_tokenizer(self) -> PreTrainedTokenizerBase:

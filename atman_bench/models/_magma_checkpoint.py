@@ -74,10 +74,10 @@ class MagmaGeometry:
 
         Args:
             state: Under the official names.
-            settings: What ``config.json`` says; it goes before what the checkpoint tells.
+            settings: What ``config.json`` says; it takes precedence over the checkpoint.
 
         Raises:
-            ModelError: Neither tells a size, or a setting is none.
+            ModelError: Neither gives a size, or a setting is no size.
         """
         found: dict[str, int] = {}
         attention = "lm.transformer.h.0.attn.attention."

@@ -95,7 +95,7 @@ def _from_onnx(file: Path, config: "Dinov2Config", positions: tuple[str, str], f
     """Take a DINOv2 backbone out of an ONNX file; transformers reads its names, those of the published checkpoints.
 
     torch's exporter keeps the names of all parameters except those that it folded. A linear layer's weight is stored
-    transposed under a number: the path of its ``MatMul`` node tells whose it is. Of the position embeddings it leaves
+    transposed under a number: the path of its ``MatMul`` node gives its module. Of the position embeddings it leaves
     two pieces, ``positions``: the CLS token's (1, 1, hidden) and the patches' (1, patches, hidden).
 
     Raises:
