@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atman_bench.api.explain import explain, load_model
 
+    __version__: str
+
 __all__ = ["explain", "load_model"]
 
 
@@ -14,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from atman_bench.api import explain as api
 
         return getattr(api, name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("atman-bench")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,7 +20,15 @@ from pydantic_core import ErrorDetails, to_json
 
 from atman_bench.core.errors import AtmanBenchError, ConfigError, UnknownNameError
 
-PRESETS = Path(__file__).parents[2] / "configs"
+
+def _presets() -> Path:
+    package = Path(__file__).parents[1]
+    # setup.py puts the checkout's configs/ inside the package where it is installed from a wheel.
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+PRESETS = _presets()
 """Where ``--config NAME`` is looked up after the path NAME itself."""
 
 Config = TypeVar("Config")
