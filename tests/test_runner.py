@@ -179,12 +179,12 @@ def test_a_folder_that_cannot_be_written_to_is_found_before_the_model_is_loaded(
 
 
 def test_a_damaged_file_of_an_earlier_run_is_found_before_anything_is_computed(config, fakes):
-    run(replace(config, methods={"noise": {}}))
+    run(replace(config, methods=(("noise", {}),)))
     (path,) = config.results.rglob("rows-*.jsonl")
     path.write_text("{}\n" + path.read_text())
     fakes.explained.clear()
     with pytest.raises(StoreError, match="line 1"):
-        run(replace(config, methods={"fake": {}}))
+        run(replace(config, methods=(("fake", {}),)))
     assert not fakes.explained
 
 
@@ -208,7 +208,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(config, fakes):
 
 @pytest.mark.parametrize("kind", ["maps", "rows"])
 def test_a_run_that_was_killed_at_any_byte_of_a_line_resumes_to_the_same_rows(config, fakes, kind):
-    config = replace(config, limit=2, methods={"fake": {}})
+    config = replace(config, limit=2, methods=(("fake", {}),))
     run(config)
     whole = rows_in(config.results)
     cell = cells(config.results)[0]
@@ -271,15 +271,15 @@ def test_other_metrics_and_signs_are_computed_from_stored_maps(config, fakes):
 
 
 def test_two_names_of_the_same_options_are_one_cell(config):
-    summary = run(replace(config, methods={"fake:literal": {}, "fake": {"form": "literal"}}))
+    summary = run(replace(config, methods=(("fake:literal", {}), ("fake", {"form": "literal"}))))
     assert [cell.variant for cell in summary.cells] == ["form=literal"]
 
 
 def test_a_table_holds_the_runs_of_the_same_data_and_model(config):
-    run(replace(config, methods={"noise": {}}))
-    run(replace(config, methods={"noise": {}}, seed=1))
-    run(replace(config, methods={"fake": {}}, datasets={"facts": {"n": 50}}))
-    config = replace(config, methods={"fake": {}}, seed=1)
+    run(replace(config, methods=(("noise", {}),)))
+    run(replace(config, methods=(("noise", {}),), seed=1))
+    run(replace(config, methods=(("fake", {}),), datasets={"facts": {"n": 50}}))
+    config = replace(config, methods=(("fake", {}),), seed=1)
     rows = runner.experiment_rows(config, run(config))
     # Of the two seeds of noise the newer counts; the run on 50 questions is another experiment.
     assert len({r.fingerprint for r in rows}) == 2
