@@ -127,7 +127,7 @@ def test_requests_that_the_model_cannot_answer(refused, model, arguments, said):
 def test_in_a_process_of_its_own_there_is_no_traceback_either_and_what_is_stored_stays(tmp_path, model):
     tiny_models.save("mamba", tmp_path / "mamba")
     tiny_models.save_tokenizer(tmp_path / "mamba")
-    run = RunConfig(model=model, methods={"uniform": {}}, limit=2, results=tmp_path / "results")
+    run = RunConfig(model=model, methods=(("uniform", {}),), limit=2, results=tmp_path / "results")
     evaluate(run, lambda done, total, doing: None)
     stored = {path: path.read_bytes() for path in run.results.rglob("*") if path.is_file()}
     ended = subprocess.run(

@@ -9,7 +9,7 @@ from atman_bench.core.errors import ConfigError, UnknownNameError
 from atman_bench.core.options import PRESETS, build, options_of
 from atman_bench.core.records import Dtype
 from atman_bench.datasets import DATASETS
-from atman_bench.evaluation.config import RunConfig, load_config
+from atman_bench.evaluation.config import RunConfig, load_config, resolve
 from atman_bench.methods import METHODS
 from atman_bench.metrics._signs import Sign
 
@@ -58,7 +58,7 @@ def test_an_option_is_found_behind_a_variant_with_dots():
 
 def test_methods_and_datasets_are_also_written_with_hyphens():
     config = load_config(None, {"methods": ["input-x-gradient"]}, ["methods.input-x-gradient.reduction=l2"])
-    assert list(config.methods) == ["input_x_gradient"]
+    assert [name for name, _ in config.methods] == ["input_x_gradient"]
 
 
 @pytest.mark.parametrize(
@@ -168,13 +168,34 @@ def test_an_impossible_value_is_reported_by_the_options_themselves(fakes):
         load_config(None, {}, ["methods.fake.n_steps=0"])
 
 
-@pytest.mark.parametrize("override", ["limit", "=3", "limit=[", "methods.fake=3", "seed.x=1", "limit=0"])
+@pytest.mark.parametrize("override", ["limit", "=3", "limit=[", "methods.fake=3", "seed.x=1", "limit=0", "model="])
 def test_a_malformed_override_is_an_error(fakes, override):
     with pytest.raises(ConfigError):
         load_config(None, {}, [override])
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "methods: 3", "methods: {fake: 3}"])
+@pytest.mark.parametrize("value", ["", [], {}])
+@pytest.mark.parametrize("name", ["model", "dataset", "data", "methods", "metrics", "sign", "device"])
+def test_an_empty_value_is_no_way_to_ask_for_the_default(fakes, name, value):
+    for file, flags in (({name: value}, {}), ({}, {name: value})):
+        with pytest.raises(ConfigError, match=f"{name} is empty: give it a value, or leave it out"):
+            resolve(file, flags, [])
+
+
+def test_a_dataset_that_is_set_decides_which_methods_there_are():
+    images = load_config(None, {"dataset": "scenes"}, [])
+    assert load_config(None, {}, ["dataset=scenes"]).cells == images.cells
+    assert "gradcam" in {cell.method for cell in images.cells}
+    chosen = load_config(None, {}, ["methods.gradcam.guided=true", "dataset=scenes"])
+    assert next(cell.options for cell in chosen.cells if cell.method == "gradcam").guided
+
+
+def test_one_method_can_run_with_several_options(fakes):
+    config = RunConfig(methods=(("fake", {"f": 0.1}), ("fake", {"f": 0.2}), ("fake", {"f": 0.1})))
+    assert [cell.options.f for cell in config.cells] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "methods: 3", "methods: {fake: 3}", "methods: [{fake: {}}]"])
 def test_a_malformed_file_is_an_error(tmp_path, fakes, text):
     path = tmp_path / "run.yaml"
     path.write_text(text)

@@ -116,7 +116,7 @@ def run(tmp_path_factory) -> RunConfig:
         model=f"magma:{folder / 'model'}",
         dataset="caltech101",
         data=str(data),
-        methods={"atman": {}, "input_x_gradient:pixels": {}, "uniform": {}},
+        methods=tuple((name, {}) for name in ("atman", "input_x_gradient:pixels", "uniform")),
         device="cpu",
         results=folder / "results",
     )
@@ -174,7 +174,7 @@ def test_each_word_of_a_question_has_a_map_of_its_own(run, tmp_path):
         model=run.model,
         dataset="scenes",
         datasets={"scenes": {"n": 2, "task": "questions", "data": str(tmp_path / "scenes")}},
-        methods={"atman": {}},
+        methods=(("atman", {}),),
         device="cpu",
         limit=1,
         results=tmp_path / "results",

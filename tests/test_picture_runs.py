@@ -22,7 +22,7 @@ from atman_bench.metrics._signs import Sign
 from atman_bench.metrics.average_precision import average_precision
 
 METRICS = ("average_precision", "average_recall")
-METHODS: dict[str, dict[str, object]] = {"atman": {}, "uniform": {}}
+METHODS = ("atman", "uniform")
 SIZE = (40, 32)
 """Of every picture; the model reads the central 32 x 32 of them."""
 
@@ -40,7 +40,7 @@ def config(tmp_path) -> RunConfig:
         model=f"magma:{tmp_path / 'model'}",
         dataset="ccp",
         data=str(tmp_path / "ccp"),
-        methods=METHODS,
+        methods=tuple((name, {}) for name in METHODS),
         metrics=METRICS,
         device="cpu",
         results=tmp_path / "results",
@@ -111,12 +111,12 @@ def test_the_stored_label_is_that_of_the_mask_on_the_models_patches(config):
 
 
 def test_every_method_of_pictures_runs_unless_some_are_named(config):
-    summary = run(replace(config, methods={}, limit=1))
+    summary = run(replace(config, methods=(), limit=1))
     assert summary.computed == {Status.OK: len(summary.cells)}
     assert {c.identity.method for c in summary.cells} >= {"atman", "gradcam", "centre", "local_contrast", "occlusion"}
 
 
-PIXELS = {"input_x_gradient": {}, "input_x_gradient:pixels": {}, "input_x_gradient:pixels-pooled": {}}
+PIXELS = tuple((f"input_x_gradient{variant}", {}) for variant in ("", ":pixels", ":pixels-pooled"))
 
 
 def test_maps_of_pixels_have_a_label_and_a_number_of_units_of_their_own(config):
@@ -164,7 +164,7 @@ def test_a_second_run_computes_only_what_is_missing(config):
 
 
 def test_a_dry_run_says_what_is_left(config):
-    run(replace(config, limit=1, methods={"atman": {}}))
+    run(replace(config, limit=1, methods=(("atman", {}),)))
     found = {cell.method: (cell.stored, cell.missing, cell.forwards) for cell in plan(config).cells}
     assert found == {"atman": (1, 2, 2 * 17), "uniform": (0, 3, 0)}
 

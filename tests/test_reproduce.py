@@ -124,7 +124,7 @@ def test_claims_are_about_methods_and_points_that_the_tiny_run_has(name, tmp_pat
 
 def assert_has_methods(config, sides) -> None:
     present = {cell.method for cell in config.cells} | {f"{c.method}:{c.variant}" for c in config.cells}
-    variants = {side: replace(config, methods={side: {}}).cells[0] for side in sides if ":" in side}
+    variants = {side: replace(config, methods=((side, {}),)).cells[0] for side in sides if ":" in side}
     named = {side: f"{cell.method}:{cell.variant}" for side, cell in variants.items()}
     assert {named.get(side, side) for side in sides} <= present
 

@@ -181,7 +181,7 @@ def test_a_folder_that_cannot_be_written_to_is_found_before_the_model_is_loaded(
 
 
 def test_a_damaged_file_of_its_own_cells_is_found_before_anything_is_computed(config, fakes):
-    run(replace(config, methods={"noise": {}}))
+    run(replace(config, methods=(("noise", {}),)))
     (path,) = config.results.rglob("rows-*.jsonl")
     path.write_text("{}\n" + path.read_text())
     fakes.explained.clear()
@@ -189,7 +189,7 @@ def test_a_damaged_file_of_its_own_cells_is_found_before_anything_is_computed(co
         run(config)
     assert not fakes.explained
     # What other cells hold is none of a run's business.
-    assert run(replace(config, methods={"fake": {}})).computed == {Status.OK: 6}
+    assert run(replace(config, methods=(("fake", {}),))).computed == {Status.OK: 6}
 
 
 def test_overwrite_computes_everything_again(config, fakes):
@@ -212,7 +212,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(config, fakes):
 
 @pytest.mark.parametrize("kind", ["maps", "rows"])
 def test_a_run_that_was_killed_at_any_byte_of_a_line_resumes_to_the_same_rows(config, fakes, kind):
-    config = replace(config, limit=2, methods={"fake": {}})
+    config = replace(config, limit=2, methods=(("fake", {}),))
     run(config)
     whole = rows_in(config.results)
     cell = cells(config.results)[0]
@@ -275,7 +275,7 @@ def test_other_metrics_and_signs_are_computed_from_stored_maps(config, fakes):
 
 
 def test_two_names_of_the_same_options_are_one_cell(config):
-    summary = run(replace(config, methods={"fake:literal": {}, "fake": {"form": "literal"}}))
+    summary = run(replace(config, methods=(("fake:literal", {}), ("fake", {"form": "literal"}))))
     assert [cell.variant for cell in summary.cells] == ["form=literal"]
 
 
@@ -294,7 +294,7 @@ def ok_uids(config: RunConfig) -> dict[str, set[str]]:
 
 
 def test_a_smaller_limit_shows_the_samples_of_the_smaller_run(config):
-    run(replace(config, methods={"noise": {}}))
+    run(replace(config, methods=(("noise", {}),)))
     few = replace(config, limit=2)
     assert {method: len(uids) for method, uids in ok_uids(few).items()} == {"fake": 2, "noise": 2}
 
@@ -319,15 +319,15 @@ def test_samples_that_a_run_passes_over_are_skipped_there_though_they_are_stored
 
 
 def test_options_that_change_the_cost_alone_are_computed_once_and_named(config, fakes):
-    summary = run(replace(config, methods={"fake": {}, "fake:literal": {"form": "shifted", "batch": 1}}))
+    summary = run(replace(config, methods=(("fake", {}), ("fake:literal", {"form": "shifted", "batch": 1}))))
     assert summary.same_maps == (("fake", "fake:literal"),)
     assert len(fakes.explained) == len(set(fakes.explained)) == 6
     assert [cell.variant for cell in summary.cells] == ["default"]
 
 
 def test_cells_of_equal_names_are_told_apart_by_what_differs(config):
-    run(replace(config, methods={"noise": {}}))
-    run(replace(config, methods={"noise": {}, "fake": {}}, seed=1))
+    run(replace(config, methods=(("noise", {}),)))
+    run(replace(config, methods=(("noise", {}), ("fake", {})), seed=1))
     cells = scoring.scored_folder(config.results, METRICS, [Sign.POSITIVE])
     assert sorted(f"{cell.method} {cell.variant}" for cell in cells) == [
         "fake default",

@@ -143,7 +143,7 @@ def test_grid_points_are_the_cells_that_eval_stores(fakes, tmp_path):
     def run(config: RunConfig) -> runner.RunSummary:
         return runner.evaluate(config, lambda done, total, doing: None)
 
-    run(RunConfig(limit=3, results=tmp_path, methods={"fake": {"kappa": 0.7, "f": 0.5}}))
+    run(RunConfig(limit=3, results=tmp_path, methods=(("fake", {"kappa": 0.7, "f": 0.5}),)))
     swept = run(load_sweep(None, {"limit": 3, "results": tmp_path}, [], GRID).config)
     assert (swept.reused, swept.n_computed) == (3, 9)
     again = run(load_sweep(None, {"limit": 3, "results": tmp_path}, [], GRID).config)

@@ -36,10 +36,19 @@ def load_model(
         trust_checkpoint: Read pickled weights.
 
     Raises:
-        UnknownNameError: No such family.
+        UnknownNameError: No such family or type.
+        ConfigError: No such device.
         ModelError: It cannot be loaded, or edits cannot be installed in it.
     """
-    return load(name, LoadOptions(device, dtype, device_map, revision, trust_remote_code, trust_checkpoint))
+    options = {
+        "device": device,
+        "dtype": dtype,
+        "device_map": device_map,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "trust_checkpoint": trust_checkpoint,
+    }
+    return load(name, build(LoadOptions, options))
 
 
 def explain(

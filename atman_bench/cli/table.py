@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from atman_bench.cli import _options, _runs
+from atman_bench.cli import _options
+from atman_bench.core.files import write_atomically
 
 
 class Format(StrEnum):
@@ -94,4 +95,4 @@ def table(
             for note in notes:
                 screen.print(note, markup=False, highlight=False)
     if out is not None:
-        _runs.write_text(out, text)
+        write_atomically(out, text)

@@ -50,14 +50,16 @@ def build(config_type: type[Config], mapping: Mapping[str, Any], where: str = ""
     """
     hints = get_type_hints(config_type)
     values = {key: _from_text(value, hints.get(key)) for key, value in mapping.items()}
-    # Strict validation of Python objects refuses a list for a tuple; of JSON, whose types are YAML's, it does not.
+    # Strict validation of Python objects refuses a list for a tuple; that of JSON, whose types are YAML's, does not.
     written = to_json(values, inf_nan_mode="strings", fallback=lambda value: {"object": repr(value)})
+    validator = _validator(config_type)  # type: ignore[arg-type]  # mypy: a class of a type variable is not hashable
     try:
-        return _validator(config_type).validate_json(written, strict=True, extra="forbid")
+        built: Config = validator.validate_json(written, strict=True, extra="forbid")
     except ValidationError as error:
         # A misspelt key explains a missing one.
         found = min(error.errors(), key=lambda detail: detail["type"] != "unexpected_keyword_argument")
         raise _refusal(found, config_type, where) from None
+    return built
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def options_of(config_type: type[Any]) -> tuple[Option, ...]:
 
 
 @cache
-def _validator(config_type: type[Config]) -> TypeAdapter[Config]:
+def _validator(config_type: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(config_type)
 
 
@@ -203,6 +205,21 @@ def read_yaml(preset: str, presets: Path = PRESETS) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} must hold options as 'name: value', received {type(tree).__name__}")
     return tree
+
+
+def read_assignment(flag: str, text: str, example: str) -> tuple[str, Any]:
+    """One ``NAME=VALUE`` of a repeatable flag, the value read as YAML.
+
+    Raises:
+        ConfigError: It is no such pair, or the value is empty or no YAML.
+    """
+    name, _, written = text.partition("=")
+    if not name or not written.strip():
+        raise ConfigError(f"{flag} takes NAME=VALUE ({example}; null for none), received {text!r}")
+    try:
+        return name, yaml.safe_load(written)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{flag} {name}: {written!r} is not a valid YAML value") from error
 
 
 def canonical(name: str) -> str:

@@ -1,7 +1,4 @@
-"""What a run is: defaults, a YAML file, flags and ``--set``, in rising precedence, all checked before anything runs.
-
-``build`` turns any mapping into any config dataclass of the project; the dataclass's annotations are the schema.
-"""
+"""What a run is: defaults, a YAML file, flags and ``--set``, in rising precedence, all checked before anything runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -10,11 +7,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-import yaml
-
 from atman_bench.core.errors import ConfigError, UnknownNameError
-from atman_bench.core.options import build, canonical, read_yaml
-from atman_bench.core.records import Dtype, Modality
+from atman_bench.core.options import build, canonical, read_assignment, read_yaml
+from atman_bench.core.records import Modality
 from atman_bench.datasets import DATASETS
 from atman_bench.methods import METHODS
 from atman_bench.methods._base import MethodSpec
@@ -56,14 +51,14 @@ class MethodCell:
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """Everything that ``atman-bench eval`` can be told.
+class RunConfig(LoadOptions):
+    """Everything that ``atman-bench eval`` can be told, how to load its model included.
 
     Attributes:
         model: ``NAME`` or ``NAME:ARGUMENT`` (``hf:FOLDER``); None means the embedded one for the dataset.
         dataset: Name of a dataset.
         data: Path or hub id that the dataset reads, or None for its own.
-        methods: ``METHOD`` or ``METHOD:VARIANT`` -> options that differ from it; none named means all that apply.
+        methods: ``METHOD`` or ``METHOD:VARIANT``, each with the options that differ from it; none means all that apply.
         datasets: Dataset -> options.
         metrics: Which metrics; none named means all.
         sign: How signed scores become a map, the same for every method.
@@ -72,19 +67,13 @@ class RunConfig:
         named: Only samples whose target is among this many names that the model finds likeliest, of all that the
             dataset has; the others are skipped and counted. None takes all.
         max_tokens: Longer samples (prompt + target) are skipped and counted; None means the model's own window.
-        dtype: Type of the weights.
-        device: A torch device, or None for CUDA where there is one.
-        device_map: How transformers spreads a large model (``auto``).
-        revision: Hub revision of the model.
-        trust_remote_code: Run code that comes with a checkpoint.
-        trust_checkpoint: Read pickled weights.
         results: The results folder.
     """
 
     model: str | None = None
     dataset: str = "facts"
     data: str | None = None
-    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    methods: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     datasets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
     sign: Sign = Sign.POSITIVE
@@ -92,12 +81,6 @@ class RunConfig:
     limit: int | None = None
     named: int | None = None
     max_tokens: int | None = None
-    dtype: Dtype = Dtype.FLOAT32
-    device: str | None = None
-    device_map: str | None = None
-    revision: str | None = None
-    trust_remote_code: bool = False
-    trust_checkpoint: bool = False
     results: Path = Path("results")
 
     def __post_init__(self) -> None:
@@ -121,18 +104,6 @@ class RunConfig:
         """The model, the embedded one where none is named."""
         return self.model or DEFAULT_MODELS[self.modality]
 
-    @property
-    def load_options(self) -> LoadOptions:
-        """How the model is loaded."""
-        return LoadOptions(
-            self.device,
-            self.dtype.value,
-            self.device_map,
-            self.revision,
-            self.trust_remote_code,
-            self.trust_checkpoint,
-        )
-
     @cached_property
     def cells(self) -> tuple[MethodCell, ...]:
         """The methods with their options; two names for the same options give one cell.
@@ -142,7 +113,7 @@ class RunConfig:
             ConfigError: An option has the wrong type or an impossible value.
         """
         distinct: dict[tuple[str, Any], MethodCell] = {}
-        for key, overrides in (self.methods or {name: {} for name in default_methods(self.modality)}).items():
+        for key, overrides in self.methods or [(name, {}) for name in default_methods(self.modality)]:
             method, _, variant = canonical(key).partition(":")
             spec = METHODS.get(method)
             if variant and variant not in spec.variants:
@@ -187,7 +158,7 @@ def load_configured(run: RunConfig) -> ModelAdapter:
         UnknownNameError: No such family.
         ModelError: It cannot be loaded, or edits cannot be installed in it.
     """
-    return load(run.model_name, run.load_options)
+    return load(run.model_name, run)
 
 
 def load_config(preset: str | None, flags: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
@@ -202,7 +173,7 @@ def load_config(preset: str | None, flags: Mapping[str, Any], overrides: Sequenc
         UnknownNameError: A key at any level does not exist; the message names near misses.
         ConfigError: The file is missing or malformed, or a value has the wrong type.
     """
-    return resolve(read_yaml(preset) if preset else {}, flags, overrides)
+    return resolve({} if preset is None else read_yaml(preset), flags, overrides)
 
 
 def resolve(file: Mapping[str, Any], flags: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
@@ -212,21 +183,31 @@ def resolve(file: Mapping[str, Any], flags: Mapping[str, Any], overrides: Sequen
         UnknownNameError: See ``load_config``.
         ConfigError: See ``load_config``.
     """
-    tree = dict(file)
-    listed = _options_by_name(tree.get("methods"), "methods")
-    if flags.get("methods") is not None:
-        # Options from the file stay with the methods that the flag keeps.
-        chosen = _options_by_name(flags["methods"], "--methods")
-        listed = {name: {**listed.get(name, {}), **options} for name, options in chosen.items()}
-    tree |= {key: value for key, value in flags.items() if value is not None}
-    dataset = canonical(str(tree.get("dataset", RunConfig.dataset)))
-    tree["methods"] = listed or {name: {} for name in default_methods(DATASETS.get(dataset).modality)}
-    tree["datasets"] = _options_by_name(tree.get("datasets"), "datasets")
-    for override in overrides:
-        _apply(tree, override)
-    if isinstance(tree.get("dataset"), str):
-        tree["dataset"] = canonical(tree["dataset"])
-    config = build(RunConfig, tree)
+    tree = {**file, **{key: value for key, value in flags.items() if value is not None}}
+    assigned = [read_assignment("--set", text, "methods.atman.kappa=0.5") for text in overrides]
+    of_entries = []
+    for path, value in assigned:
+        root, dot, entry = path.partition(".")
+        if dot and root in ("methods", "datasets"):
+            of_entries.append((root, entry, value))
+        elif dot and root in {f.name for f in fields(RunConfig)}:
+            raise ConfigError(f"--set {path}: {root} is one value, not a group of options")
+        else:
+            tree[path] = value
+    if empty := [name for name, value in tree.items() if value in ("", [], (), {})]:
+        raise ConfigError(f"{empty[0]} is empty: give it a value, or leave it out for the default")
+    tree["dataset"] = canonical(str(tree.get("dataset", RunConfig.dataset)))
+    described = _options_by_name(file.get("methods"), "methods")
+    chosen = _options_by_name(tree.get("methods"), "methods")
+    # Options from the file stay with the methods that a flag keeps.
+    methods = {name: {**described.get(name, {}), **options} for name, options in chosen.items()}
+    if not methods:
+        methods = {name: {} for name in default_methods(DATASETS.get(tree["dataset"]).modality)}
+    datasets = _options_by_name(tree.get("datasets"), "datasets")
+    # Last, since the dataset, which may be set too, decides which methods there are.
+    for root, entry, value in of_entries:
+        _assign(root, {"methods": methods, "datasets": datasets}[root], entry, value)
+    config = build(RunConfig, {**tree, "methods": list(methods.items()), "datasets": datasets})
     # Resolving now makes a misspelt option fail before a model is loaded.
     _ = config.cells, config.dataset_options, config.metric_names
     return config
@@ -236,39 +217,24 @@ def _options_by_name(listed: Any, where: str) -> dict[str, dict[str, Any]]:
     """Methods or datasets with their options, which may be written as a list of names or with nothing after a name."""
     if listed is None:
         return {}
-    if isinstance(listed, list | tuple):
-        listed = dict.fromkeys(listed)
-    if not isinstance(listed, Mapping):
+    if not isinstance(listed, list | tuple | Mapping):
         raise ConfigError(f"{where} must be names with their options, received {listed!r}")
     named = {}
-    for name, options in listed.items():
+    for name, options in listed.items() if isinstance(listed, Mapping) else ((name, None) for name in listed):
         if not isinstance(name, str) or not isinstance(options, Mapping | NoneType):
             raise ConfigError(f"{where}.{name} must hold options as 'name: value', received {options!r}")
         named[canonical(name)] = dict(options or {})
     return named
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
-    """Set one ``a.b.c=value`` in place."""
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise ConfigError(f"--set takes NAME=VALUE (methods.atman.kappa=0.5), received {override!r}")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {path}: {text!r} is not a valid YAML value") from error
-    root, _, rest = path.partition(".")
-    if root not in ("methods", "datasets") or not rest:
-        if root in {f.name for f in fields(RunConfig)} and rest:
-            raise ConfigError(f"--set {path}: {root} is one value, not a group of options")
-        tree[path] = value
-        return
+def _assign(root: str, entries: dict[str, dict[str, Any]], path: str, value: Any) -> None:
+    """Set ``NAME.OPTION`` of the methods or datasets in place."""
     # A variant's name may contain dots, an option's never does.
-    name, dot, option = rest.rpartition(".")
+    name, dot, option = path.rpartition(".")
     if not dot:
-        raise ConfigError(f"--set {path} must name an option: {root}.{rest}.OPTION=VALUE")
+        raise ConfigError(f"--set {root}.{path} must name an option: {root}.{path}.OPTION=VALUE")
     name = canonical(name)
-    if root == "methods" and name not in tree["methods"]:
+    if root == "methods" and name not in entries:
         METHODS.get(name.partition(":")[0])
-        raise UnknownNameError("method among those that run", name, tree["methods"])
-    tree[root].setdefault(name, {})[option] = value
+        raise UnknownNameError("method among those that run", name, entries)
+    entries.setdefault(name, {})[option] = value

@@ -7,14 +7,12 @@ a sweep resumes, finds what evaluations stored, and encodes a sample once for al
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import yaml
-
 from atman_bench.core.errors import ConfigError
-from atman_bench.core.options import canonical, identity_options, read_yaml
+from atman_bench.core.options import canonical, identity_options, read_assignment, read_yaml
 from atman_bench.evaluation.config import MethodCell, RunConfig, default_methods, resolve
 from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics import CHOSEN_BY
@@ -55,7 +53,7 @@ class Sweep:
 
     Attributes:
         run: Everything but the grid; its methods are the swept one and the floors.
-        method: ``METHOD`` or ``METHOD:VARIANT`` that is swept, a key of ``run.methods``.
+        method: ``METHOD`` or ``METHOD:VARIANT`` that is swept, one of ``run.methods``.
         axes: The axes of the grid, of at least one value each.
     """
 
@@ -73,12 +71,8 @@ class Sweep:
         """
         points = []
         seen: dict[str, tuple[str, ...]] = {}
-        for settings in itertools.product(*(axis.settings.items() for axis in self.axes)):
-            place = tuple(name for name, _ in settings)
-            options = dict(self.run.methods[self.method])
-            for _, varied in settings:
-                options |= varied
-            (cell,) = replace(self.run, methods={self.method: options}).cells
+        for place, options in self._options_by_place.items():
+            (cell,) = replace(self.run, methods=((self.method, options),)).cells
             twin = seen.setdefault(json.dumps(identity_options(cell.options), sort_keys=True), place)
             if twin != place:
                 raise ConfigError(
@@ -91,11 +85,20 @@ class Sweep:
     @cached_property
     def config(self) -> RunConfig:
         """The run whose first cells are the grid points, in their order, and whose last cells are the floors."""
-        floors = {name: options for name, options in self.run.methods.items() if name != self.method}
-        cells = tuple(point.cell for point in self.points)
-        if floors:
-            cells += replace(self.run, methods=floors).cells
-        return _GridRun(**{f.name: getattr(self.run, f.name) for f in fields(self.run)}, chosen=cells)
+        swept = [(self.method, options) for options in self._options_by_place.values()]
+        floors = [(name, options) for name, options in self.run.methods if name != self.method]
+        return replace(self.run, methods=(*swept, *floors))
+
+    @property
+    def _options_by_place(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        """Place of each point -> the swept method's options there."""
+        placed = {}
+        for settings in itertools.product(*(axis.settings.items() for axis in self.axes)):
+            options = dict(dict(self.run.methods)[self.method])
+            for _, varied in settings:
+                options |= varied
+            placed[tuple(name for name, _ in settings)] = options
+        return placed
 
 
 def load_sweep(preset: str | None, flags: Mapping[str, Any], overrides: Sequence[str], grid: Sequence[str]) -> Sweep:
@@ -112,31 +115,20 @@ def load_sweep(preset: str | None, flags: Mapping[str, Any], overrides: Sequence
         UnknownNameError: A key at any level does not exist.
         ConfigError: There is nothing to sweep, an axis is malformed, or a value is impossible.
     """
-    file = read_yaml(preset) if preset else {}
+    file = {} if preset is None else read_yaml(preset)
     listed = file.pop("grid", None) or {}
     if not isinstance(listed, Mapping):
         raise ConfigError(f"grid must hold axes as 'methods.METHOD.OPTION: [VALUE, ...]', received {listed!r}")
-    method, axes = _axes({str(path): values for path, values in listed.items()} | dict(map(_parsed, grid)))
+    given = dict(read_assignment("--grid", text, "methods.atman.kappa=[null, 0.7]") for text in grid)
+    method, axes = _axes({str(path): values for path, values in listed.items()} | given)
     run = resolve(file, {**flags, "methods": [method]}, overrides)
     if CHOSEN_BY not in run.metric_names:
         raise ConfigError(f"a sweep chooses by {CHOSEN_BY}: add it to metrics, received {run.metric_names}")
     floors = sorted(set(FLOORS.names).intersection(default_methods(run.modality)) - {method})
-    sweep = Sweep(replace(run, methods={**run.methods, **{name: {} for name in floors}}), method, axes)
+    sweep = Sweep(replace(run, methods=(*run.methods, *((name, {}) for name in floors))), method, axes)
     # Resolving now makes an impossible value fail before a model is loaded.
     _ = sweep.points
     return sweep
-
-
-@dataclass(frozen=True)
-class _GridRun(RunConfig):
-    """A run of given cells: a mapping of methods cannot hold the same method twice."""
-
-    chosen: tuple[MethodCell, ...] = ()
-
-    @cached_property
-    def cells(self) -> tuple[MethodCell, ...]:
-        """The given ones."""
-        return self.chosen
 
 
 def _axes(listed: Mapping[str, Any]) -> tuple[str, tuple[Axis, ...]]:
@@ -191,14 +183,3 @@ def _name(option: str, value: Any) -> str:
             return f"{first}-{value[-1]}"
         return ",".join(map(str, value)) or "none"
     return str(value)
-
-
-def _parsed(text: str) -> tuple[str, Any]:
-    """One ``--grid``."""
-    path, equals, values = text.partition("=")
-    if not equals or not path:
-        raise ConfigError(f"--grid takes NAME=[VALUE, ...] (methods.atman.kappa=[null, 0.7]), received {text!r}")
-    try:
-        return path, yaml.safe_load(values)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--grid {path}: {values!r} is not a valid YAML value") from error

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.patching import AttentionHost
-from atman_bench.core.records import Explained, Picture, Sample
+from atman_bench.core.records import Dtype, Explained, Picture, Sample
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._probe import ProbeReport
 
@@ -140,15 +140,15 @@ class LoadOptions:
 
     Attributes:
         device: A torch device, or None for CUDA where there is one and the CPU otherwise.
-        dtype: Name of a torch dtype (``float32``, ``float16``, ``bfloat16``).
-        device_map: Passed to transformers ("auto"); a dispatched model is never moved afterwards.
-        revision: Hub revision.
-        trust_remote_code: Run code that comes with the checkpoint.
+        dtype: Type of the weights.
+        device_map: How transformers spreads a large model (``auto``); it is never moved afterwards.
+        revision: Hub revision of the model.
+        trust_remote_code: Run code that comes with a checkpoint.
         trust_checkpoint: Read pickled weights.
     """
 
     device: str | None = None
-    dtype: str = "float32"
+    dtype: Dtype = Dtype.FLOAT32
     device_map: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False

@@ -11,8 +11,8 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from atman_bench.core.errors import ConfigError, ModelError, first_line_of
+from atman_bench.core.records import Dtype
 from atman_bench.models._base import LoadOptions
-from atman_bench.models._probe import TOLERANCE
 from atman_bench.models._silence import silent_transformers
 
 
@@ -32,7 +32,7 @@ def load_weights(model_class: Any, source: str | Path, options: LoadOptions, kin
 
     Raises:
         ModelError: It does not exist, lacks weights, or holds pickled ones without ``trust_checkpoint``.
-        ConfigError: No such type or device.
+        ConfigError: No such device.
     """
     dtype = weights_type(options.dtype)
     device = None if options.device_map else usable_device(options.device)
@@ -57,16 +57,9 @@ def load_weights(model_class: Any, source: str | Path, options: LoadOptions, kin
     return model.eval() if device is None else model.eval().to(device)
 
 
-def weights_type(name: str) -> torch.dtype:
-    """A type that weights may have.
-
-    Raises:
-        ConfigError: No such type.
-    """
-    dtype = getattr(torch, name, None)
-    if dtype not in TOLERANCE:
-        raise ConfigError(f"unknown dtype {name!r}: expected one of float32, float16, bfloat16")
-    return dtype
+def weights_type(dtype: Dtype) -> torch.dtype:
+    """The type as torch has it."""
+    return getattr(torch, dtype.value)
 
 
 def load_tokenizer(source: str | Path, shared: Mapping[str, Any]) -> PreTrainedTokenizerBase:

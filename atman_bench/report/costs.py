@@ -9,8 +9,9 @@ import pandas as pd
 
 from atman_bench.core.errors import DataError
 from atman_bench.profiling.rows import PLAIN, Agreement, ScaleRow, ScaleStatus, Source
+from atman_bench.report._format import NOTHING
 from atman_bench.report._paper_costs import OOM, Reading, paper_reading
-from atman_bench.report.render import NOTHING, TextTable
+from atman_bench.report.render import TextTable
 from atman_bench.report.tables import cell_name
 
 BASELINE = f"{PLAIN}:lean"

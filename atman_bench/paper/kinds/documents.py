@@ -10,10 +10,11 @@ import numpy as np
 from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.kinds._base import Outcome, Request
 from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
+from atman_bench.report._format import NOTHING
 from atman_bench.report.document import document_map
 from atman_bench.report.heatmap import to_png
 from atman_bench.report.page import Ending, Verdict
-from atman_bench.report.render import NOTHING, TextTable
+from atman_bench.report.render import TextTable
 
 if TYPE_CHECKING:
     from atman_bench.api.docqa import DocumentAnswer

@@ -141,7 +141,7 @@ class Evaluated(Outcome):
         method, colon, _ = side.partition(":")
         if not colon:
             return next((cell for cell in present if cell[0] == method), None)
-        (wanted,) = replace(self.config, methods={side: {}}).cells
+        (wanted,) = replace(self.config, methods=((side, {}),)).cells
         cell = wanted.method, wanted.variant
         return cell if cell in present else None
 

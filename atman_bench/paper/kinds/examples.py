@@ -14,8 +14,9 @@ from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.kinds._base import Outcome, Plan, Request, Run
 from atman_bench.paper.kinds._drawing import draw_figures
 from atman_bench.paper.kinds.evaluation import Evaluation
+from atman_bench.report._format import NOTHING
 from atman_bench.report.heatmap import as_dict
-from atman_bench.report.render import NOTHING, TextTable
+from atman_bench.report.render import TextTable
 from atman_bench.report.tables import cell_name, frame_of
 
 if TYPE_CHECKING:

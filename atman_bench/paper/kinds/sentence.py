@@ -14,9 +14,10 @@ from atman_bench.metrics._align import unit_labels
 from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.kinds._base import Outcome, Request
 from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
+from atman_bench.report._format import NOTHING
 from atman_bench.report.heatmap import HeatMap, to_png
 from atman_bench.report.page import Ending, Verdict
-from atman_bench.report.render import NOTHING, TextTable
+from atman_bench.report.render import TextTable
 from atman_bench.report.tables import cell_name
 
 if TYPE_CHECKING:
