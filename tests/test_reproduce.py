@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fakes import Fakes
-from lines import Line
+from lines import Line, cells_of, frame_of_lines, lines_of
 
 from atman_bench.cli import app
 from atman_bench.core.errors import ConfigError, ModelError, UnknownNameError
@@ -38,7 +38,7 @@ from atman_bench.paper.reproduce import plan, reproduce
 from atman_bench.profiling.devices import find_device
 from atman_bench.profiling.rows import ScaleRow, ScaleStatus
 from atman_bench.report import costs as cost_report
-from atman_bench.report import grid, page, tables
+from atman_bench.report import grid, page
 from atman_bench.report._paper_scores import REPORTED
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.page import Ending
@@ -248,7 +248,8 @@ def test_chunks_score_stored_maps_without_explaining_again(fakes, experiments, m
     assert len(fakes.explained) == 8
     config = FACTS.resolved(request(tmp_path))
     cells = [cell for cell in store.cells(tmp_path) if cell.identity.method == "fake"]
-    found = {r.uid: r for r in chunk_scoring.chunk_rows(config, cells) if r.metric == "average_precision"}
+    lines = lines_of(chunk_scoring.chunk_rows(config, summary(*cells, uids=tuple(cells[0].maps()))))
+    found = {line.uid: line for line in lines if line.metric == "average_precision"}
     for uid, stored in cells[0].maps().items():
         (sample,) = (s for s in DATASETS.get("facts").load(FactsConfig()).samples if s.uid == uid)
         context = sample.prompt[slice(*sample.explain)]
@@ -307,8 +308,8 @@ def test_examples_are_drawn_and_stored_as_data(fakes, experiments, monkeypatch, 
     assert set(section.figures) == {"examples"}
     stored = json.loads((page.folder_of(tmp_path, "fig99") / "examples.json").read_text())
     assert [record["method"] for record in stored] == ["fake", "noise"]
-    scores = [unit["score"] for unit in stored[0]["heat"]["units"]]
-    assert stored[0]["value"] == max(scores)
+    assert {record["uid"] for record in stored} == {"facts-held_out-0-00000"}
+    assert any(unit["score"] for unit in stored[0]["heat"]["units"])
     assert section.tables[0].lines[0][0] == "Q: Who designed Foxglove Station? A: → Ulrich Quimby"
 
 
@@ -377,10 +378,15 @@ def cell(method: str, variant: str = "default") -> SimpleNamespace:
     return SimpleNamespace(identity=SimpleNamespace(method=method), variant=variant)
 
 
+def summary(*cells, uids: tuple[str, ...] = ()) -> SimpleNamespace:
+    """What ``runner.evaluate`` says of a run, as far as sections read it."""
+    return SimpleNamespace(cells=cells, uids=uids, unusable=())
+
+
 def verdict(claim, left: dict[str, float], right: dict[str, float], tmp_path):
-    frame = tables.frame_of([*rows("atman", left, "shifted"), *rows("chefer", right)])
+    frame = frame_of_lines([*rows("atman", left, "shifted"), *rows("chefer", right)])
     config = Evaluation({"methods": ["atman", "chefer"]}).resolved(request(tmp_path))
-    outcome = Evaluated({}, (), config, frame, (cell("atman", "shifted"), cell("chefer")))
+    outcome = Evaluated({}, (), config, summary(cell("atman", "shifted"), cell("chefer")), frame)
     (found,) = outcome.verdicts(experiment(FACTS, claim))
     return found
 
@@ -422,8 +428,8 @@ def test_a_claim_about_a_method_that_was_not_run_is_not_tested(side, tmp_path):
 def swept(folder, points: tuple[SimpleNamespace, ...] = ()) -> Swept:
     values = {"0.1": 0.2, "0.9": 0.4}
     at_points = [({"f": f}, rows("atman", {f"q{i}": ap for i in range(10)})) for f, ap in values.items()]
-    frame = grid.frame_of(at_points, [], {"f": list(values)}, seed=0)
-    return Swept({}, (), FACTS_TEXT.resolved(request(folder)), frame, points)
+    frame = grid.frame_of([(place, cells_of(lines)[0]) for place, lines in at_points], [], {"f": list(values)}, seed=0)
+    return Swept({}, (), FACTS_TEXT.resolved(request(folder)), summary(*points), frame, points)
 
 
 def test_maps_of_a_grid_are_those_of_all_its_points(monkeypatch, tmp_path):
@@ -568,7 +574,7 @@ def test_maps_of_one_picture_are_those_of_the_picture_with_most_targets(tmp_path
     maps = {"a1": stored("a1", "a"), "b1": stored("b1", "b"), "b2": stored("b2", "b")}
     first = SimpleNamespace(identity=identity, variant="shifted", maps=lambda: maps)
     config = FACTS_TEXT.resolved(request(tmp_path))
-    outcome = Evaluated({}, (), config, tables.frame_of(rows("atman", {"q": 0.5})), (first,))
+    outcome = Evaluated({}, (), config, summary(first, uids=tuple(maps)), frame_of_lines(rows("atman", {"q": 0.5})))
     assert outcome.selection(Maps(("atman",), n=3, one_picture=True)).uids == ["b1", "b2"]
 
 
@@ -578,7 +584,7 @@ def test_maps_of_all_methods_are_those_of_the_run_and_no_others_in_its_folder(tm
     ]
     cells = tuple(SimpleNamespace(identity=identity, variant="default") for identity in identities)
     config = FACTS_TEXT.resolved(request(tmp_path))
-    outcome = Evaluated({}, (), config, tables.frame_of(rows("atman", {"q": 0.5})), cells)
+    outcome = Evaluated({}, (), config, summary(*cells), frame_of_lines(rows("atman", {"q": 0.5})))
     assert outcome.selection(Maps()).methods == ["atman"]
 
 
