@@ -302,7 +302,7 @@ def simulate(cell: ScaleCell, config: PreTrainedConfig, device: Device, free: fl
 def simulate_loaded(adapter: CausalLM, job: Job) -> Simulation:
     """Cost of a job on a model that is loaded, where it is loaded; of a vision-language model on its decoder.
 
-    Which device that is nobody knows, so times are those of a common one of its kind: take ratios of them.
+    The rates of that device are not known, so times are those of a common one of its kind: take ratios of them.
 
     Raises:
         ModelError: As ``simulate_job``.
@@ -356,8 +356,8 @@ def _simulate_depths(job: Job, config: PreTrainedConfig, dtype: torch.dtype, dev
 def _continues(config: PreTrainedConfig, options: Any) -> bool:
     """Whether cost grows with depth along one line.
 
-    It does not where layers differ, nor where gradients of all weights pile up while activations are freed: the peak is
-    then at one end of the backward pass or at the other.
+    It does not where layers differ, nor where gradients of all weights accumulate while activations are freed: the
+    peak is then at one end of the backward pass or at the other.
     """
     full = isinstance(options, CheferConfig) and options.backward is Backward.FULL
     return not full and len(set(getattr(config, "layer_types", None) or [None])) == 1

@@ -47,7 +47,7 @@ READINGS: dict[tuple[str, str], dict[int, tuple[Reading, ...]]] = {
         1024: (Reading(0.047, 14.4), Reading(0.082, 19.8), Reading(0.145, 28.8), Reading(0.21, 37.9)),
     },
 }
-"""(method, variant) -> tokens -> one point per model. The paper's Chefer lets gradients of all weights pile up."""
+"""(method, variant) -> tokens -> one point per model. The paper's Chefer accumulates gradients of all weights."""
 
 
 def paper_reading(model: str, method: str, variant: str, tokens: int) -> Reading | None:

@@ -1,4 +1,4 @@
-"""Runs that several experiments are drawn from: questions, pictures, sweeps and costs at each preset."""
+"""Runs that several experiments are drawn from: questions, images, sweeps and costs at each preset."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -67,7 +67,7 @@ PICTURES: Mapping[Preset, Evaluation] = {
         samples=27_871,
     ),
 }
-"""Pictures whose object is named: Tables 1b and 2, the rollout of A.9, Figs 4, 9, 10, 13 and 15."""
+"""Images whose object is named: Tables 1b and 2, the rollout of A.9, Figs 4, 9, 10, 13 and 15."""
 
 BLIP = Evaluation(
     {
@@ -87,7 +87,7 @@ NO_GUIDED = "The vision transformer of the preset small has no ReLU, so guided G
 def picture_sweep(
     config: str, tiny: Mapping[str, Any], small: Mapping[str, Any], n: int = 6, n_small: int = 40
 ) -> Mapping[Preset, Run]:
-    """A sweep over pictures at each preset.
+    """A sweep over images at each preset.
 
     Args:
         config: Its preset in ``configs/``, which the preset paper runs as it is.

@@ -1,4 +1,4 @@
-"""Fig. 11 on all 121 points of the released grid where ``fig11`` has 25, with fewer pictures instead."""
+"""Fig. 11 on all 121 points of the released grid where ``fig11`` has 25, with fewer images instead."""
 
 from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.experiments._runs import TUNED, picture_sweep

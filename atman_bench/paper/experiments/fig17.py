@@ -1,4 +1,4 @@
-"""Fig. 17: questions about pictures; words and patches explained together."""
+"""Fig. 17: questions about images; words and patches explained together."""
 
 from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.experiments._runs import ATMAN, TINY_PICTURES
@@ -7,7 +7,7 @@ from atman_bench.paper.kinds.examples import Example, Examples
 _COLOUR, _THERE, _PLACE = "scenes-held_out-0-00000", "scenes-held_out-0-00001", "scenes-held_out-0-00014"
 
 SPEC = Experiment(
-    title="Questions about pictures: answers and words of the question",
+    title="Questions about images: answers and words of the question",
     paper="Fig. 17: four photographs with MAGMA; their files are not published",
     runs={
         Preset.TINY: Examples(
@@ -28,8 +28,8 @@ SPEC = Experiment(
         )
     },
     left_out={
-        Preset.SMALL: "The small picture model names objects; it answers no questions.",
-        Preset.PAPER: "The photographs are not published. Of any picture: atman-bench explain --model magma:FILE,noln "
+        Preset.SMALL: "The small image model names objects; it answers no questions.",
+        Preset.PAPER: "The photographs are not published. Of any image: atman-bench explain --model magma:FILE,noln "
         "--image FILE --explained both --prompt 'Q: Does the man ride a horse? A:' --png FILE",
     },
     figures=("examples",),

@@ -6,7 +6,7 @@ from atman_bench.paper.experiments._runs import picture_sweep
 _LAYERS = "methods.atman.layers"
 _F = "methods.atman.f"
 _OF_FOUR = {_F: [0.9], _LAYERS: [None, [0], [1], [2], [3], [0, 1], [2, 3]]}
-"""Both picture models that run on a CPU have four layers: each alone, and the halves."""
+"""Both image models that run on a CPU have four layers: each alone, and the halves."""
 
 SPEC = Experiment(
     title="Editing single layers instead of all",

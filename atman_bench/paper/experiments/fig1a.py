@@ -1,4 +1,4 @@
-"""Fig. 1a: a map for every phrase of one generation, of text and picture together."""
+"""Fig. 1a: a map for every phrase of one generation, of text and image together."""
 
 from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.experiments._runs import ATMAN, SMALL_PICTURES, TINY_PICTURES
@@ -8,7 +8,7 @@ SPEC = Experiment(
     title="Every phrase of a generation, from one sweep",
     paper="Fig. 1a: a painting with MAGMA, four phrases of its caption",
     runs={
-        # The embedded model makes up a question about the picture, and its answer.
+        # The embedded model makes up a question about the image, and its answer.
         Preset.TINY: Examples(
             {
                 "model": TINY_PICTURES,
@@ -34,7 +34,7 @@ SPEC = Experiment(
         ),
     },
     left_out={
-        Preset.PAPER: "The painting is not published. Of any picture: atman-bench explain --model magma:FILE,noln "
+        Preset.PAPER: "The painting is not published. Of any image: atman-bench explain --model magma:FILE,noln "
         "--image FILE --explained both --prompt 'This is a painting of ' --phrases 'a lonely cabin; the geese' "
         "--png FILE"
     },

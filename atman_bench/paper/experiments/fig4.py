@@ -1,10 +1,10 @@
-"""Fig. 4: two targets on one picture have different maps."""
+"""Fig. 4: two targets on one image have different maps."""
 
 from atman_bench.paper.experiments._base import Experiment, Maps, Preset
 from atman_bench.paper.experiments._runs import PICTURES
 
 SPEC = Experiment(
-    title="Targets of one picture",
+    title="Targets of one image",
     paper="Fig. 4: photographs with MAGMA; their files are not published",
     runs={preset: run for preset, run in PICTURES.items() if preset is not Preset.SMALL},
     left_out={Preset.SMALL: "The photographs show one object each."},

@@ -1,10 +1,10 @@
-"""Fig. 9: how much of a picture its label covers."""
+"""Fig. 9: how much of an image its label covers."""
 
 from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.experiments._runs import PICTURES
 
 SPEC = Experiment(
-    title="Share of the picture that is evidence",
+    title="Share of the image that is evidence",
     paper="Fig. 9: OpenImages cropped to the object, 56 % on average",
     runs=PICTURES,
     figures=("coverage",),

@@ -1,11 +1,11 @@
-"""The forms of the edit on questions: Figs 12 and 14 have them for pictures only."""
+"""The forms of the edit on questions: Figs 12 and 14 have them for images only."""
 
 from atman_bench.paper.experiments._base import Beats, Experiment
 from atman_bench.paper.experiments._runs import text_sweep
 
 SPEC = Experiment(
     title="Forms of suppression with and without correlated tokens, on questions",
-    paper="Not in the paper, which compares them on pictures (Figs 12 and 14)",
+    paper="Not in the paper, which compares them on images (Figs 12 and 14)",
     # The questions of configs/small-forms.yaml.
     runs=text_sweep({}, {}, {}, n=(16, 24, 256), config="sweep-forms", max_tokens=160),
     figures=("form_histograms",),

@@ -32,7 +32,7 @@ SPEC = Experiment(
             parameters=MAGMA_PARAMETERS,
         ),
     },
-    left_out={Preset.SMALL: "The small picture model names objects; it answers no questions."},
+    left_out={Preset.SMALL: "The small image model names objects; it answers no questions."},
     figures=("methods_bar",),
     reported=REPORTED["gqa"],
     claims=beats("atman", "integrated_gradients", "uniform"),

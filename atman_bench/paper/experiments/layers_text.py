@@ -1,4 +1,4 @@
-"""Editing single layers and thirds of a model on questions: Fig. 18 has it for pictures only."""
+"""Editing single layers and thirds of a model on questions: Fig. 18 has it for images only."""
 
 from atman_bench.paper.experiments._base import Beats, Experiment
 from atman_bench.paper.experiments._runs import text_sweep
@@ -9,7 +9,7 @@ _THIRDS_OF_28 = [list(range(9)), list(range(9, 19)), list(range(19, 28))]
 
 SPEC = Experiment(
     title="Editing some layers instead of all, on questions",
-    paper="Not in the paper, which has it for pictures (Fig. 18)",
+    paper="Not in the paper, which has it for images (Fig. 18)",
     runs=text_sweep(
         {_LAYERS: [None, [0], [1], [2], [3], [0, 1], [2, 3]]},
         {_LAYERS: [None, [0], [7], [14], [21], [29], *_THIRDS_OF_30]},

@@ -1,4 +1,4 @@
-"""The rollout numbers of A.9, on questions; ``rollout_pictures`` has those on pictures."""
+"""The rollout numbers of A.9, on questions; ``rollout_pictures`` has those on images."""
 
 from atman_bench.paper.experiments._base import Experiment, beats
 from atman_bench.paper.experiments._runs import TEXT
@@ -12,7 +12,7 @@ SPEC = Experiment(
     reported=REPORTED["squad"],
     readings=(
         "Rollout is in the table as it is, and with 0 at the last token of the context (without-last-1), as A.9 has it "
-        "for the last patch of pictures. The paper: mAP 23.1, mAR 53.4.",
+        "for the last patch of images. The paper: mAP 23.1, mAR 53.4.",
     ),
     claims=beats("atman", "rollout"),
 )

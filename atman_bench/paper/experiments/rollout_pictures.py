@@ -1,11 +1,11 @@
-"""The rollout numbers of A.9, on pictures."""
+"""The rollout numbers of A.9, on images."""
 
 from atman_bench.paper.experiments._base import Beats, Experiment, beats
 from atman_bench.paper.experiments._runs import PICTURES
 from atman_bench.report._paper_scores import OPENIMAGES, REPORTED
 
 SPEC = Experiment(
-    title="Attention rollout on pictures",
+    title="Attention rollout on images",
     paper="A.9: OpenImages, MAGMA 6B: mAP 43.6 and mAR 1.3, against 65.5 and 13.7 (Table 1b: 15.7) of AtMan",
     runs=PICTURES,
     figures=("methods_bar",),

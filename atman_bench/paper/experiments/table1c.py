@@ -6,7 +6,7 @@ from atman_bench.paper.kinds.comparison import Comparison
 from atman_bench.paper.kinds.evaluation import Evaluation
 
 _METHODS = ["atman:paper", "chefer", "random", "uniform", "centre"]
-_ONE_MODEL = "One picture model is embedded for each dataset, and no other can be pulled: nothing to compare."
+_ONE_MODEL = "One image model is embedded for each dataset, and no other can be pulled: nothing to compare."
 
 
 def _magma(checkpoint: str, parameters: float) -> Evaluation:

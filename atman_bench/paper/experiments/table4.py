@@ -35,7 +35,7 @@ SPEC = Experiment(
         ),
     },
     readings=(
-        "Both embedded models answer without solved examples (0-shot): they were trained so, and four pictures with "
+        "Both embedded models answer without solved examples (0-shot): they were trained so, and four images with "
         "their questions are longer than tiny-magma's context window of 256 tokens.",
     ),
 )

@@ -98,7 +98,7 @@ def _changed(sample: Sample, example: Example, adapter: ModelAdapter) -> Sample:
 
 
 def _encoded(sample: Sample, example: Example, adapter: ModelAdapter) -> Encoded:
-    """Of a text what its dataset explains, of a picture what the example says."""
+    """Of a text what its dataset explains, of an image what the example says."""
     if sample.picture is None:
         return adapter.encode(sample)
     return adapter.encode_text(sample.prompt, sample.target, None, sample.picture, example.explained)

@@ -1,23 +1,35 @@
 """The verdict on a claim that one map is better than another on the same samples."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
 
 import pandas as pd
 
 from atman_bench.metrics._statistics import LEVEL, compare
-from atman_bench.paper.experiments._base import Beats
+from atman_bench.paper.experiments._base import Beats, Claim
+from atman_bench.paper.kinds._base import Outcome
 from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.tables import with_interval
 
 
-def paired_verdict(claim: Beats, left: pd.DataFrame, right: pd.DataFrame, names: Sequence[str]) -> Verdict:
-    """What a paired comparison says; an interval of few groups is too narrow, so the sign-flip test has to agree.
+class PairedOutcome(Outcome):
+    """What a run gave whose samples have a value of each method, so that two of them can be compared."""
 
-    Args:
-        claim: What is compared, and by which metric.
-        left: Rows of its left side.
-        right: Rows of its right side.
-        names: What the two are called.
+    @abstractmethod
+    def side(self, text: str) -> tuple[str, pd.DataFrame]:
+        """What tables call one side of a claim, and its rows: none if the run has no such side."""
+
+    def verdict(self, claim: Claim) -> Verdict:
+        """The verdict on a claim about two sides."""
+        if not isinstance(claim, Beats):
+            return super().verdict(claim)
+        (left, ours), (right, theirs) = self.side(claim.left), self.side(claim.right)
+        return paired_verdict(claim, ours, theirs, (left, right))
+
+
+def paired_verdict(claim: Beats, left: pd.DataFrame, right: pd.DataFrame, names: tuple[str, str]) -> Verdict:
+    """What a paired comparison of two sides says.
+
+    An interval of few groups is too narrow, so the sign-flip test has to agree.
     """
     short = {metric: name for name, metric in with_interval().items()}.get(claim.metric, claim.metric)
     words = claim.words or f"{names[0]} has a higher {short} than {names[1]}"

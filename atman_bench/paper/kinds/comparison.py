@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from atman_bench.core.errors import DataError
-from atman_bench.paper.experiments._base import Beats, Claim, Experiment
-from atman_bench.paper.kinds._base import NOT_RUNNABLE, Outcome, Plan, Request, Run
+from atman_bench.paper.experiments._base import Experiment
+from atman_bench.paper.kinds._base import NOT_RUNNABLE, Plan, Request, Run
 from atman_bench.paper.kinds._drawing import draw_figures
-from atman_bench.paper.kinds._paired import paired_verdict
+from atman_bench.paper.kinds._paired import PairedOutcome
 from atman_bench.paper.kinds.evaluation import Evaluated, Evaluation
-from atman_bench.report.page import Verdict
 from atman_bench.report.render import TextTable
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Comparison(Run):
 
 
 @dataclass(frozen=True)
-class Compared(Outcome):
+class Compared(PairedOutcome):
     """Several evaluations.
 
     Attributes:
@@ -89,14 +88,9 @@ class Compared(Outcome):
             drawn.update({file: f"{name}: {summary}" for file, summary in of_side.items()})
         return drawn
 
-    def verdict(self, claim: Claim) -> Verdict:
-        """The verdict on a claim about two sides, or two methods of one."""
-        if not isinstance(claim, Beats):
-            return super().verdict(claim)
-        rows, names = [], []
-        for text in (claim.left, claim.right):
-            name, _, method = text.partition("/")
-            side = self.sides.get(name)
-            rows.append(side.rows(method) if side else pd.DataFrame(columns=["uid", "metric", "value", "group"]))
-            names.append(text.replace("/", ": "))
-        return paired_verdict(claim, rows[0], rows[1], names)
+    def side(self, text: str) -> tuple[str, pd.DataFrame]:
+        """A method of one evaluation."""
+        name, _, method = text.partition("/")
+        found = self.sides.get(name)
+        rows = found.side(method)[1] if found else pd.DataFrame(columns=["uid", "metric", "value", "group"])
+        return text.replace("/", ": "), rows

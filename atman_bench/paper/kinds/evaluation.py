@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from atman_bench.evaluation.store import Cell
-from atman_bench.paper.experiments._base import Beats, Claim, Experiment, Maps
-from atman_bench.paper.kinds._base import Outcome, Plan, Request, Run
+from atman_bench.paper.experiments._base import Experiment, Maps
+from atman_bench.paper.kinds._base import Plan, Request, Run
 from atman_bench.paper.kinds._drawing import draw_figures, draw_maps, selected
-from atman_bench.paper.kinds._paired import paired_verdict
+from atman_bench.paper.kinds._paired import PairedOutcome
 from atman_bench.report._paper_scores import Reported, scores_of
-from atman_bench.report.page import Verdict
 from atman_bench.report.render import TextTable, summary_tables
 from atman_bench.report.tables import cell_name, frame_of, summarise
 
@@ -73,7 +72,7 @@ class Evaluation(Run):
 
 
 @dataclass(frozen=True)
-class Evaluated(Outcome):
+class Evaluated(PairedOutcome):
     """Rows of an evaluation.
 
     Attributes:
@@ -111,17 +110,12 @@ class Evaluated(Outcome):
             drawn |= draw_maps(experiment.title, self.config, self.selection(experiment.maps), folder)
         return drawn
 
-    def verdict(self, claim: Claim) -> Verdict:
-        """The verdict on a claim about two methods."""
-        if not isinstance(claim, Beats):
-            return super().verdict(claim)
-        left, right = self._cell(claim.left), self._cell(claim.right)
-        names = [cell_name(*cell) if cell else side for cell, side in ((left, claim.left), (right, claim.right))]
-        return paired_verdict(claim, self._rows(left), self._rows(right), names)
-
-    def rows(self, side: str) -> pd.DataFrame:
-        """The rows of one side of a claim; none if the run has no such cell."""
-        return self._rows(self._cell(side))
+    def side(self, text: str) -> tuple[str, pd.DataFrame]:
+        """A method, or one variant of it."""
+        cell = self._cell(text)
+        if cell is None:
+            return text, self.frame.iloc[:0]
+        return cell_name(*cell), self.frame[self.frame["method"].eq(cell[0]) & self.frame["variant"].eq(cell[1])]
 
     def selection(self, maps: Maps) -> "Selection":
         """Which of the stored maps are drawn."""
@@ -144,11 +138,6 @@ class Evaluated(Outcome):
         (wanted,) = replace(self.config, methods=((side, {}),)).cells
         cell = wanted.method, wanted.variant
         return cell if cell in present else None
-
-    def _rows(self, cell: tuple[str, str] | None) -> pd.DataFrame:
-        if cell is None:
-            return self.frame.iloc[:0]
-        return self.frame[self.frame["method"].eq(cell[0]) & self.frame["variant"].eq(cell[1])]
 
 
 def _show_paper(summary: pd.DataFrame, found: Reported) -> None:

@@ -98,10 +98,10 @@ class ExampleMaps(Outcome):
             )
             for found in self.maps
         )
-        note = "Units with the highest positive scores. Picture: per cent of the positive relevance that is on patches."
+        note = "Units with the highest positive scores. Image: per cent of the positive relevance that is on patches."
         first = self.maps[0].row
         title = f"Highest units · {first.dataset} · {first.model}"
-        columns = ("example", "method", "highest units", "picture")
+        columns = ("example", "method", "highest units", "image")
         return (TextTable(title, note, columns, lines, (False,) * len(lines)),)
 
     def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from atman_bench.evaluation.store import Cell
-from atman_bench.paper.experiments._base import Beats, Claim, Experiment
-from atman_bench.paper.kinds._base import Outcome, Plan, Request, Run
+from atman_bench.paper.experiments._base import Experiment
+from atman_bench.paper.kinds._base import Plan, Request, Run
 from atman_bench.paper.kinds._drawing import draw_figures, draw_maps, selected
-from atman_bench.paper.kinds._paired import paired_verdict
+from atman_bench.paper.kinds._paired import PairedOutcome
 from atman_bench.report import grid
-from atman_bench.report.page import Verdict
 from atman_bench.report.render import TextTable
 from atman_bench.report.tables import with_interval
 
@@ -86,7 +85,7 @@ class Grid(Run):
 
 
 @dataclass(frozen=True)
-class Swept(Outcome):
+class Swept(PairedOutcome):
     """Rows of a sweep.
 
     Attributes:
@@ -115,9 +114,6 @@ class Swept(Outcome):
             drawn |= draw_maps(experiment.title, self.config, selection, folder)
         return drawn
 
-    def verdict(self, claim: Claim) -> Verdict:
-        """The verdict on a claim about two points."""
-        if not isinstance(claim, Beats):
-            return super().verdict(claim)
-        left, right = (self.frame[self.frame["point"].eq(side)] for side in (claim.left, claim.right))
-        return paired_verdict(claim, left, right, [claim.left, claim.right])
+    def side(self, text: str) -> tuple[str, pd.DataFrame]:
+        """A point."""
+        return text, self.frame[self.frame["point"].eq(text)]
