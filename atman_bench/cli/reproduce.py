@@ -47,6 +47,7 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and say what would run; loads no weights.")
     ] = False,
+    figure_format: _options.FigureFormats = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
 ) -> None:
     """Regenerate tables and figures of the paper, and say which of its claims hold.
@@ -66,6 +67,7 @@ def reproduce(
         image_model=image_model,
         device=device,
     )
+    formats = _options.figure_formats(figure_format)
     names = reproduction.chosen(experiments or ())
     if dry_run:
         _show_plans(console(), [reproduction.plan(name, request) for name in names])
@@ -73,7 +75,7 @@ def reproduce(
     screen = console(quiet=quiet)
     try:
         with _runs.ProgressBar(screen) as progress:
-            for section in reproduction.reproduce(names, request, progress):
+            for section in reproduction.reproduce(names, request, progress, formats):
                 _show(screen, section)
     except KeyboardInterrupt:
         typer.echo("stopped: the same command goes on from here", err=True)

@@ -82,3 +82,15 @@ def _reading() -> Iterator[None]:
         raise SampleError("picture file is missing") from None
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise SampleError("picture file is truncated or no picture") from error
+
+
+def reduce_colours(path: Path) -> None:
+    """Rewrite a PNG with a palette of 256 colours: figures look the same and take a third of the space.
+
+    Raises:
+        OSError: It cannot be read or written.
+    """
+    with Image.open(path) as image:
+        dpi = image.info.get("dpi")
+        reduced = image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    reduced.save(path, optimize=True, dpi=dpi)

@@ -14,6 +14,7 @@ from atman_bench.paper.experiments import EXPERIMENTS
 from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.kinds._base import NOT_RUNNABLE, Outcome, Plan, Request
 from atman_bench.report import page
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.page import Section
 
 if TYPE_CHECKING:
@@ -48,10 +49,21 @@ def plan(name: str, request: Request) -> Plan:
     return run.plan(name, request) if run else Plan(name, f"nothing: {experiment.left_out[request.preset]}")
 
 
-def reproduce(names: Sequence[str], request: Request, progress: "Progress") -> Iterator[Section]:
+def reproduce(
+    names: Sequence[str],
+    request: Request,
+    progress: "Progress",
+    formats: Sequence[FigureFormat] = (FigureFormat.PNG,),
+) -> Iterator[Section]:
     """Run experiments and store a section for each.
 
     What lacks its model or data is a section that says so, and the others go on.
+
+    Args:
+        names: Of experiments.
+        request: Preset, models and data.
+        progress: Called before each explanation.
+        formats: What figures are written as.
 
     Raises:
         UnknownNameError: No such experiment or model family.
@@ -75,18 +87,24 @@ def reproduce(names: Sequence[str], request: Request, progress: "Progress") -> I
                     done[key] = run.run(request, progress)
                 except NOT_RUNNABLE as error:
                     done[key] = " ".join(str(error).split())
-            section = _filled(section, experiment, done[key], page.folder_of(request.results, name))
+            section = _filled(section, experiment, done[key], page.folder_of(request.results, name), formats)
         page.write(request.results, section)
         yield section
 
 
-def _filled(section: Section, experiment: Experiment, outcome: Outcome | str, folder: Path) -> Section:
+def _filled(
+    section: Section,
+    experiment: Experiment,
+    outcome: Outcome | str,
+    folder: Path,
+    formats: Sequence[FigureFormat],
+) -> Section:
     """A section with what a run gave, or with the reason why it could not be run."""
     if isinstance(outcome, str):
         return replace(section, missing=outcome)
     failed: tuple[str, ...] = ()
     try:
-        figures = outcome.draw(experiment, folder)
+        figures = outcome.draw(experiment, folder, formats)
     except (DataError, SampleError) as error:
         figures, failed = {}, (f"No figure: {error}",)
     undrawn = [name for name in experiment.figures if name not in figures]

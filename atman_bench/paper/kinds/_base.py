@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from atman_bench.core.errors import ConfigError, DataError, ModelError, SampleError
 from atman_bench.paper.experiments._base import Claim, Experiment, Preset
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import TextTable
 
@@ -135,7 +136,9 @@ class Outcome(ABC):
     def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
         """Its numbers."""
 
-    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+    def draw(
+        self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
+    ) -> Mapping[str, str]:
         """Write the figures of an experiment into a folder; file name without suffix -> what it shows.
 
         Raises:

@@ -9,6 +9,7 @@ import pandas as pd
 from atman_bench.evaluation.scoring import dataset_name
 from atman_bench.evaluation.store import Cell
 from atman_bench.methods.floors import FLOORS
+from atman_bench.report.figure_files import FigureFormat, remove_others
 from atman_bench.report.tables import cell_name
 
 if TYPE_CHECKING:
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
     from atman_bench.report.picture_maps import Selection
 
 
-def draw_figures(names: Sequence[str], frame: pd.DataFrame, folder: Path, suffix: str = "") -> dict[str, str]:
+def draw_figures(
+    names: Sequence[str], frame: pd.DataFrame, folder: Path, formats: Sequence[FigureFormat], suffix: str = ""
+) -> dict[str, str]:
     """Draw those figures that the rows have values for.
 
     Args:
         names: Of the figures.
         frame: The rows.
         folder: Where to write.
+        formats: Each gives a file; files of other formats are removed.
         suffix: Distinguishes files of several frames.
 
     Returns:
@@ -35,7 +39,8 @@ def draw_figures(names: Sequence[str], frame: pd.DataFrame, folder: Path, suffix
     for name in names:
         figure = FIGURES.get(name)
         if not figure.lacks(frame):
-            figure.draw(frame, folder / f"{name}{suffix}")
+            figure.draw(frame, folder / f"{name}{suffix}", formats)
+            remove_others(folder / f"{name}{suffix}", formats)
             drawn[f"{name}{suffix}"] = figure.summary
     return drawn
 
@@ -51,11 +56,14 @@ def selected(
     return Selection(dataset_name(about), about.model, list(names) or every, uids, summary.uids, n)
 
 
-def draw_maps(title: str, config: "RunConfig", selection: "Selection", folder: Path) -> dict[str, str]:
+def draw_maps(
+    title: str, config: "RunConfig", selection: "Selection", folder: Path, formats: Sequence[FigureFormat]
+) -> dict[str, str]:
     """Draw stored maps over their images."""
     from atman_bench.report.figures import FIGURES
     from atman_bench.report.picture_maps import frame_of_maps, picture_maps
 
     maps = picture_maps(config.results, config.data, config.sign, selection)
-    FIGURES.get("maps").draw(frame_of_maps(maps), folder / "maps")
+    FIGURES.get("maps").draw(frame_of_maps(maps), folder / "maps", formats)
+    remove_others(folder / "maps", formats)
     return {"maps": f"{title}: {selection.dataset}, {selection.model}"}

@@ -1,7 +1,7 @@
 """Several evaluations beside each other."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from atman_bench.paper.kinds._base import NOT_RUNNABLE, Plan, Request, Run
 from atman_bench.paper.kinds._drawing import draw_figures
 from atman_bench.paper.kinds._paired import PairedOutcome
 from atman_bench.paper.kinds.evaluation import Evaluated, Evaluation
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.render import TextTable
 
 if TYPE_CHECKING:
@@ -80,11 +81,15 @@ class Compared(PairedOutcome):
             for table in side.tables(experiment)
         )
 
-    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+    def draw(
+        self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
+    ) -> Mapping[str, str]:
         """Figures of each."""
         drawn = {}
         for name, side in self.sides.items():
-            of_side = draw_figures(experiment.figures, side.frame, folder, "-" + re.sub(r"\W+", "-", name.lower()))
+            of_side = draw_figures(
+                experiment.figures, side.frame, folder, formats, "-" + re.sub(r"\W+", "-", name.lower())
+            )
             drawn.update({file: f"{name}: {summary}" for file, summary in of_side.items()})
         return drawn
 

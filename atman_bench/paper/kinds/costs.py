@@ -1,7 +1,7 @@
 """Rows of ``atman-bench scale``."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from atman_bench.paper.experiments._base import Cheaper, Claim, Experiment
 from atman_bench.paper.kinds._base import Outcome, Plan, Request, Run
 from atman_bench.paper.kinds._drawing import draw_figures
 from atman_bench.report.costs import cost_tables, frame_of
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import TextTable
 
@@ -78,9 +79,11 @@ class Costed(Outcome):
         """A line for each model, length and method, and the paper's readings beside those that it shows too."""
         return cost_tables(self.frame)
 
-    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+    def draw(
+        self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
+    ) -> Mapping[str, str]:
         """Figures of costs."""
-        return draw_figures(experiment.figures, self.frame, folder)
+        return draw_figures(experiment.figures, self.frame, folder, formats)
 
     def verdict(self, claim: Claim) -> Verdict:
         """The verdict on a claim about the costs of two methods, at every model and length that has both."""

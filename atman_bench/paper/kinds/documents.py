@@ -1,6 +1,6 @@
 """Answers of ``atman-bench docqa`` to questions about one document (Fig. 16)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from atman_bench.paper.kinds._base import Outcome, Request
 from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
 from atman_bench.report._format import NOTHING
 from atman_bench.report.document import document_map
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.heatmap import to_png
 from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import TextTable
@@ -75,7 +76,9 @@ class DocumentAnswers(Outcome):
         columns = ("question", "answer", "own", "highest chunk", "its score", "rank")
         return (TextTable(f"Chunks of a document · {self.model}", note, columns, lines, (False,) * len(lines)),)
 
-    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+    def draw(
+        self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
+    ) -> Mapping[str, str]:
         """The document as a heat map for each question."""
         maps = document_map(
             caption=self.model,

@@ -1,6 +1,6 @@
 """Rows of ``atman-bench eval``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from atman_bench.paper.kinds._base import Plan, Request, Run
 from atman_bench.paper.kinds._drawing import draw_figures, draw_maps, selected
 from atman_bench.paper.kinds._paired import PairedOutcome
 from atman_bench.report._paper_scores import Reported, scores_of
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.render import TextTable, summary_tables
 from atman_bench.report.tables import cell_name, frame_of, summarise
 
@@ -103,11 +104,13 @@ class Evaluated(PairedOutcome):
             _paper_first(replace(table, note=table.note.partition(" Paper (")[0] + source)) for table in tables
         )
 
-    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+    def draw(
+        self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
+    ) -> Mapping[str, str]:
         """Figures of rows, and maps."""
-        drawn = draw_figures(experiment.figures, self.frame, folder)
+        drawn = draw_figures(experiment.figures, self.frame, folder, formats)
         if experiment.maps is not None:
-            drawn |= draw_maps(experiment.title, self.config, self.selection(experiment.maps), folder)
+            drawn |= draw_maps(experiment.title, self.config, self.selection(experiment.maps), folder, formats)
         return drawn
 
     def side(self, text: str) -> tuple[str, pd.DataFrame]:

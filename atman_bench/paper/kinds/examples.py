@@ -1,7 +1,7 @@
 """Maps of single samples, to look at: words of a prompt, patches of an image, or both together (Figs 1a, 3 and 17)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from atman_bench.paper.kinds._base import Outcome, Plan, Request, Run
 from atman_bench.paper.kinds._drawing import draw_figures
 from atman_bench.paper.kinds.evaluation import Evaluation
 from atman_bench.report._format import NOTHING
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.heatmap import as_dict
 from atman_bench.report.render import TextTable
 from atman_bench.report.tables import cell_name, frame_of
@@ -104,7 +105,9 @@ class ExampleMaps(Outcome):
         columns = ("example", "method", "highest units", "image")
         return (TextTable(title, note, columns, lines, (False,) * len(lines)),)
 
-    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+    def draw(
+        self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
+    ) -> Mapping[str, str]:
         """The figures, and beside them ``examples.json`` with all scores."""
         records = [
             {
@@ -121,4 +124,4 @@ class ExampleMaps(Outcome):
         write_atomically(folder / "examples.json", json.dumps(records, ensure_ascii=False, indent=1) + "\n")
         frame = frame_of(found.row for found in self.maps)
         frame = frame.assign(example=[m.title for m in self.maps], heat=pd.Series([m.heat for m in self.maps]))
-        return draw_figures(experiment.figures, frame, folder)
+        return draw_figures(experiment.figures, frame, folder, formats)

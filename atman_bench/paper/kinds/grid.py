@@ -1,7 +1,7 @@
 """Rows of ``atman-bench sweep``."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from atman_bench.paper.kinds._base import Plan, Request, Run
 from atman_bench.paper.kinds._drawing import draw_figures, draw_maps, selected
 from atman_bench.paper.kinds._paired import PairedOutcome
 from atman_bench.report import grid
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.render import TextTable
 from atman_bench.report.tables import with_interval
 
@@ -106,12 +107,14 @@ class Swept(PairedOutcome):
             return (grid.points_table(self.frame),)
         return tuple(grid.matrix_table(self.frame, name) for name in with_interval())
 
-    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+    def draw(
+        self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
+    ) -> Mapping[str, str]:
         """Figures of the grid, and maps of all its points."""
-        drawn = draw_figures(experiment.figures, self.frame, folder)
+        drawn = draw_figures(experiment.figures, self.frame, folder, formats)
         if experiment.maps is not None:
             selection = selected(self.summary, self.points, (), None, experiment.maps.n)
-            drawn |= draw_maps(experiment.title, self.config, selection, folder)
+            drawn |= draw_maps(experiment.title, self.config, selection, folder, formats)
         return drawn
 
     def side(self, text: str) -> tuple[str, pd.DataFrame]:

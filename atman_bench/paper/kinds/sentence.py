@@ -15,6 +15,7 @@ from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.kinds._base import Outcome, Request
 from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
 from atman_bench.report._format import NOTHING
+from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.heatmap import HeatMap, to_png
 from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import TextTable
@@ -99,7 +100,9 @@ class Losses(Outcome):
         note = f"Nats a target token, mean; {len(shown)} of {len(increases)} tokens, those with the largest change."
         return (TextTable(title, note, ("suppressed", "loss", "change"), tuple(lines), (False,) * len(lines)),)
 
-    def draw(self, experiment: Experiment, folder: Path) -> Mapping[str, str]:
+    def draw(
+        self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
+    ) -> Mapping[str, str]:
         """The text as a heat map."""
         caption = f"{self.model} · {cell_name(self.explanation.method, self.explanation.variant)}"
         units = self.explanation.units

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from atman_bench.core.errors import DataError, StoreError
+from atman_bench.core.images import reduce_colours
 from atman_bench.core.records import Status
 from atman_bench.methods.floors import FLOORS
 from atman_bench.report import grid
@@ -105,7 +106,10 @@ def save(plot: Callable[[], Figure], caption: str, path: Path, formats: Sequence
             for kind in formats:
                 # The same rows give the same file: an SVG would hold the time.
                 metadata = {"Date": None} if kind is FigureFormat.SVG else None
-                figure.savefig(path.with_name(f"{path.name}.{kind}"), metadata=metadata)
+                file = path.with_name(f"{path.name}.{kind}")
+                figure.savefig(file, metadata=metadata)
+                if kind is FigureFormat.PNG:
+                    reduce_colours(file)
         except OSError as error:
             raise StoreError(f"cannot write the figure {path}: {error.strerror}; choose a writable folder") from error
 
