@@ -95,6 +95,12 @@ def test_every_chunk_of_the_contract_has_tokens_of_its_own(model):
     assert sorted(position for group in groups for position in group) == list(range(len(offsets)))
 
 
+@pytest.mark.parametrize("method", ["atman", "adaptive"])
+def test_every_method_of_the_atman_kind_suppresses_chunks_wholly_unless_told_otherwise(method):
+    assert DocumentOptions(method=method).config.f == 1
+    assert DocumentOptions(method=method, options={"f": 0.5}).config.f == 0.5
+
+
 def test_the_embedded_model_takes_every_answer_from_the_chunk_that_holds_it(answers):
     assert [answer.rank for answer in answers[:3]] == [1, 1, 1]
 

@@ -14,10 +14,11 @@ from atman_bench.datasets._documents import DocumentQuestion
 from atman_bench.datasets._squad_format import PAPER_TEMPLATE, check_template, render
 from atman_bench.methods import METHODS
 from atman_bench.methods._explain import explain_encoded
+from atman_bench.methods.atman import AtManConfig
 from atman_bench.models._base import ModelAdapter
 
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {"atman": {"f": 1.0}}
-"""Options of a method that differ from its own here: a whole chunk is suppressed, with factor 1 - f = 0."""
+WHOLLY = {"f": 1.0}
+"""Options of AtMan and what extends it that differ from their own here: a chunk is suppressed wholly (1 - f = 0)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class DocumentOptions:
     Attributes:
         template: The prompt, with one ``{context}`` and one ``{question}``.
         method: Name of the method that scores the chunks.
-        options: The method's options that differ from ``DEFAULTS`` and its own.
+        options: The method's options that differ from ``WHOLLY`` and its own.
         seed: For stochastic methods.
         max_new_tokens: Longest answer where none is given.
     """
@@ -51,8 +52,9 @@ class DocumentOptions:
     @cached_property
     def config(self) -> Any:
         """An instance of the method's config class."""
-        options = {**DEFAULTS.get(self.method, {}), **self.options}
-        return build(METHODS.get(self.method).config, options, f"methods.{self.method}")
+        config = METHODS.get(self.method).config
+        defaults = WHOLLY if issubclass(config, AtManConfig) else {}
+        return build(config, {**defaults, **self.options}, f"methods.{self.method}")
 
 
 @dataclass(frozen=True)

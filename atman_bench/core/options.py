@@ -233,14 +233,16 @@ def identity_options(config: Any) -> dict[str, Any]:
 
     Options that cannot (an engine, a batch size) carry ``field(metadata={"identity": False})``. Options that a later
     version adds carry ``{"identity": "changed"}``: they count where they differ from their default, so that what was
-    stored before they existed keeps its fingerprint.
+    stored before they existed keeps its fingerprint. Options that name a place carry a function, which gives what
+    counts instead (the content of a folder).
     """
-    return {
-        f.name: _plain(getattr(config, f.name))
-        for f in fields(config)
-        if (rule := f.metadata.get("identity", True)) is True
-        or (rule == "changed" and getattr(config, f.name) != f.default)
-    }
+    options = {}
+    for f in fields(config):
+        rule, value = f.metadata.get("identity", True), getattr(config, f.name)
+        if rule is False or (rule == "changed" and value == f.default):
+            continue
+        options[f.name] = _plain(rule(value) if callable(rule) else value)
+    return options
 
 
 def _plain(value: Any) -> Any:

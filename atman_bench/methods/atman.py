@@ -1,7 +1,7 @@
 """AtMan: suppress attention to one unit at a time and read how the target's loss changes (paper Eq. 4-7)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 
@@ -17,7 +17,7 @@ from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._engine import sweep
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._base import ModelAdapter
-from atman_bench.models._embedder import embed_text
+from atman_bench.models._embedder import embed_text, embedder_identity
 
 
 class Neighbours(StrEnum):
@@ -34,7 +34,7 @@ class AtManConfig(EngineConfig):
     """Options of AtMan.
 
     Attributes:
-        f: Suppression factor of the paper: scores are edited with 1 - f. Negative values amplify.
+        f: Suppression factor of the paper: scores are edited with 1 - f; 0 suppresses nothing, 1 everything.
         kappa: Similarity from which on neighbours are suppressed too (Eq. 6); None suppresses single units.
         form: How scores are edited: shifted, literal (Eq. 4), log (Eq. 7) or mask.
         row_min: Columns that the shifted form takes a row's minimum over: visible, or all as the released code.
@@ -51,15 +51,18 @@ class AtManConfig(EngineConfig):
     row_min: RowMin = RowMin.VISIBLE
     layers: tuple[int, ...] | None = None
     similarity: Similarity = Similarity.COSINE
-    embedder: str | None = None
+    embedder: str | None = field(default=None, metadata={"identity": embedder_identity})
     neighbours: Neighbours = Neighbours.ALL
     graded: bool = True
 
     def __post_init__(self) -> None:
         if self.kappa is not None and not -1 <= self.kappa <= 1:
             raise ConfigError(f"kappa is a cosine similarity: expected -1 to 1 or null, received {self.kappa}")
-        if self.form is Form.LOG and self.f > 1:
-            raise ConfigError(f"form 'log' adds log(1 - f): expected f <= 1, received {self.f}")
+        if not 0 <= self.f <= 1:
+            raise ConfigError(
+                f"f is the suppressed share of a score: expected 0 to 1, received {self.f:g}, which multiplies it by "
+                f"{1 - self.f:g}; to amplify parts of a prompt use 'atman-bench steer'"
+            )
         if (self.embedder is None) == (self.similarity is Similarity.EXTERNAL):
             raise ConfigError(
                 "similarity 'external' and an embedder belong together: "

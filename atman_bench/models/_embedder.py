@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -9,11 +10,37 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from atman_bench.core.errors import ModelError
+from atman_bench.models._loading import WEIGHTS, folder_hash
 from atman_bench.models._silence import silent_transformers
+
+State = tuple[tuple[str, int, int], ...]
+"""Name, size and time of change of each file of a folder."""
+
+
+def embedder_identity(source: str | None) -> str | None:
+    """What stands for an embedder in a fingerprint: the content of a folder, wherever it lies; a hub id as it is.
+
+    Args:
+        source: Folder or hub id, or None for no embedder.
+    """
+    if source is None or not Path(source).is_dir():
+        return source
+    return _hash(source, _state(source))
+
+
+@lru_cache
+def _hash(folder: str, state: State) -> str:
+    return folder_hash(Path(folder), WEIGHTS | {".txt"})  # BERT keeps its vocabulary in vocab.txt
+
+
+def _state(source: str) -> State:
+    """What changes with the files of a folder; nothing for a hub id."""
+    files = Path(source).iterdir() if Path(source).is_dir() else ()
+    return tuple(sorted((file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files))
 
 
 @lru_cache(maxsize=1)
-def _load(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _load(source: str, state: State) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
         with silent_transformers():
             model = AutoModel.from_pretrained(source, use_safetensors=True)
@@ -38,7 +65,7 @@ def embed_text(source: str, text: str, offsets: Sequence[tuple[int, int]], lengt
     Raises:
         ModelError: The encoder cannot be loaded, or the text exceeds its window.
     """
-    model, tokenizer = _load(source)
+    model, tokenizer = _load(source, _state(source))
     encoding = tokenizer(text, return_offsets_mapping=True, return_tensors="pt")
     spans = encoding.pop("offset_mapping")[0]
     window = getattr(model.config, "max_position_embeddings", None)

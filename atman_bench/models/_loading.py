@@ -1,7 +1,8 @@
 """Weights from a local folder or the hub, checked: what every family of transformers needs."""
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from atman_bench.core.errors import ConfigError, ModelError, first_line_of
 from atman_bench.core.records import Dtype
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._silence import silent_transformers
+
+WEIGHTS = frozenset({".safetensors", ".bin", ".json", ".model", ".gguf"})
+"""Suffixes of the files that decide what a folder's model computes."""
 
 
 def hub_options(options: LoadOptions) -> Mapping[str, Any]:
@@ -93,17 +97,36 @@ def usable_device(name: str | None) -> torch.device:
 def content_hash(source: Path, model: PreTrainedModel, revision: str | None, template: bool = False) -> str:
     """SHA-256 over a local folder's weights, config and tokenizer; for a hub model the commit that was loaded.
 
+    A folder that holds a LoRA adapter counts together with the model that the adapter is made for.
+
     Args:
         source: The folder, or a hub id.
         model: What was loaded.
         revision: What was asked for.
         template: Whether prompts are put into the chat template, which then counts too.
+
+    Raises:
+        ModelError: The adapter's configuration cannot be read.
     """
     if not source.is_dir():
         return getattr(model.config, "_commit_hash", None) or revision or "unknown"
+    own = folder_hash(source, WEIGHTS | ({".jinja"} if template else set()))
+    file = source / "adapter_config.json"
+    if not file.is_file():
+        return own
+    try:
+        adapter = json.loads(file.read_bytes())
+        base, revision = adapter["base_model_name_or_path"], adapter.get("revision")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{file} does not say which model the adapter is made for: {error!r}") from error
+    of_base = content_hash(Path(base), model, revision, template)
+    return hashlib.sha256(f"{own} on {of_base}".encode()).hexdigest()
+
+
+def folder_hash(folder: Path, suffixes: Collection[str]) -> str:
+    """SHA-256 over the names and contents of a folder's files with these suffixes."""
     digest = hashlib.sha256()
-    suffixes = {".safetensors", ".bin", ".json", ".model", ".gguf"} | ({".jinja"} if template else set())
-    for path in sorted(p for p in source.iterdir() if p.suffix in suffixes):
+    for path in sorted(p for p in folder.iterdir() if p.suffix in suffixes):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
