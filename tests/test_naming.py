@@ -6,7 +6,7 @@ import tiny_pictures
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.records import Picture
 from atman_bench.evaluation.config import RunConfig
-from atman_bench.evaluation.runner import plan
+from atman_bench.evaluation.dry_run import plan
 from atman_bench.models._label_ranking import likeliest_names
 
 NAMES = [

@@ -152,3 +152,17 @@ def test_results_of_eval_alone_are_reported_with_their_figures(monkeypatch, tmp_
     assert "facts · fake-model" in made
     assert "noise" in made
     assert "data:image/" in made
+
+
+def test_sections_in_one_file_are_read_as_before_and_newer_ones_replace_them(tmp_path):
+    other = replace(SECTION, name="fig2", title="Another")
+    for section in (SECTION, other):
+        page.write(tmp_path, section)
+    before = page.read(tmp_path)
+    assert page.gather(tmp_path) == 2
+    assert not list(tmp_path.rglob("section.json"))
+    assert page.read(tmp_path) == before
+    page.write(tmp_path, replace(other, title="Newer"))
+    assert [stored.section.title for stored in page.read(tmp_path)] == [SECTION.title, "Newer"]
+    page.gather(tmp_path)
+    assert [stored.section.title for stored in page.read(tmp_path)] == [SECTION.title, "Newer"]

@@ -32,6 +32,7 @@ def compact(
     lost, and the same command goes on.
     """
     from atman_bench.evaluation import compaction
+    from atman_bench.report import page
 
     named = _options.names(without_maps) or []
     done = compaction.compact(folder, None if named == ["all"] else named)
@@ -39,5 +40,7 @@ def compact(
         f"{done.cells} cells, {done.maps:,} maps and {done.rows:,} rows: "
         f"{done.bytes_before / 1e6:,.1f} MB -> {done.bytes_after / 1e6:,.1f} MB"
     )
+    if sections := page.gather(folder):
+        typer.echo(f"{sections} sections of the report are in one file")
     for cell in done.in_use:
         typer.echo(f"left as it is, since a running command writes to it: {cell}")

@@ -24,6 +24,8 @@ FOLDER = "experiments"
 """Where sections are, in a results folder."""
 
 _FILE = "section.json"
+_TOGETHER = "sections.json"
+"""What ``gather`` makes of all of them."""
 _LONGEST_NUMBER = 30
 """Characters, with an interval; what is longer is text and may be wrapped."""
 
@@ -119,8 +121,29 @@ def read(results: Path) -> list[Stored]:
     Raises:
         StoreError: A section is corrupted or of another schema version.
     """
-    found = {path.parent.name: path for path in results.glob(f"{FOLDER}/*/{_FILE}")}
-    return [Stored(_parse(found[name]), found[name].parent) for name in in_order(found)]
+    together = results / FOLDER / _TOGETHER
+    listed = _load(together).get("sections", []) if together.exists() else []
+    found = {section.name: section for section in (_parse(content, together) for content in listed)}
+    for path in results.glob(f"{FOLDER}/*/{_FILE}"):
+        found[path.parent.name] = _parse(_load(path), path)
+    return [Stored(found[name], folder_of(results, name)) for name in in_order(found)]
+
+
+def gather(results: Path) -> int:
+    """Put the sections of a results folder into one file, which ``read`` reads alike; returns their number.
+
+    Raises:
+        StoreError: A section is corrupted, or the file cannot be written.
+    """
+    paths = list(results.glob(f"{FOLDER}/*/{_FILE}"))
+    if not paths:
+        return 0
+    sections = [asdict(stored.section) for stored in read(results)]
+    content = {"schema": SCHEMA, "sections": sections}
+    write_atomically(results / FOLDER / _TOGETHER, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    for path in paths:
+        path.unlink(missing_ok=True)
+    return len(sections)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -171,18 +194,25 @@ def _check(sections: Sequence[Stored]) -> None:
         raise DataError("there is nothing to report on: run 'atman-bench reproduce' or 'atman-bench eval' first")
 
 
-def _parse(path: Path) -> Section:
+def _load(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         if (schema := content.get("schema")) not in READABLE:
             raise StoreError(f"{path} has schema {schema}, expected {SCHEMA}: run atman-bench reproduce again")
+    except (OSError, ValueError, AttributeError) as error:
+        raise StoreError(f"{path} is no section of a report ({error}): run atman-bench reproduce again") from error
+    return content
+
+
+def _parse(content: dict[str, Any], path: Path) -> Section:
+    try:
         tables = tuple(
             TextTable(t["title"], t["note"], *(_tuples(t[key]) for key in ("columns", "lines", "floors")))
             for t in content.pop("tables")
         )
         verdicts = tuple(Verdict(v["claim"], Ending(v["ending"]), v["because"]) for v in content.pop("verdicts"))
         return Section(**{**content, "notes": tuple(content["notes"])}, tables=tables, verdicts=verdicts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is no section of a report ({error}): run atman-bench reproduce again") from error
 
 
