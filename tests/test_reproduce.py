@@ -440,7 +440,7 @@ def test_maps_of_a_grid_are_those_of_all_its_points(monkeypatch, tmp_path):
     identity = SimpleNamespace(method="atman", dataset="scenes", dataset_options={}, model="m")
     points = tuple(SimpleNamespace(identity=identity, variant=variant) for variant in ("shifted", "shifted-softmax"))
     assert swept(tmp_path, points).draw(experiment(FACTS, maps=Maps(n=3)), tmp_path) == {"maps": "Title"}
-    ((_, _, selection, _),) = drawn
+    ((_, _, selection, _, _),) = drawn
     assert (selection.methods, selection.n) == (["atman:shifted", "atman:shifted-softmax"], 3)
 
 

@@ -336,6 +336,15 @@ def test_cells_of_equal_names_are_told_apart_by_what_differs(config):
     ]
 
 
+def test_samples_whose_maps_were_dropped_are_computed_again_only_where_their_rows_do_not_do(config, fakes):
+    before = ok_uids(config)
+    compact(config.results, without_maps=["fake"])
+    fakes.explained.clear()
+    assert ok_uids(config) == before
+    assert not fakes.explained
+    assert run(replace(config, sign=Sign.ABSOLUTE)).computed == {Status.OK: 6}
+
+
 def test_a_compacted_folder_is_resumed(config, fakes):
     before = ok_uids(config)
     compact(config.results)

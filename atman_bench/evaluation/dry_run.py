@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from atman_bench.core.errors import ModelError
 from atman_bench.evaluation.config import RunConfig
-from atman_bench.evaluation.runner import prepare
+from atman_bench.evaluation.runner import finished_uids, prepare
 from atman_bench.evaluation.samples import PreparedSample
 from atman_bench.evaluation.store import Cell
 from atman_bench.methods import METHODS
@@ -72,7 +72,7 @@ def plan(config: RunConfig) -> Plan:
     costs = _Costs(by_length[-1])
     planned = []
     for cell in run.cells:
-        finished = {uid for uid, stored in cell.maps().items() if stored.finished}
+        finished = finished_uids(cell, cell.maps(), config)
         missing = [item for item in by_length if item.uid not in finished]
         spec = METHODS.get(cell.identity.method)
         forwards = [spec.forwards(len(item.label), item.n_targets, cell.options) for item in missing]

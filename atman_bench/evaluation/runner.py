@@ -115,7 +115,7 @@ def evaluate(config: RunConfig, progress: Progress, *, overwrite: bool = False) 
             open_cells.enter_context(cell)
             maps = _store_skipped(cell, cell.maps(), run.selected.unusable)
             _complete_rows(cell, maps, config.metric_names, config.sign)
-            finished[cell] = {uid for uid, stored in maps.items() if stored.finished}
+            finished[cell] = finished_uids(cell, maps, config)
         work = [(item, [cell for cell in run.cells if item.uid not in finished[cell]]) for item in run.selected.samples]
         total = sum(len(missing) for _, missing in work)
         computed: Counter[Status] = Counter()
@@ -162,6 +162,17 @@ def passed_over(config: RunConfig, summary: RunSummary) -> list[Row]:
     """The rows of the samples that a run could not use, the same for each of its methods."""
     maps = [StoredMap(skipped.uid, Status.SKIPPED, error=skipped.reason) for skipped in summary.unusable]
     return [row_of(stored, config.metric_names, config.sign) for stored in maps]
+
+
+def finished_uids(cell: Cell, maps: Mapping[str, StoredMap], config: RunConfig) -> set[str]:
+    """The samples of a cell that need no work: with a finished map, or with the metrics of one that was not kept."""
+    asked = set(config.metric_names)
+    scored_once = {
+        row.uid
+        for row in cell.rows()
+        if row.sign == config.sign and row.status is Status.OK and row.values.keys() >= asked
+    }
+    return scored_once | {uid for uid, stored in maps.items() if stored.finished}
 
 
 def derived_seed(seed: int, uid: str) -> int:

@@ -88,7 +88,10 @@ def _from_gguf(gguf: Path, folder: Path) -> None:
     fresh = type(quantised)(type(quantised.config).from_dict(config))
     fresh.load_state_dict(quantised.state_dict())
     fresh.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    # transformers writes down whether HF_HUB_OFFLINE was set: the folder, whose content names results, must not say it.
+    tokenizer.init_kwargs["local_files_only"] = False
+    tokenizer.save_pretrained(folder)
 
 
 def _from_onnx(file: Path, config: "Dinov2Config", positions: tuple[str, str], folder: Path) -> None:
