@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command("explain")(explain)
 
 
+@_options.flags(**_options.LOADING)
 def explain(
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="What the model reads; default: a question of facts.")
@@ -33,7 +34,6 @@ def explain(
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="What is explained; default: what the model says itself.")
     ] = None,
-    model: _options.Model = None,
     method: _options.Method = "atman",
     overrides: _options.MethodOverrides = None,
     max_new_tokens: Annotated[
@@ -49,10 +49,8 @@ def explain(
     html_path: Annotated[Path | None, typer.Option("--html", help="Write the heat map as a web page.")] = None,
     png_path: Annotated[Path | None, typer.Option("--png", help="Write the heat map as a picture.")] = None,
     seed: _options.Seed = None,
-    dtype: _options.Dtype = None,
-    device: _options.Device = None,
-    trust_checkpoint: _options.TrustCheckpoint = None,
-    trust_remote_code: _options.TrustRemoteCode = None,
+    *,
+    flags: dict[str, Any],
 ) -> None:
     """Score every token of a prompt, or patch of a picture, by how much it speaks for the target: a heat map.
 
@@ -63,8 +61,7 @@ def explain(
     from atman_bench.report.picture_maps import heat_map_of
 
     options = _method_options(overrides, method)
-    model = model or ("tiny-magma" if image else None)
-    loaded = load_probed(model, device, dtype, trust_checkpoint, trust_remote_code)
+    loaded = load_probed(flags, "tiny-magma" if image else "tiny-text")
     if prompt is None:
         prompt = _example_prompt() if image is None else _example_caption()
     picture = None if image is None else Picture(image)

@@ -35,7 +35,9 @@ def maps(
     from atman_bench.report.figures import FIGURES
     from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
 
-    selection = Selection(dataset, model, _options.names(methods), _options.names(uids), n)
+    columns = None if methods is None else _options.names("--methods", methods)
+    rows = None if uids is None else _options.names("--uids", uids)
+    selection = Selection(dataset, model, columns, rows, n)
     frame = frame_of_maps(picture_maps(results, data, _options.sign_rule(sign), selection))
     path = out.with_suffix("") if out.suffix in (".svg", ".png") else out
     FIGURES.get("maps").draw(frame, path)

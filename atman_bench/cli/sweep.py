@@ -1,6 +1,6 @@
 """``atman-bench sweep``: a method at every point of a grid of its options, and the best point, chosen honestly."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
     app.command("sweep")(sweep)
 
 
+@_options.flags(**_options.SAMPLES, **_options.SCORING, **_options.LOADING)
 def sweep(
+    flags: dict[str, Any],
     grid: Annotated[
         list[str] | None,
         typer.Option(
@@ -28,19 +30,6 @@ def sweep(
             "methods.atman={NAME: {OPTION: VALUE}, ...} varies several options at once.",
         ),
     ] = None,
-    dataset: _options.Dataset = None,
-    data: _options.Data = None,
-    model: _options.Model = None,
-    results: _options.Results = None,
-    limit: _options.Limit = None,
-    max_tokens: _options.MaxTokens = None,
-    named: _options.Named = None,
-    sign: _options.SignRule = None,
-    seed: _options.Seed = None,
-    dtype: _options.Dtype = None,
-    device: _options.Device = None,
-    trust_checkpoint: _options.TrustCheckpoint = None,
-    trust_remote_code: _options.TrustRemoteCode = None,
     config: Annotated[
         str | None,
         typer.Option(
@@ -70,21 +59,6 @@ def sweep(
     from atman_bench.evaluation import runner
     from atman_bench.evaluation.sweep import load_sweep
 
-    flags = {
-        "dataset": dataset,
-        "data": data,
-        "model": model,
-        "results": results,
-        "limit": limit,
-        "max_tokens": max_tokens,
-        "named": named,
-        "sign": sign,
-        "seed": seed,
-        "dtype": dtype,
-        "device": device,
-        "trust_checkpoint": trust_checkpoint,
-        "trust_remote_code": trust_remote_code,
-    }
     chosen = load_sweep(config, flags, overrides or (), grid or ())
     screen = console(quiet=quiet)
     if dry_run:
