@@ -45,7 +45,7 @@ def docqa(
     ] = 16,
     json_path: _options.JsonPath = None,
     html_path: Annotated[Path | None, typer.Option("--html", help="Write the highlighted document as a page.")] = None,
-    png_path: Annotated[Path | None, typer.Option("--png", help="Write the highlighted document as a picture.")] = None,
+    png_path: Annotated[Path | None, typer.Option("--png", help="Write the highlighted document as an image.")] = None,
     seed: _options.Seed = None,
     *,
     flags: dict[str, Any],

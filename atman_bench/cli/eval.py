@@ -48,7 +48,7 @@ def evaluate(
     run = load_config(config, flags, overrides or ())
     screen = console(quiet=quiet)
     if dry_run:
-        # Being told is the point of a dry run, so --quiet does not apply.
+        # A dry run's answer is printed with --quiet too.
         _runs.show_plan(console(), runner.plan(run))
         return
     with _runs.ProgressBar(screen) as progress:

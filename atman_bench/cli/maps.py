@@ -1,4 +1,4 @@
-"""``atman-bench maps``: stored maps laid over their pictures, a column per method, without a model."""
+"""``atman-bench maps``: stored maps laid over their images, a column per method, without a model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +14,10 @@ def register(app: typer.Typer) -> None:
 
 
 def maps(
-    results: Annotated[Path, typer.Argument(help="A results folder of atman-bench eval on pictures.")],
+    results: Annotated[Path, typer.Argument(help="A results folder of atman-bench eval on images.")],
     out: Annotated[Path, typer.Option("--out", help="Where to write; .svg and .png are added.")],
     data: Annotated[
-        str | None, typer.Option("--data", help="Where the dataset is; its pictures are not in the results.")
+        str | None, typer.Option("--data", help="Where the dataset is; its images are not in the results.")
     ] = None,
     methods: Annotated[
         str | None,
@@ -31,7 +31,7 @@ def maps(
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Which, if the results are of several.")] = None,
 ) -> None:
-    """Draw maps over their pictures: a row per sample, a column per method, the evidence outlined."""
+    """Draw maps over their images: a row per sample, a column per method, the evidence outlined."""
     from atman_bench.report.figures import FIGURES
     from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
 

@@ -40,7 +40,7 @@ def reproduce(
         str | None, typer.Option("--text-model", help="Instead of the preset's model of texts.")
     ] = None,
     image_model: Annotated[
-        str | None, typer.Option("--image-model", help="Instead of the preset's model of pictures.")
+        str | None, typer.Option("--image-model", help="Instead of the preset's model of images.")
     ] = None,
     device: _options.Device = None,
     dry_run: Annotated[

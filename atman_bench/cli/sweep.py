@@ -1,4 +1,7 @@
-"""``atman-bench sweep``: a method at every point of a grid of its options, and the best point, chosen honestly."""
+"""``atman-bench sweep``: a method at every point of a grid of its options.
+
+The best point is chosen on one half of the groups and reported on the other.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,7 +65,7 @@ def sweep(
     chosen = load_sweep(config, flags, overrides or (), grid or ())
     screen = console(quiet=quiet)
     if dry_run:
-        # Being told is the point of a dry run, so --quiet does not apply.
+        # A dry run's answer is printed with --quiet too.
         _runs.show_plan(console(), runner.plan(chosen.config))
         return
     with _runs.ProgressBar(screen) as progress:
