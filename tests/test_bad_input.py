@@ -62,6 +62,42 @@ def test_malformed_data(refused, tmp_path, content, said):
     assert said in refused(*EVAL, "--dataset", "squad", "--data", "squad.json")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            ["eval", flag, ""]
+            for flag in ("-d", "--data", "-m", "--methods", "--metrics", "--sign", "-c", "-r", "--set")
+        ),
+        ["eval", "--limit="],
+        ["sweep", "--grid", ""],
+        ["scale", "--tokens", ""],
+        ["reproduce", "--text-model="],
+        ["docqa", "--template", ""],
+        ["models", "pull", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_value_is_no_way_to_ask_for_the_default(refused, arguments):
+    assert "is empty: give it a value, or leave it out" in refused(*arguments)
+
+
+@pytest.mark.parametrize("listed", [",,", "atman,,chefer", "atman,", " "])
+@pytest.mark.parametrize("flag", ["--methods", "--metrics"])
+def test_an_empty_name_in_a_list(refused, flag, listed):
+    assert f"{flag} takes names by commas, received {listed!r}" in refused("eval", flag, listed)
+
+
+@pytest.mark.parametrize("f", ["2", "1.01", "-0.5"])
+@pytest.mark.parametrize(
+    "command", [["eval", "--methods", "atman", "--set", "methods.atman.f={}"], ["explain", "--set", "f={}"]]
+)
+def test_a_suppression_that_would_amplify(refused, command, f):
+    said = refused(*(part.format(f) for part in command))
+    assert f"expected 0 to 1, received {f}" in said
+    assert "'atman-bench steer'" in said
+
+
 def test_an_unknown_dataset(refused):
     assert "unknown dataset 'squadd': did you mean 'squad'" in refused(*EVAL, "--dataset", "squadd")
 
@@ -111,8 +147,8 @@ def test_a_model_without_a_tokenizer(refused, tmp_path):
     ("arguments", "said"),
     [
         (["--prompt", "Ada lives in Bern . " * 60], "300 tokens exceed the model's context window of 256"),
-        (["--prompt", ""], "the prompt is empty"),
-        (["--prompt", "Ada", "--target", ""], "the target is empty"),
+        (["--prompt", ""], "--prompt is empty"),
+        (["--prompt", "Ada", "--target", ""], "--target is empty"),
         (["--prompt", "Ada", "--method", "gradcam"], "gradcam needs an image"),
         (["--prompt", "Ada", "--set", "layers=[7]"], "layer 7 does not exist"),
         (["--prompt", "Ada", "--device", "quantum"], "quantum"),

@@ -156,7 +156,7 @@ def test_a_malformed_setting_is_one_line(run, setting):
         (("--method", "atmann"), "unknown method 'atmann': did you mean 'atman'"),
         (("--set", "kapa=0.7"), "did you mean 'kappa'"),
         (("--set", "target=Rome"), "atman has no option 'target'"),
-        (("--target", ""), "the target is empty"),
+        (("--target", ""), "--target is empty"),
     ],
 )
 def test_real_model_refuses_bad_input_in_one_line(monkeypatch, capsys, arguments, expected):

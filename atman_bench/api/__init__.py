@@ -1,1 +1,1 @@
-"""Explanations of single prompts and pictures, documents and steered text."""
+"""Explanations of single prompts and images, documents and steered text."""

@@ -143,7 +143,7 @@ def ask(
 def relative_maximum(answer: DocumentAnswer, others: Sequence[DocumentAnswer]) -> float | None:
     """The largest score of a question that the document does not answer, relative to questions that it answers.
 
-    Fig. 16's last row: small where the method is not fooled.
+    Fig. 16's last row: small where no chunk stands out.
 
     Returns:
         Ratio to the mean of their largest scores; None where there is none, or their mean is not positive.

@@ -74,8 +74,8 @@ def explain(
         target: The continuation, with its leading space (``" Paris"``).
         target_ids: Its token ids.
         units: Groups of prompt positions that are explained together; None explains every prompt token on its own.
-        image: A picture file that comes before the prompt.
-        explained: ``text`` (the prompt's tokens), ``image`` (the picture's patches) or ``both`` (Fig. 17a).
+        image: An image file that comes before the prompt.
+        explained: ``text`` (the prompt's tokens), ``image`` (the image's patches) or ``both`` (Fig. 17a).
         method: Name of a method.
         seed: For stochastic methods.
         options: The method's options, for AtMan ``f=0.9, kappa=None, form="shifted", row_min="visible", layers=None,
@@ -97,7 +97,7 @@ def explain(
     if prompt is not None and target is not None and prompt_ids is None and target_ids is None:
         picture = None if image is None else Picture(Path(image))
         if picture is None and part is not Explained.TEXT:
-            raise ConfigError(f"explained={part} needs a picture: give image")
+            raise ConfigError(f"explained={part} needs an image: give image")
         encoded = model.encode_text(prompt, target, units, picture, part)
     elif prompt_ids is not None and target_ids is not None and prompt is None and target is None and image is None:
         encoded = model.encode_ids(prompt_ids, target_ids, units)

@@ -1,6 +1,6 @@
 """What the commands that put one text to one model share: loading it, reading options, writing files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,12 @@ STDOUT = "-"
 """Given as a path, it means standard output and nothing else there."""
 
 
-def load_probed(
-    model: str | None,
-    device: str | None,
-    dtype: str | None,
-    trust_checkpoint: bool | None,
-    trust_remote_code: bool | None,
-) -> "ModelAdapter":
-    """Load a model, the embedded one by default, and check that its attention can be edited.
+def load_probed(flags: Mapping[str, Any], default: str = "tiny-text") -> "ModelAdapter":
+    """Load a model and check that its attention can be edited.
+
+    Args:
+        flags: The model and how to load it, as far as given: fields of ``RunConfig``.
+        default: The model if none is given.
 
     Raises:
         UnknownNameError: No such family.
@@ -28,13 +26,8 @@ def load_probed(
     """
     import atman_bench
 
-    loaded = atman_bench.load_model(
-        model or "tiny-text",
-        device=device,
-        dtype=dtype or "float32",
-        trust_checkpoint=bool(trust_checkpoint),
-        trust_remote_code=bool(trust_remote_code),
-    )
+    options = dict(flags)
+    loaded = atman_bench.load_model(options.pop("model", default), **options)
     loaded.probe()
     return loaded
 
@@ -45,18 +38,9 @@ def read_overrides(overrides: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         ConfigError: One is no such pair.
     """
-    import yaml
+    from atman_bench.core.options import read_assignment
 
-    options: dict[str, Any] = {}
-    for override in overrides or ():
-        name, equals, text = override.partition("=")
-        if not (name and equals):
-            raise ConfigError(f"--set takes NAME=VALUE (f=0.5), received {override!r}")
-        try:
-            options[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {name}: {text!r} is not a valid YAML value") from error
-    return options
+    return dict(read_assignment("--set", override, "f=0.5") for override in overrides or ())
 
 
 @contextmanager

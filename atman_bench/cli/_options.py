@@ -1,13 +1,65 @@
 """Options that several commands share, each written once. None means not given: the configuration decides."""
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from atman_bench.core.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from atman_bench.metrics._signs import Sign
     from atman_bench.report.figure_files import FigureFormat
+
+
+def flags(**options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command options that it hands on to a configuration: it receives those given as one mapping, ``flags``.
+
+    Args:
+        options: Field of the configuration -> its annotation. ``--help`` shows them where the command has ``flags``.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**given: Any) -> None:
+            together = {name: given.pop(name) for name in options}
+            command(flags={name: value for name, value in together.items() if value is not None}, **given)
+
+        parameters: list[Parameter] = []
+        for parameter in signature(command).parameters.values():
+            if parameter.name == "flags":
+                parameters += (
+                    Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+                    for name, annotation in options.items()
+                )
+            else:
+                parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+        run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def names(flag: str, listed: str) -> list[str]:
+    """``"a, b"`` -> ``["a", "b"]``.
+
+    Raises:
+        ConfigError: There is nothing before, between or after commas.
+    """
+    found = [name.strip() for name in listed.split(",")]
+    if not all(found):
+        raise ConfigError(f"{flag} takes names by commas, received {listed!r}: an empty one among them")
+    return found
+
+
+def split(param: typer.CallbackParam, listed: str | None) -> list[str] | None:
+    """The callback of an option that takes names by commas."""
+    return None if listed is None else names(param.opts[0], listed)
+
 
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="NAME or NAME:ARGUMENT, such as tiny-text or hf:FOLDER.")
@@ -54,9 +106,26 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, how
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")]
 
 
-def names(listed: str | None) -> list[str] | None:
-    """``"a, b"`` -> ``["a", "b"]``."""
-    return None if listed is None else [name.strip() for name in listed.split(",") if name.strip()]
+Methods = Annotated[
+    str | None,
+    typer.Option("--methods", callback=split, help="METHOD or METHOD:VARIANT, by commas; default: all that apply."),
+]
+Metrics = Annotated[str | None, typer.Option("--metrics", callback=split, help="Metrics, by commas; default: all.")]
+
+LOADING = {
+    "model": Model,
+    "dtype": Dtype,
+    "device": Device,
+    "trust_checkpoint": TrustCheckpoint,
+    "trust_remote_code": TrustRemoteCode,
+}
+"""Fields of ``RunConfig`` that say which model is loaded, and how."""
+
+SAMPLES = {"dataset": Dataset, "data": Data, "limit": Limit, "seed": Seed, "results": Results}
+"""Those that say what it is asked, and where results go."""
+
+SCORING = {"max_tokens": MaxTokens, "named": Named, "sign": SignRule}
+"""Those of explanations."""
 
 
 def figure_formats(listed: str | None) -> tuple["FigureFormat", ...]:
@@ -81,7 +150,6 @@ def sign_rule(name: str) -> "Sign":
     Raises:
         UnknownNameError: There is none.
     """
-    from atman_bench.core.errors import UnknownNameError
     from atman_bench.metrics._signs import Sign
 
     try:

@@ -1,6 +1,6 @@
 """``atman-bench accuracy``: how many questions of a dataset does a model answer?"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,22 +13,11 @@ def register(app: typer.Typer) -> None:
     app.command("accuracy")(accuracy)
 
 
+@_options.flags(**_options.SAMPLES, **_options.LOADING)
 def accuracy(
-    dataset: Annotated[
-        str | None,
-        typer.Option("--dataset", "-d", help="facts (default), squad, gqa, scenes, vqav2, okvqa or any other."),
-    ] = None,
-    data: _options.Data = None,
-    model: _options.Model = None,
+    flags: dict[str, Any],
     shots: Annotated[int, typer.Option("--shots", help="Solved examples before each question.")] = 0,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", help="How many questions; default: all.")] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Longest answer.")] = 16,
-    results: _options.Results = None,
-    seed: _options.Seed = None,
-    dtype: _options.Dtype = None,
-    device: _options.Device = None,
-    trust_checkpoint: _options.TrustCheckpoint = None,
-    trust_remote_code: _options.TrustRemoteCode = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,18 +36,6 @@ def accuracy(
     from atman_bench.evaluation.answer_store import answer_cells
     from atman_bench.report.accuracy import accuracy_table
 
-    flags = {
-        "dataset": dataset,
-        "data": data,
-        "model": model,
-        "limit": limit,
-        "results": results,
-        "seed": seed,
-        "dtype": dtype,
-        "device": device,
-        "trust_checkpoint": trust_checkpoint,
-        "trust_remote_code": trust_remote_code,
-    }
     config = load_accuracy_config(flags, overrides or (), shots, max_new_tokens)
     screen = console(quiet=quiet)
     with _runs.ProgressBar(screen) as progress:

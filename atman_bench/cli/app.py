@@ -6,10 +6,12 @@ Nothing that is imported for ``--help`` may import torch, numpy or pandas: comma
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
-from atman_bench.core.errors import AtmanBenchError
+from atman_bench.core.errors import AtmanBenchError, ConfigError
 
 app = typer.Typer(
     name="atman-bench",
@@ -22,6 +24,28 @@ app = typer.Typer(
 for _name in sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py")):
     if _name != "app":
         import_module(f"atman_bench.cli.{_name}").register(app)
+
+
+class _Command(TyperCommand):
+    """A command that refuses empty values: a script's variable that is not set must not mean the default."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Check what was written, before it is converted: an empty path becomes the current folder.
+
+        Raises:
+            ConfigError: A value is empty.
+        """
+        written, _, _ = self.make_parser(ctx).parse_args(list(args))
+        for parameter in self.params:
+            values = written.get(parameter.name)
+            if "" in (values if isinstance(values, list) else [values]):
+                raise ConfigError(f"{parameter.opts[0]} is empty: give it a value, or leave it out")
+        return super().parse_args(ctx, args)
+
+
+for _group in (app, *(group.typer_instance for group in app.registered_groups if group.typer_instance)):
+    for _command in _group.registered_commands:
+        _command.cls = _Command
 
 
 def main() -> None:

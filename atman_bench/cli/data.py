@@ -1,4 +1,4 @@
-"""``atman-bench data``: choose a part of Open Images, and check pictures before a long run."""
+"""``atman-bench data``: choose a part of Open Images, and check images before a long run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

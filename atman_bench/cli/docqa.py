@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command("docqa")(docqa)
 
 
+@_options.flags(**_options.LOADING)
 def docqa(
     document: Annotated[Path | None, typer.Option("--document", help="A text file; needs --question.")] = None,
     question: Annotated[
@@ -37,7 +38,6 @@ def docqa(
     template: Annotated[
         str | None, typer.Option("--template", help="The prompt, with {context} and {question}.")
     ] = None,
-    model: _options.Model = None,
     method: _options.Method = "atman",
     overrides: _options.MethodOverrides = None,
     max_new_tokens: Annotated[
@@ -45,12 +45,10 @@ def docqa(
     ] = 16,
     json_path: _options.JsonPath = None,
     html_path: Annotated[Path | None, typer.Option("--html", help="Write the highlighted document as a page.")] = None,
-    png_path: Annotated[Path | None, typer.Option("--png", help="Write the highlighted document as a picture.")] = None,
+    png_path: Annotated[Path | None, typer.Option("--png", help="Write the highlighted document as an image.")] = None,
     seed: _options.Seed = None,
-    dtype: _options.Dtype = None,
-    device: _options.Device = None,
-    trust_checkpoint: _options.TrustCheckpoint = None,
-    trust_remote_code: _options.TrustRemoteCode = None,
+    *,
+    flags: dict[str, Any],
 ) -> None:
     """Cut a document into chunks and highlight those that an answer depends on (A.8, Fig. 16)."""
     import json
@@ -61,7 +59,7 @@ def docqa(
 
     source = _document(document, question, target, example)
     options = DocumentOptions(template or source.template, method, read_overrides(overrides), seed or 0, max_new_tokens)
-    loaded = load_probed(model, device, dtype, trust_checkpoint, trust_remote_code)
+    loaded = load_probed(flags)
     answers = [ask(loaded, source.text, asked, options) for asked in source.questions]
     caption = f"{loaded.name} · {answers[0].explanation.method} {answers[0].explanation.variant}"
 

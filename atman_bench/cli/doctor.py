@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from typing import Any
 
 import typer
 
@@ -16,29 +16,16 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Load this model too and probe its attention.")
-    ] = None,
-    device: _options.Device = None,
-    dtype: _options.Dtype = None,
-    trust_checkpoint: _options.TrustCheckpoint = None,
-    trust_remote_code: _options.TrustRemoteCode = None,
-) -> None:
+@_options.flags(**_options.LOADING)
+def doctor(flags: dict[str, Any]) -> None:
     """Show the environment and the devices; with --model also how edits get into its attention, and if they work."""
     import atman_bench
 
     _show(_environment())
     _show(_devices())
-    if model is None:
+    if "model" not in flags:
         return
-    adapter = atman_bench.load_model(
-        model,
-        device=device,
-        dtype=dtype or "float32",
-        trust_checkpoint=bool(trust_checkpoint),
-        trust_remote_code=bool(trust_remote_code),
-    )
+    adapter = atman_bench.load_model(flags.pop("model"), **flags)
     report = adapter.probe()
     _show([("model", adapter.name), ("attention", f"{report.path}, {report.layers} layers")])
     _show(("probe", detail) for detail in report.details)

@@ -1,6 +1,6 @@
 """``atman-bench eval``: run methods on a dataset and print how well they point at the evidence."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,25 +22,15 @@ def register(app: typer.Typer) -> None:
     app.command("eval")(evaluate)
 
 
+@_options.flags(
+    **_options.SAMPLES,
+    methods=_options.Methods,
+    metrics=_options.Metrics,
+    **_options.SCORING,
+    **_options.LOADING,
+)
 def evaluate(
-    dataset: _options.Dataset = None,
-    data: _options.Data = None,
-    model: _options.Model = None,
-    methods: Annotated[
-        str | None,
-        typer.Option("--methods", help="METHOD or METHOD:VARIANT, by commas; default: all that apply."),
-    ] = None,
-    results: _options.Results = None,
-    limit: _options.Limit = None,
-    max_tokens: _options.MaxTokens = None,
-    named: _options.Named = None,
-    metrics: Annotated[str | None, typer.Option("--metrics", help="Metrics, by commas; default: all.")] = None,
-    sign: _options.SignRule = None,
-    seed: _options.Seed = None,
-    dtype: _options.Dtype = None,
-    device: _options.Device = None,
-    trust_checkpoint: _options.TrustCheckpoint = None,
-    trust_remote_code: _options.TrustRemoteCode = None,
+    flags: dict[str, Any],
     config: Annotated[
         str | None, typer.Option("--config", "-c", help="YAML file, or a preset of configs/ (tiny, small, paper).")
     ] = None,
@@ -61,29 +51,12 @@ def evaluate(
     from atman_bench.evaluation.config import load_config
 
     formats = _options.figure_formats(figure_format)
-    flags = {
-        "dataset": dataset,
-        "data": data,
-        "model": model,
-        "methods": _options.names(methods),
-        "results": results,
-        "limit": limit,
-        "named": named,
-        "max_tokens": max_tokens,
-        "metrics": _options.names(metrics),
-        "sign": sign,
-        "seed": seed,
-        "dtype": dtype,
-        "device": device,
-        "trust_checkpoint": trust_checkpoint,
-        "trust_remote_code": trust_remote_code,
-    }
     run = load_config(config, flags, overrides or ())
     screen = console(quiet=quiet)
     if dry_run:
         from atman_bench.evaluation.dry_run import plan
 
-        # Being told is the point of a dry run, so --quiet does not apply.
+        # A dry run's answer is printed with --quiet too.
         _runs.show_plan(console(), plan(run))
         return
     with _runs.ProgressBar(screen) as progress:

@@ -1,4 +1,4 @@
-"""``atman-bench explain``: which parts of one prompt, or of one picture, made the model say this?"""
+"""``atman-bench explain``: which parts of one prompt, or of one image, made the model say this?"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +20,13 @@ def register(app: typer.Typer) -> None:
     app.command("explain")(explain)
 
 
+@_options.flags(**_options.LOADING)
 def explain(
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="What the model reads; default: a question of facts.")
     ] = None,
     image: Annotated[
-        Path | None, typer.Option("--image", "-i", help="A picture that comes before the prompt; needs a model for it.")
+        Path | None, typer.Option("--image", "-i", help="An image that comes before the prompt; needs a model for it.")
     ] = None,
     explained: Annotated[
         str | None, typer.Option("--explained", help="text, image or both; default: the image where there is one.")
@@ -33,7 +34,6 @@ def explain(
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="What is explained; default: what the model says itself.")
     ] = None,
-    model: _options.Model = None,
     method: _options.Method = "atman",
     overrides: _options.MethodOverrides = None,
     max_new_tokens: Annotated[
@@ -47,14 +47,12 @@ def explain(
     ] = None,
     json_path: _options.JsonPath = None,
     html_path: Annotated[Path | None, typer.Option("--html", help="Write the heat map as a web page.")] = None,
-    png_path: Annotated[Path | None, typer.Option("--png", help="Write the heat map as a picture.")] = None,
+    png_path: Annotated[Path | None, typer.Option("--png", help="Write the heat map as an image.")] = None,
     seed: _options.Seed = None,
-    dtype: _options.Dtype = None,
-    device: _options.Device = None,
-    trust_checkpoint: _options.TrustCheckpoint = None,
-    trust_remote_code: _options.TrustRemoteCode = None,
+    *,
+    flags: dict[str, Any],
 ) -> None:
-    """Score every token of a prompt, or patch of a picture, by how much it speaks for the target: a heat map.
+    """Score every token of a prompt, or patch of an image, by how much it speaks for the target: a heat map.
 
     A target of several tokens, such as the model's own words, gets a map for each of them from the same sweep.
     """
@@ -63,8 +61,7 @@ def explain(
     from atman_bench.report.picture_maps import heat_map_of
 
     options = _method_options(overrides, method)
-    model = model or ("tiny-magma" if image else None)
-    loaded = load_probed(model, device, dtype, trust_checkpoint, trust_remote_code)
+    loaded = load_probed(flags, "tiny-magma" if image else "tiny-text")
     if prompt is None:
         prompt = _example_prompt() if image is None else _example_caption()
     picture = None if image is None else Picture(image)
@@ -109,7 +106,7 @@ def _example_prompt() -> str:
 
 
 def _example_caption() -> str:
-    """Take the prompt that the paper has before the name of what a picture shows."""
+    """Take the prompt that the paper has before the name of what an image shows."""
     from atman_bench.datasets.openimages import PROMPT
 
     return PROMPT

@@ -1,4 +1,4 @@
-"""``atman-bench maps``: stored maps laid over their pictures, a column per method, without a model."""
+"""``atman-bench maps``: stored maps laid over their images, a column per method, without a model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +14,10 @@ def register(app: typer.Typer) -> None:
 
 
 def maps(
-    results: Annotated[Path, typer.Argument(help="A results folder of atman-bench eval on pictures.")],
+    results: Annotated[Path, typer.Argument(help="A results folder of atman-bench eval on images.")],
     out: Annotated[Path, typer.Option("--out", help="Where to write: NAME.png or NAME.svg.")],
     data: Annotated[
-        str | None, typer.Option("--data", help="Where the dataset is; its pictures are not in the results.")
+        str | None, typer.Option("--data", help="Where the dataset is; its images are not in the results.")
     ] = None,
     methods: Annotated[
         str | None,
@@ -32,12 +32,14 @@ def maps(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Which, if the results are of several.")] = None,
     figure_format: _options.FigureFormats = None,
 ) -> None:
-    """Draw maps over their pictures: a row per sample, a column per method, the evidence outlined."""
+    """Draw maps over their images: a row per sample, a column per method, the evidence outlined."""
     from atman_bench.report.figure_files import FigureFormat
     from atman_bench.report.figures import FIGURES
     from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
 
-    selection = Selection(dataset, model, _options.names(methods), _options.names(uids), n=n)
+    columns = None if methods is None else _options.names("--methods", methods)
+    rows = None if uids is None else _options.names("--uids", uids)
+    selection = Selection(dataset, model, columns, rows, n=n)
     frame = frame_of_maps(picture_maps(results, data, _options.sign_rule(sign), selection))
     named = out.suffix.removeprefix(".") in set(FigureFormat)
     path = out.with_suffix("") if named else out

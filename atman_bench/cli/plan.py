@@ -51,7 +51,7 @@ def plan(
 
     flags = {
         "models": [model if ":" in model else f"hf:{model}"],
-        "methods": _options.names(methods),
+        "methods": _options.names("--methods", methods),
         "tokens": [tokens],
         "batches": [batch],
         "dtype": dtype,

@@ -34,7 +34,7 @@ def compact(
     from atman_bench.evaluation import compaction
     from atman_bench.report import page
 
-    named = _options.names(without_maps) or []
+    named = [] if without_maps is None else _options.names("--without-maps", without_maps)
     done = compaction.compact(folder, None if named == ["all"] else named)
     typer.echo(
         f"{done.cells} cells, {done.maps:,} maps and {done.rows:,} rows: "

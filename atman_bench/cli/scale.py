@@ -1,10 +1,11 @@
 """``atman-bench scale``: what methods cost, over models and sequence lengths."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.core.errors import ConfigError
 from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
@@ -21,43 +22,66 @@ def register(app: typer.Typer) -> None:
     app.command("scale")(scale)
 
 
-def scale(
-    models: Annotated[
-        str | None,
-        typer.Option("--models", "-m", help="Models by commas: random:SIZE (10M to 70B), pulled:NAME, hf:FOLDER."),
-    ] = None,
-    methods: Annotated[
+def _numbers(param: typer.CallbackParam, listed: str | None) -> list[int | None] | None:
+    """``"1, auto"`` -> ``[1, None]``."""
+    if listed is None:
+        return None
+    try:
+        return [None if text == "auto" else int(text) for text in _options.names(param.opts[0], listed)]
+    except ValueError:
+        raise ConfigError(f"{param.opts[0]} takes whole numbers by commas (128,256), received {listed!r}") from None
+
+
+@_options.flags(
+    models=Annotated[
         str | None,
         typer.Option(
-            "--methods", help="METHOD or METHOD:VARIANT by commas; plain:default and plain:lean are forwards."
+            "--models",
+            "-m",
+            callback=_options.split,
+            help="Models by commas: random:SIZE (10M to 70B), pulled:NAME, hf:FOLDER.",
         ),
-    ] = None,
-    tokens: Annotated[str | None, typer.Option("--tokens", help="Sequence lengths, by commas.")] = None,
-    batches: Annotated[
+    ],
+    methods=Annotated[
         str | None,
-        typer.Option("--batches", help="Perturbations per forward pass, by commas; auto fills the memory budget."),
-    ] = None,
-    workers: Annotated[
-        str | None, typer.Option("--workers", help="Processes that share the perturbations, by commas.")
-    ] = None,
-    atman_tokens: Annotated[
+        typer.Option(
+            "--methods",
+            callback=_options.split,
+            help="METHOD or METHOD:VARIANT by commas; plain:default and plain:lean are forwards.",
+        ),
+    ],
+    tokens=Annotated[str | None, typer.Option("--tokens", callback=_numbers, help="Sequence lengths, by commas.")],
+    batches=Annotated[
+        str | None,
+        typer.Option(
+            "--batches",
+            callback=_numbers,
+            help="Perturbations per forward pass, by commas; auto fills the memory budget.",
+        ),
+    ],
+    workers=Annotated[
+        str | None,
+        typer.Option("--workers", callback=_numbers, help="Processes that share the perturbations, by commas."),
+    ],
+    atman_tokens=Annotated[
         int | None, typer.Option("--atman-tokens", help="Time only so many evenly spaced perturbations; default: all.")
-    ] = None,
-    extrapolate: Annotated[
+    ],
+    extrapolate=Annotated[
         bool | None, typer.Option("--extrapolate", help="Estimate the time of all perturbations from those, marked.")
-    ] = None,
-    repeats: Annotated[int | None, typer.Option("--repeats", help="Timed runs of a cell at the most.")] = None,
-    time_limit: Annotated[float | None, typer.Option("--time-limit", help="Seconds for a cell, with loading.")] = None,
-    memory_limit: Annotated[
+    ],
+    repeats=Annotated[int | None, typer.Option("--repeats", help="Timed runs of a cell at the most.")],
+    time_limit=Annotated[float | None, typer.Option("--time-limit", help="Seconds for a cell, with loading.")],
+    memory_limit=Annotated[
         float | None,
         typer.Option("--memory-limit", help="GB for a cell, weights included: the size of a smaller card."),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="Processor threads; default: one a processor.")
-    ] = None,
-    dtype: _options.Dtype = None,
-    device: _options.Device = None,
-    results: _options.Results = None,
+    ],
+    threads=Annotated[int | None, typer.Option("--threads", help="Processor threads; default: one a processor.")],
+    dtype=_options.Dtype,
+    device=_options.Device,
+    results=_options.Results,
+)
+def scale(
+    flags: dict[str, Any],
     config: Annotated[
         str | None,
         typer.Option(
@@ -92,22 +116,6 @@ def scale(
     from atman_bench.profiling.predict import simulate_grid
 
     formats = _options.figure_formats(figure_format)
-    flags = {
-        "models": _options.names(models),
-        "methods": _options.names(methods),
-        "tokens": _numbers("tokens", tokens),
-        "batches": _numbers("batches", batches),
-        "workers": _numbers("workers", workers),
-        "atman_tokens": atman_tokens,
-        "extrapolate": extrapolate,
-        "repeats": repeats,
-        "time_limit": time_limit,
-        "memory_limit": memory_limit,
-        "threads": threads,
-        "dtype": dtype,
-        "device": device,
-        "results": results,
-    }
     settings = load_scale_config(config, flags)
     if dry_run:
         _show_plan(settings)
@@ -121,19 +129,6 @@ def scale(
     _report(screen, settings, summary, formats)
     if agreement:
         _report_agreement(screen, settings)
-
-
-def _numbers(name: str, listed: str | None) -> list[int | None] | None:
-    """``"1, auto"`` -> ``[1, None]``."""
-    from atman_bench.core.errors import ConfigError
-
-    if listed is None:
-        return None
-    texts = _options.names(listed) or []
-    try:
-        return [None if text == "auto" else int(text) for text in texts]
-    except ValueError:
-        raise ConfigError(f"--{name} takes whole numbers by commas (128,256), received {listed!r}") from None
 
 
 def _show_plan(settings: "ScaleConfig") -> None:

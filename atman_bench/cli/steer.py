@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command("steer")(steer)
 
 
+@_options.flags(**_options.LOADING)
 def steer(
     prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="The text; default: that of Fig. 2b.")] = None,
     amplify: Annotated[
@@ -35,7 +36,6 @@ def steer(
         list[str] | None,
         typer.Option("--topic", metavar="WORD", help="Watch this word; default: those changed; may be repeated."),
     ] = None,
-    model: _options.Model = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Length of the text.")] = 20,
     form: Annotated[str | None, typer.Option("--form", help="shifted (default), literal, log or mask.")] = None,
     overrides: Annotated[
@@ -45,10 +45,8 @@ def steer(
     json_path: Annotated[
         str | None, typer.Option("--json", metavar="PATH|-", help="Write both texts as JSON; - prints only that.")
     ] = None,
-    dtype: _options.Dtype = None,
-    device: _options.Device = None,
-    trust_checkpoint: _options.TrustCheckpoint = None,
-    trust_remote_code: _options.TrustRemoteCode = None,
+    *,
+    flags: dict[str, Any],
 ) -> None:
     """Write on from a prompt with words or character ranges A:B amplified or suppressed, beside the plain text."""
     import json
@@ -61,7 +59,7 @@ def steer(
     changes = _changes(amplify or (), suppress or ())
     options: dict[str, Any] = read_overrides(overrides) | ({} if form is None else {"form": form})
     config = build(steering.SteeringConfig, options, "steer")
-    loaded = load_probed(model, device, dtype, trust_checkpoint, trust_remote_code)
+    loaded = load_probed(flags)
     steered = steering.steer(
         loaded, steering.PAPER_PROMPT if prompt is None else prompt, changes, max_new_tokens, config, topic or ()
     )

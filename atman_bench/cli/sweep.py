@@ -1,6 +1,9 @@
-"""``atman-bench sweep``: a method at every point of a grid of its options, and the best point, chosen honestly."""
+"""``atman-bench sweep``: a method at every point of a grid of its options.
 
-from typing import TYPE_CHECKING, Annotated
+The best point is chosen on one half of the groups and reported on the other.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +25,9 @@ def register(app: typer.Typer) -> None:
     app.command("sweep")(sweep)
 
 
+@_options.flags(**_options.SAMPLES, **_options.SCORING, **_options.LOADING)
 def sweep(
+    flags: dict[str, Any],
     grid: Annotated[
         list[str] | None,
         typer.Option(
@@ -32,19 +37,6 @@ def sweep(
             "methods.atman={NAME: {OPTION: VALUE}, ...} varies several options at once.",
         ),
     ] = None,
-    dataset: _options.Dataset = None,
-    data: _options.Data = None,
-    model: _options.Model = None,
-    results: _options.Results = None,
-    limit: _options.Limit = None,
-    max_tokens: _options.MaxTokens = None,
-    named: _options.Named = None,
-    sign: _options.SignRule = None,
-    seed: _options.Seed = None,
-    dtype: _options.Dtype = None,
-    device: _options.Device = None,
-    trust_checkpoint: _options.TrustCheckpoint = None,
-    trust_remote_code: _options.TrustRemoteCode = None,
     config: Annotated[
         str | None,
         typer.Option(
@@ -76,27 +68,12 @@ def sweep(
     from atman_bench.evaluation.sweep import load_sweep
 
     formats = _options.figure_formats(figure_format)
-    flags = {
-        "dataset": dataset,
-        "data": data,
-        "model": model,
-        "results": results,
-        "limit": limit,
-        "max_tokens": max_tokens,
-        "named": named,
-        "sign": sign,
-        "seed": seed,
-        "dtype": dtype,
-        "device": device,
-        "trust_checkpoint": trust_checkpoint,
-        "trust_remote_code": trust_remote_code,
-    }
     chosen = load_sweep(config, flags, overrides or (), grid or ())
     screen = console(quiet=quiet)
     if dry_run:
         from atman_bench.evaluation.dry_run import plan
 
-        # Being told is the point of a dry run, so --quiet does not apply.
+        # A dry run's answer is printed with --quiet too.
         _runs.show_plan(console(), plan(chosen.config))
         return
     with _runs.ProgressBar(screen) as progress:

@@ -19,11 +19,11 @@ from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.models._load import load
 
 DEFAULT_MODELS = {Modality.TEXT: "tiny-text", Modality.IMAGE: "tiny-magma"}
-"""The embedded model that a run takes unless it is told otherwise."""
+"""The embedded model that a run takes by default."""
 
 
 def default_methods(modality: Modality) -> tuple[str, ...]:
-    """What a run evaluates unless it is told otherwise: all methods that are defined for its kind of samples."""
+    """What a run evaluates by default: all methods that are defined for its kind of samples."""
     specs = {name: METHODS.get(name) for name in METHODS.names}
     chosen = [name for name, spec in specs.items() if modality in spec.modalities]
     if modality is Modality.IMAGE:
@@ -52,7 +52,7 @@ class MethodCell:
 
 @dataclass(frozen=True)
 class RunConfig(LoadOptions):
-    """Everything that ``atman-bench eval`` can be told, how to load its model included.
+    """The options of ``atman-bench eval``, how to load its model included.
 
     Attributes:
         model: ``NAME`` or ``NAME:ARGUMENT`` (``hf:FOLDER``); None means the embedded one for the dataset.
