@@ -20,7 +20,7 @@ from atman_bench.core.errors import AtmanBenchError, ConfigError, ModelError, Sa
 from atman_bench.core.options import build
 from atman_bench.core.records import CharSpans, Modality, PatchUnits, Picture, RegionMask, Sample, Word
 from atman_bench.core.tensors import Encoded
-from atman_bench.evaluation.config import default_methods
+from atman_bench.evaluation.config import applicable_methods
 from atman_bench.methods import METHODS
 from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
 from atman_bench.methods._explain import explain_encoded
@@ -37,7 +37,7 @@ VARIANTS = json.loads((GOLDEN / "tiny_atman_index.json").read_text())
 CELLS = json.loads((GOLDEN / "tiny_atman_configs.json").read_text())
 ATOL = 1e-4  # the vectors' own tolerance for losses
 CHECKPOINT = "blip_vqa_tiny.pth"
-METHOD_CELLS = [name for name in default_methods(Modality.IMAGE) if "guided" not in name]
+METHOD_CELLS = [name for name in applicable_methods(Modality.IMAGE) if "guided" not in name]
 """Guided gradients need ReLUs, of which BLIP has none."""
 
 

@@ -13,7 +13,7 @@ from atman_bench.core.errors import ConfigError
 from atman_bench.core.options import identity_options
 from atman_bench.core.records import Modality
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.evaluation.config import default_methods
+from atman_bench.evaluation.config import applicable_methods
 from atman_bench.methods import METHODS
 from atman_bench.methods._engine import EngineMode
 from atman_bench.methods._gradients import Reduction
@@ -21,7 +21,7 @@ from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.methods.chefer import Backward
 from atman_bench.models._causal_lm import CausalLM
 
-TEXT_METHODS = default_methods(Modality.TEXT)
+TEXT_METHODS = applicable_methods(Modality.TEXT)
 ENGINE_METHODS = [name for name in TEXT_METHODS if issubclass(METHODS.get(name).config, EngineConfig)]
 STOCHASTIC_METHODS = [name for name in TEXT_METHODS if METHODS.get(name).stochastic]
 COSTLY_METHODS = [name for name in TEXT_METHODS if METHODS.get(name).forwards(10, 3, METHODS.get(name).config()) > 0]

@@ -14,14 +14,14 @@ from atman_bench.attention.edit import Form
 from atman_bench.core.options import build
 from atman_bench.core.records import Boxes, Explained, JointUnits, Modality, Picture, Sample, Word
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.evaluation.config import default_methods
+from atman_bench.evaluation.config import applicable_methods
 from atman_bench.methods import METHODS
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._engine import EngineMode
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._picture_lm import PictureLM
 
-METHODS_OF_PICTURES = default_methods(Modality.IMAGE)
+METHODS_OF_PICTURES = applicable_methods(Modality.IMAGE)
 PROMPT, TARGET = "This is a picture of a", " cat owl"
 LABEL = Boxes(((0, 0, 9, 9),))
 
@@ -45,7 +45,7 @@ COSTLY_METHODS = [name for name in METHODS_OF_PICTURES if spec_of(name).forwards
 EXACT_METHODS = [name for name in COSTLY_METHODS if not spec_of(name).stochastic]
 """Those that do not fit a regression to samples."""
 
-TEXT_METHODS = [name for name in METHODS_OF_PICTURES if name in default_methods(Modality.TEXT)]
+TEXT_METHODS = [name for name in METHODS_OF_PICTURES if name in applicable_methods(Modality.TEXT)]
 """Those that explain text as well."""
 
 

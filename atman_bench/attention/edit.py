@@ -5,7 +5,7 @@ Editing key position j with factor c_j = 1 - f_j changes column j of every head.
 so a number is never shown without its form.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -29,6 +29,12 @@ class Form(StrEnum):
     """s_ij + log c: Eq. 7. c = 0 masks."""
     MASK = "mask"
     """Columns whose factor is not 1 are removed, however large the factor."""
+
+
+NO_DERIVATIVE = (
+    "form 'mask' removes a column whatever its factor is, so that the loss has no derivative by it: choose shifted, "
+    "literal or log"
+)
 
 
 class RowMin(StrEnum):
@@ -227,34 +233,88 @@ def _removal_bias(
     return removed.masked_fill(~block.any_visible(kept), 0.0)
 
 
+def edit_gradient(
+    scores: Float[Tensor, "P H Lq Lk"], gradient: Float[Tensor, "P H Lq Lk"], block: HiddenBlock, edit: AttentionEdit
+) -> tuple[Float[Tensor, "P H Lq Lk"], Float[Tensor, "P Lk"]]:
+    """The derivative of ``edit_scores``, by hand: it needs no graph, and holds for factors of 1 too.
+
+    Args:
+        scores: Before the edit, hidden columns included; they are left alone.
+        gradient: Of a loss by the edited scores, 0 in hidden columns; it may be overwritten.
+        block: What is hidden.
+        edit: Of any form that has a derivative by its factors.
+
+    Returns:
+        Gradients of the loss by the scores, and by the factors (summed over heads and rows).
+
+    Raises:
+        ConfigError: The form has none.
+    """
+    factors = edit.factors[:, None, None, : scores.shape[-1]].to(scores.device, scores.dtype)
+    match edit.form:
+        case Form.LITERAL:
+            by_factor = (gradient * scores).sum((1, 2))
+            return gradient.mul_(factors), by_factor
+        case Form.SHIFTED:
+            seen = scores
+            if edit.row_min is RowMin.VISIBLE:
+                seen = scores.clone()
+                block.raise_hidden(seen)
+            minimum, where = seen.min(-1, keepdim=True)
+            by_factor = (gradient * (scores - minimum)).sum((1, 2))
+            by_minimum = (gradient * (1 - factors)).sum(-1, keepdim=True)
+            return gradient.mul_(factors).scatter_add_(-1, where, by_minimum), by_factor
+        case Form.LOG:
+            by_factor = gradient.sum((1, 2)) / factors[:, 0, 0]
+            return gradient, by_factor
+        case Form.MASK:
+            raise ConfigError(NO_DERIVATIVE)
+
+
+def scaled_products(inputs: AttentionInputs, rows: slice, end: int | None) -> Float[Tensor, "B H Lq Lk"]:
+    """Scaled products of some queries and the keys before ``end``, in float32 at least."""
+    batch, heads, _, width = inputs.query.shape
+    # Query heads that share a key head are stacked as more rows, so that keys are never repeated.
+    query = inputs.query[:, :, rows].reshape(batch * inputs.key.shape[1], -1, width)
+    key = inputs.key[:, :, :end]
+    # The product scales in passing; with beta = 0 what it would add to is not read.
+    products = torch.baddbmm(
+        query.new_empty(1, 1, 1), query, key.flatten(0, 1).transpose(-1, -2), beta=0, alpha=inputs.scaling
+    ).view(batch, heads, -1, key.shape[2])
+    return products if products.dtype is torch.float64 else products.float()
+
+
+def scores_of(inputs: AttentionInputs, products: Float[Tensor, "B H Lq Lk"]) -> Float[Tensor, "B H Lq Lk"]:
+    """What an edit edits, of scaled products: softcapped, and with the position bias."""
+    scores = products
+    if inputs.softcap is not None:
+        scores = inputs.softcap * torch.tanh(scores / inputs.softcap)
+    if inputs.bias is not None:
+        scores = scores + inputs.bias[..., : scores.shape[-1]]
+    return scores
+
+
+def softmax_visible(
+    inputs: AttentionInputs, scores: Float[Tensor, "B H Lq Lk"], block: HiddenBlock
+) -> Float[Tensor, "B H Lq Lk"]:
+    """Weights of the visible columns; the scores are overwritten."""
+    block.lower_hidden(scores)
+    if inputs.sinks is None:
+        return scores.softmax(-1)
+    batch, heads, length, _ = scores.shape
+    sinks = inputs.sinks.to(scores.dtype).view(1, heads, 1, 1).expand(batch, heads, length, 1)
+    return torch.cat([scores, sinks], dim=-1).softmax(-1)[..., :-1]
+
+
 def attention_weights(
     inputs: AttentionInputs, edit: AttentionEdit | None, rows: slice = slice(None), end: int | None = None
 ) -> Float[Tensor, "B H Lq Lk"]:
     """Post-softmax weights of some rows over the columns before ``end``, computed in float32 at least."""
-    batch, heads, _, width = inputs.query.shape
-    groups = inputs.key.shape[1]
-    query = inputs.query[:, :, rows]
-    length = query.shape[2]
-    # Query heads that share a key head are stacked as more rows, so that keys are never repeated.
-    query = query.reshape(batch * groups, -1, width)
-    key = inputs.key[:, :, :end]
-    # The product scales in passing; with beta = 0 what it would add to is not read.
-    scores = torch.baddbmm(
-        query.new_empty(1, 1, 1), query, key.flatten(0, 1).transpose(-1, -2), beta=0, alpha=inputs.scaling
-    ).view(batch, heads, length, -1)
-    scores = scores if scores.dtype is torch.float64 else scores.float()
-    if inputs.softcap is not None:
-        scores = inputs.softcap * torch.tanh(scores / inputs.softcap)
-    if inputs.bias is not None:
-        scores = scores + inputs.bias[..., :end]
-    block = inputs.visibility.block(rows, key.shape[2])
+    scores = scores_of(inputs, scaled_products(inputs, rows, end))
+    block = inputs.visibility.block(rows, scores.shape[-1])
     if edit is not None:
         scores = edit_scores(scores, block, edit)
-    block.lower_hidden(scores)
-    if inputs.sinks is None:
-        return scores.softmax(-1)
-    sinks = inputs.sinks.to(scores.dtype).view(1, heads, 1, 1).expand(batch, heads, length, 1)
-    return torch.cat([scores, sinks], dim=-1).softmax(-1)[..., :-1]
+    return softmax_visible(inputs, scores, block)
 
 
 BLOCK_ELEMENTS = 1 << 19
@@ -267,6 +327,16 @@ WALK: ContextVar[Walk] = ContextVar("WALK", default=lambda blocks: blocks)
 """Which blocks of rows ``attend`` visits: all. A simulation visits some, and infers what the others would cost."""
 
 
+def blocks_of(inputs: AttentionInputs, edit: AttentionEdit | None) -> Iterator[tuple[slice, int]]:
+    """Blocks of query rows, each with one past the last column that it needs."""
+    batch, heads, length, _ = inputs.query.shape
+    columns = inputs.key.shape[2]
+    size = max(16, BLOCK_ELEMENTS // (batch * heads * columns))
+    sees_all = edit is not None and edit.form is Form.SHIFTED and edit.row_min is RowMin.ALL
+    for rows in WALK.get()([slice(first, min(first + size, length)) for first in range(0, length, size)]):
+        yield rows, columns if sees_all else max(inputs.visibility.ends[rows])
+
+
 def attend(inputs: AttentionInputs, edit: AttentionEdit | None) -> Float[Tensor, "B H Lq Dv"]:
     """Exact attention in blocks of rows: never the whole Lq x Lk, and no column that a whole block cannot see.
 
@@ -274,13 +344,9 @@ def attend(inputs: AttentionInputs, edit: AttentionEdit | None) -> Float[Tensor,
     that minimum and computes hidden columns; the trial that decided against it is in ``docs/architecture.md``.
     """
     batch, heads, length, _ = inputs.query.shape
-    columns = inputs.key.shape[2]
-    block = max(16, BLOCK_ELEMENTS // (batch * heads * columns))
-    sees_all = edit is not None and edit.form is Form.SHIFTED and edit.row_min is RowMin.ALL
     # Laid out as the output projection reads it.
     output = inputs.value.new_empty(batch, length, heads, inputs.value.shape[-1]).transpose(1, 2)
-    for rows in WALK.get()([slice(first, min(first + block, length)) for first in range(0, length, block)]):
-        end = columns if sees_all else max(inputs.visibility.ends[rows])
+    for rows, end in blocks_of(inputs, edit):
         weights = attention_weights(inputs, edit, rows, end).to(inputs.value.dtype)
         output[:, :, rows] = mix(weights, inputs.value[:, :, :end])
     return output

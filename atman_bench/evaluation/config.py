@@ -22,13 +22,18 @@ DEFAULT_MODELS = {Modality.TEXT: "tiny-text", Modality.IMAGE: "tiny-magma"}
 """The embedded model that a run takes by default."""
 
 
-def default_methods(modality: Modality) -> tuple[str, ...]:
-    """What a run evaluates by default: all methods that are defined for its kind of samples."""
+def applicable_methods(modality: Modality) -> tuple[str, ...]:
+    """All methods that are defined for a kind of samples, with the variants that images are explained by too."""
     specs = {name: METHODS.get(name) for name in METHODS.names}
     chosen = [name for name, spec in specs.items() if modality in spec.modalities]
     if modality is Modality.IMAGE:
         chosen += [f"{name}:{variant}" for name in chosen for variant in specs[name].image_variants]
     return tuple(sorted(chosen))
+
+
+def default_methods(modality: Modality) -> tuple[str, ...]:
+    """What a run evaluates unless it is told otherwise."""
+    return tuple(name for name in applicable_methods(modality) if METHODS.get(name.partition(":")[0]).default)
 
 
 @dataclass(frozen=True)

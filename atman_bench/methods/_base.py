@@ -41,6 +41,8 @@ class MethodSpec:
         stochastic: Whether the seed changes the result.
         modalities: What the method is defined for.
         image_variants: Variants that a run on images evaluates beside the default.
+        default: Whether a run that names no methods evaluates it. Tables of such runs are published, and a new method
+            would change them.
         forwards: ``(U, T, config) -> full-length forward passes that it costs``, an upper bound for ``--dry-run``.
     """
 
@@ -54,3 +56,4 @@ class MethodSpec:
     stochastic: bool = False
     modalities: frozenset[Modality] = frozenset(Modality)
     image_variants: tuple[str, ...] = ()
+    default: bool = True

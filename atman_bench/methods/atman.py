@@ -30,8 +30,8 @@ class Neighbours(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtManConfig(EngineConfig):
-    """Options of AtMan.
+class SuppressionConfig:
+    """What is suppressed with a unit, and how.
 
     Attributes:
         f: Suppression factor of the paper: scores are edited with 1 - f; 0 suppresses nothing, 1 everything.
@@ -74,7 +74,12 @@ class AtManConfig(EngineConfig):
             raise ConfigError("similarity 'external' needs a threshold: set kappa (0.7 in the paper)")
 
 
-def label(config: AtManConfig) -> str:
+@dataclass(frozen=True, kw_only=True)
+class AtManConfig(SuppressionConfig, EngineConfig):
+    """Options of AtMan: what is suppressed, and how the engine runs it."""
+
+
+def label(config: SuppressionConfig) -> str:
     """Name of a variant: its form always, then what differs from single-unit suppression of all layers at f = 0.9."""
     parts = [config.form.value]
     if config.form is Form.SHIFTED and config.row_min is not RowMin.VISIBLE:
@@ -118,7 +123,7 @@ class Suppression:
 
     def first_changed(self) -> list[int]:
         """The first position that each perturbation edits, S where none is."""
-        return [position for edit in self._edits() for position in edit.first_changed()]
+        return [position for edit in self.edits() for position in edit.first_changed()]
 
     def distinct(self) -> tuple["Suppression", list[int]]:
         """The different perturbations, and which of them each of the P is.
@@ -127,12 +132,13 @@ class Suppression:
         """
         seen: dict[bytes, int] = {}
         which = [
-            seen.setdefault(row.numpy().tobytes(), len(seen)) for edit in self._edits() for row in edit.factors.cpu()
+            seen.setdefault(row.numpy().tobytes(), len(seen)) for edit in self.edits() for row in edit.factors.cpu()
         ]
         firsts = {number: group for number, group in zip(reversed(which), reversed(self.groups), strict=True)}
         return replace(self, groups=[firsts[number] for number in range(len(seen))]), which
 
-    def _edits(self) -> Iterator[AttentionEdit]:
+    def edits(self) -> Iterator[AttentionEdit]:
+        """The edits of all perturbations, some together."""
         for first in range(0, len(self.groups), TOGETHER):
             yield self.edit_of(self.groups[first : first + TOGETHER])
 
@@ -144,7 +150,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AtManConfig, seed: in
 
 
 def suppressor(
-    model: ModelAdapter, encoded: Encoded, config: AtManConfig
+    model: ModelAdapter, encoded: Encoded, config: SuppressionConfig
 ) -> Callable[[Sequence[list[int]]], Suppression]:
     """Prepare a sample for the suppression of any groups of positions, neighbours included (Eq. 6).
 
@@ -154,10 +160,7 @@ def suppressor(
     Raises:
         NotApplicableError: The model has no such layer, or the sample no text that an external embedder could read.
     """
-    layers = None if config.layers is None else frozenset(config.layers)
-    outside = [] if layers is None else sorted(n for n in layers if not 0 <= n < model.host.n_layers)
-    if outside:
-        raise NotApplicableError(f"layer {outside[0]} does not exist: expected 0 to {model.host.n_layers - 1}")
+    layers = edited_layers(model, config.layers)
     similarities = _similarities(model, encoded, config)
     candidates = encoded.unit_of_position >= 0 if config.neighbours is Neighbours.UNITS else None
 
@@ -170,8 +173,20 @@ def suppressor(
     return partial(Suppression, edit_of=edit_of)
 
 
+def edited_layers(model: ModelAdapter, layers: Sequence[int] | None) -> frozenset[int] | None:
+    """The option ``layers`` as an edit takes it.
+
+    Raises:
+        NotApplicableError: The model has no such layer.
+    """
+    outside = sorted(n for n in layers or () if not 0 <= n < model.host.n_layers)
+    if outside:
+        raise NotApplicableError(f"layer {outside[0]} does not exist: expected 0 to {model.host.n_layers - 1}")
+    return None if layers is None else frozenset(layers)
+
+
 @torch.inference_mode()
-def _similarities(model: ModelAdapter, encoded: Encoded, config: AtManConfig) -> Tensor | None:
+def _similarities(model: ModelAdapter, encoded: Encoded, config: SuppressionConfig) -> Tensor | None:
     match config.similarity:
         case Similarity.COSINE:
             if config.kappa is None:

@@ -1,0 +1,117 @@
+"""Gradients of the target's loss by the factors of an attention edit: all positions from one pass and its way back."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from atman_bench.attention.edit import AttentionEdit
+from atman_bench.attention.gradient import DifferentiableEditor
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.tensors import Attribution, Encoded
+from atman_bench.methods._engine import FULL_SPEED_TOKENS
+from atman_bench.methods._gradients import checkpointing, parameters_require_grad
+from atman_bench.methods._perturbation import COSTS_ONLY
+from atman_bench.models._base import ModelAdapter, Pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorGradientConfig:
+    """Options of the methods that differentiate the edit.
+
+    Attributes:
+        per_target: Explain each target token by a backward pass of its own; false explains their mean by one.
+        batch: Passes that run together at the most; None fills 512 positions.
+        checkpointing: Keep only the layers' inputs, and compute the rest again on the way back: less memory, more
+            time, same numbers.
+    """
+
+    per_target: bool = False
+    batch: int | None = field(default=None, metadata=COSTS_ONLY)
+    checkpointing: bool = field(default=True, metadata=COSTS_ONLY)
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and self.batch < 1:
+            raise ConfigError(f"batch must be at least 1, received {self.batch}")
+
+    def objectives(self, encoded: Encoded) -> Float[Tensor, "R T"]:
+        """Weights of the T target tokens in each of the losses that are explained: each alone, or their mean.
+
+        Words with ground truth of their own (GQA) are always explained one by one.
+        """
+        count = len(encoded.target_ids)
+        if self.per_target or encoded.word_of_target is not None:
+            return torch.eye(count)
+        return torch.full((1, count), 1 / count)
+
+    def attribution(self, scores: Float[Tensor, "R U"], encoded: Encoded) -> Attribution:
+        """Scores for each objective: for each target token, or for their mean only."""
+        if len(scores) == len(encoded.target_ids):
+            return Attribution.mean_of(scores)
+        return Attribution(scores[0])
+
+    def forwards(self, n_targets: int) -> float:
+        """Forward passes that the gradients of a sample cost: a backward pass is worth two."""
+        return (3 + self.checkpointing) * (n_targets if self.per_target else 1)
+
+
+@dataclass(frozen=True)
+class FactorGradients:
+    """Of B losses by the factors of L edited layers at S key positions; float32 on the CPU.
+
+    Attributes:
+        factors: Derivative by each factor, shared by the heads of a layer.
+        centred: See ``LayerStatistics``.
+        grad_x_attention: Likewise.
+    """
+
+    factors: Float[Tensor, "B L S"]
+    centred: Float[Tensor, "B L S"]
+    grad_x_attention: Float[Tensor, "B L S"]
+
+
+def factor_gradients(
+    model: ModelAdapter,
+    encoded: Encoded,
+    edit: AttentionEdit,
+    objectives: Float[Tensor, "B T"],
+    config: FactorGradientConfig,
+) -> FactorGradients:
+    """Differentiate B weighted sums of the target tokens' losses, each under its own factors.
+
+    Args:
+        model: The adapter.
+        encoded: One sample.
+        edit: B edits, of a form that has a derivative.
+        objectives: Weights of the T target tokens' losses in each sum.
+        config: How the passes run.
+    """
+    size = config.batch or max(1, FULL_SPEED_TOKENS // encoded.length)
+    with parameters_require_grad(model.model, False), checkpointing(model.model, config.checkpointing):
+        found = [
+            _run(model, encoded, edit.select(items), objectives[items])
+            for items in (part.tolist() for part in torch.arange(len(objectives)).split(size))
+        ]
+    return FactorGradients(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def _run(
+    model: ModelAdapter, encoded: Encoded, edit: AttentionEdit, objectives: Float[Tensor, "B T"]
+) -> tuple[Float[Tensor, "B L S"], ...]:
+    """One pass of B copies, and its way back."""
+    editor, count = DifferentiableEditor(edit, model.host.n_layers), len(objectives)
+    layers = list(editor.leaves)
+    if not layers:
+        return (torch.zeros(count, 0, encoded.length),) * 3
+    with model.host.applied(editor):
+        logits = model.run(encoded, Pass(batch=count, rows=encoded.target_rows.tolist())).float()
+        targets = encoded.target_ids.to(logits.device).expand(count, -1)
+        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        objective = (losses * objectives.to(losses).flatten()).sum()
+        by_factors = torch.autograd.grad(objective, list(editor.leaves.values()))
+    statistics = [editor.statistics[layer] for layer in layers]
+    return tuple(
+        torch.stack([tensor.to("cpu", torch.float32) for tensor in tensors], dim=1)
+        for tensors in (by_factors, [s.centred for s in statistics], [s.grad_x_attention for s in statistics])
+    )

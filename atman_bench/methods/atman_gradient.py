@@ -1,0 +1,110 @@
+"""AtMan's gradient: how fast the loss rises as units are suppressed, all of them from one backward pass."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from atman_bench.attention.edit import NO_DERIVATIVE, AttentionEdit, Form, RowMin
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.tensors import Attribution, Encoded
+from atman_bench.methods import atman
+from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._factor_gradients import FactorGradientConfig, FactorGradients, factor_gradients
+from atman_bench.methods.atman import SuppressionConfig, edited_layers, suppressor
+from atman_bench.models._base import ModelAdapter
+
+
+class Aggregate(StrEnum):
+    """What of a position's effect in all heads, rows and layers is added up. A is attention, dA the loss's gradient."""
+
+    SUM = "sum"
+    """All of it: the derivative, and so AtMan's score for small factors."""
+    RELU_LAYERS = "relu_layers"
+    """The positive part of what each layer contributes to it: layers that cancel each other count."""
+    CENTRED = "centred"
+    """-A (dA - sum A dA): the derivative of the ``log`` form."""
+    GRAD_X_ATTENTION = "grad_x_attention"
+    """Positive part of the mean over heads of -A dA: no competition between columns, as in Chefer's method."""
+
+    @property
+    def has_form(self) -> bool:
+        """Whether it depends on how scores are edited."""
+        return self in (Aggregate.SUM, Aggregate.RELU_LAYERS)
+
+    def effects(self, found: FactorGradients) -> Float[Tensor, "R L S"]:
+        """How much suppressing each position raises the loss, per layer and unit of f."""
+        match self:
+            case Aggregate.CENTRED:
+                return found.centred
+            case Aggregate.GRAD_X_ATTENTION:
+                return found.grad_x_attention
+            case _:
+                return -found.factors
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtManGradientConfig(SuppressionConfig, FactorGradientConfig):
+    """Options of AtMan's gradient: AtMan's own, of which f only scales the scores, and how it is taken.
+
+    Attributes:
+        aggregate: sum (the derivative), relu_layers (positive part of each layer's share), centred (of the log form) or
+            grad_x_attention.
+    """
+
+    aggregate: Aggregate = Aggregate.SUM
+
+    def __post_init__(self) -> None:
+        SuppressionConfig.__post_init__(self)
+        FactorGradientConfig.__post_init__(self)
+        if self.form is Form.MASK:
+            raise ConfigError(NO_DERIVATIVE)
+        if not self.aggregate.has_form and (self.form is not Form.SHIFTED or self.row_min is not RowMin.VISIBLE):
+            raise ConfigError(f"aggregate '{self.aggregate}' is the same for every form: leave form and row_min out")
+
+
+def explain(model: ModelAdapter, encoded: Encoded, config: AtManGradientConfig, seed: int) -> Attribution:
+    """The first-order effect of AtMan's suppressions: sum over positions of (c - 1) dL/dc at c = 1.
+
+    c is the factor of a position, shared by heads and layers; neighbours (kappa) follow by the chain rule.
+    Differs from AtMan where the loss is not linear in the factors, which is most where attention is saturated.
+    """
+    objectives = config.objectives(encoded)
+    suppressions = suppressor(model, encoded, config)(encoded.positions_of_units())
+    ones = torch.ones(len(objectives), encoded.length)
+    edit = AttentionEdit(ones, config.form, config.row_min, edited_layers(model, config.layers))
+    effects = config.aggregate.effects(factor_gradients(model, encoded, edit, objectives, config))
+    shares = [torch.einsum("us,rls->rul", 1 - some.factors, effects) for some in suppressions.edits()]
+    by_layer = torch.cat([torch.zeros(len(objectives), 0, effects.shape[1]), *shares], dim=1)
+    if config.aggregate is Aggregate.RELU_LAYERS:
+        by_layer = by_layer.clamp(min=0)
+    return config.attribution(by_layer.sum(-1), encoded)
+
+
+def label(config: AtManGradientConfig) -> str:
+    """AtMan's name of the other options; where the form does not matter, the aggregate's stands in its place."""
+    name = atman.label(config)
+    if not config.aggregate.has_form:
+        name = config.aggregate.value + name.removeprefix(Form.SHIFTED.value)
+    elif config.aggregate is not Aggregate.SUM:
+        name += f"-{config.aggregate}"
+    return f"{name}-per_target" if config.per_target else name
+
+
+SPEC = MethodSpec(
+    summary="AtMan's gradient: the derivative of the loss by the factors of all units, from one backward pass",
+    version=1,
+    config=AtManGradientConfig,
+    explain=explain,
+    forwards=lambda n_units, n_targets, config: config.forwards(n_targets),
+    label=label,
+    variants={
+        **{form.value: {"form": form.value} for form in Form if form is not Form.MASK},
+        "shifted-kappa0.7": {"kappa": 0.7},
+        **{aggregate.value: {"aggregate": aggregate.value} for aggregate in Aggregate},
+        "per_target": {"per_target": True},
+    },
+    default=False,
+)
