@@ -8,7 +8,7 @@ from lines import lines_in
 
 from atman_bench.cli import app
 from atman_bench.evaluation import runner
-from atman_bench.metrics import METRICS
+from atman_bench.metrics import chosen_metrics
 
 
 @pytest.fixture
@@ -50,7 +50,36 @@ def test_quiet_says_nothing(command, fakes):
 def test_eval_writes_its_table_for_other_programs(command, fakes, tmp_path):
     command("eval", "--limit", "3", "--quiet", "--methods", "fake")
     records = json.loads((tmp_path / "results" / "results.json").read_text())
-    assert {(r["method"], r["metric"], r["n"]) for r in records} == {("fake", metric, 3) for metric in METRICS.names}
+    assert {(r["method"], r["metric"], r["n"]) for r in records} == {
+        ("fake", metric, 3) for metric in chosen_metrics(())
+    }
+
+
+def test_metrics_that_are_not_computed_by_default_are_had_by_name(command, fakes, tmp_path):
+    command("eval", "--limit", "3", "--quiet", "--methods", "fake")
+    default = (tmp_path / "results" / "table.md").read_text()
+    assert "rank AUC" not in default
+    rows = sorted((tmp_path / "results").rglob("rows-*.jsonl"))
+    stored = [path.read_bytes() for path in rows]
+    code, out, err = command("table", "results", "--metrics", "rank-auc,recovery_at_10", "--format", "markdown")
+    assert (code, err) == (0, "")
+    header = next(line for line in out.splitlines() if line.startswith("| method"))
+    assert "| rank AUC | R@10 |" in header
+    assert "mAP" not in header.partition("| R@10 |")[0]
+    assert [path.read_bytes() for path in rows] == stored
+    assert "rank AUC" in command("table", "results", "--metrics", "rank_auc")[1]  # the terminal's too
+    command("eval", "--limit", "3", "--quiet", "--methods", "fake", "--metrics", "rank_auc")
+    assert "| rank AUC |" in (tmp_path / "results" / "table.md").read_text()
+    command("eval", "--limit", "3", "--quiet", "--methods", "fake")
+    assert (tmp_path / "results" / "table.md").read_text() == default
+
+
+def test_an_unknown_metric_of_a_table_is_one_line_with_near_misses(command, fakes):
+    command("eval", "--limit", "2", "--quiet", "--methods", "fake")
+    code, out, err = command("table", "results", "--metrics", "rank_acu")
+    assert (code, out) == (2, "")
+    assert "rank_auc" in err
+    assert err.count("\n") == 1
 
 
 def test_table_prints_json_and_csv_and_nothing_else(command, fakes, tmp_path):
@@ -155,7 +184,7 @@ def test_a_corrupted_row_is_one_line_and_loses_nothing(command, fakes, tmp_path)
         ("methods", ["atman", "kappa", "atman:literal", "Similarity from which", "Attention Flow  left for later"]),
         ("datasets", ["squad", "template", "facts"]),
         ("models", ["tiny-text", "hf:", "OFA  left for later"]),
-        ("metrics", ["average_precision", "higher is better"]),
+        ("metrics", ["average_precision", "higher is better", "recovery_at_10", "only where --metrics"]),
     ],
 )
 def test_list_shows_entries_with_their_options(command, kind, shown):

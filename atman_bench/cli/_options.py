@@ -110,7 +110,10 @@ Methods = Annotated[
     str | None,
     typer.Option("--methods", callback=split, help="METHOD or METHOD:VARIANT, by commas; default: all that apply."),
 ]
-Metrics = Annotated[str | None, typer.Option("--metrics", callback=split, help="Metrics, by commas; default: all.")]
+Metrics = Annotated[
+    str | None,
+    typer.Option("--metrics", callback=split, help="Metrics, by commas; default: all but those that list marks."),
+]
 
 LOADING = {
     "model": Model,

@@ -88,7 +88,9 @@ def _metrics() -> "Iterator[RenderableType]":
 
     for name in METRICS.names:
         spec = METRICS.get(name)
-        yield _heading(name, f"{spec.summary}; {'higher' if spec.higher_is_better else 'lower'} is better")
+        direction = f"{'higher' if spec.higher_is_better else 'lower'} is better"
+        named = "" if spec.by_default else "; only where --metrics names it"
+        yield _heading(name, f"{spec.summary}; {direction}{named}")
 
 
 def _experiments() -> "Iterator[RenderableType]":

@@ -28,6 +28,7 @@ def table(
     signs: Annotated[
         str, typer.Option("--sign", help="How signed scores become a map; several by commas give a table each.")
     ] = "positive",
+    metrics: _options.Metrics = None,
     reference: Annotated[
         str | None,
         typer.Option("--reference", help="METHOD:VARIANT (atman:shifted) that all others are compared with, in pairs."),
@@ -54,12 +55,12 @@ def table(
     """
     from atman_bench.cli._console import console
     from atman_bench.evaluation.scoring import scored_folder
-    from atman_bench.metrics import METRICS
+    from atman_bench.metrics import chosen_metrics
     from atman_bench.report import machine, render, tables
     from atman_bench.report.selection import on_common_samples
 
     chosen = [_options.sign_rule(name.strip()) for name in signs.split(",")]
-    cells = scored_folder(results, METRICS.names, chosen)
+    cells = scored_folder(results, chosen_metrics(metrics or ()), chosen)  # the option's callback has split them
     frame = tables.frame_of(cells)
     if answered:
         frame = tables.answered_only(frame)

@@ -13,7 +13,7 @@ from atman_bench.core.records import Modality
 from atman_bench.datasets import DATASETS
 from atman_bench.methods import METHODS
 from atman_bench.methods._base import MethodSpec
-from atman_bench.metrics import METRICS
+from atman_bench.metrics import chosen_metrics
 from atman_bench.metrics._signs import Sign
 from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.models._load import load
@@ -65,7 +65,7 @@ class RunConfig(LoadOptions):
         data: Path or hub id that the dataset reads, or None for its own.
         methods: ``METHOD`` or ``METHOD:VARIANT``, each with the options that differ from it; none means all that apply.
         datasets: Dataset -> options.
-        metrics: Which metrics; none named means all.
+        metrics: Which metrics; none named means those that are computed by default.
         sign: How signed scores become a map, the same for every method.
         seed: Seed of the choice of samples and of stochastic methods.
         limit: How many usable samples, or None for all.
@@ -146,14 +146,12 @@ class RunConfig(LoadOptions):
 
     @cached_property
     def metric_names(self) -> tuple[str, ...]:
-        """The chosen metrics, all of them where none is named.
+        """The chosen metrics; those that are computed by default where none is named.
 
         Raises:
             UnknownNameError: A metric does not exist.
         """
-        for name in self.metrics:
-            METRICS.get(name)
-        return tuple(canonical(name) for name in self.metrics) or METRICS.names
+        return chosen_metrics(self.metrics)
 
 
 def load_configured(run: RunConfig) -> ModelAdapter:

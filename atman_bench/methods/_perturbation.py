@@ -49,12 +49,22 @@ def occlude(
     model: ModelAdapter, encoded: Encoded, present: Bool[Tensor, "P U"], baseline: Baseline, options: EngineOptions
 ) -> Sweep:
     """Losses with the embeddings of absent units replaced by a baseline."""
+    return sweep(model, encoded, replaced(model, encoded, present, baseline), options)
+
+
+def replaced(model: ModelAdapter, encoded: Encoded, present: Bool[Tensor, "P U"], baseline: Baseline) -> InputEdit:
+    """The perturbations that replace the embeddings of absent units by a baseline."""
     mean = baseline is Baseline.MEAN
     vector = model.mean_embedding() if mean else torch.zeros_like(model.embeddings(encoded)[0, 0])
+    return InputEdit(at_positions(encoded, present), vector)
+
+
+def at_positions(encoded: Encoded, present: Bool[Tensor, "P U"]) -> Bool[Tensor, "P S"]:
+    """Which positions are present: those of present units, and all that belong to none."""
     units = encoded.unit_of_position
     kept = torch.ones(present.shape[0], encoded.length, dtype=torch.bool)
     kept[:, units >= 0] = present[:, units[units >= 0]]
-    return sweep(model, encoded, InputEdit(kept, vector), options)
+    return kept
 
 
 @dataclass(frozen=True, kw_only=True)

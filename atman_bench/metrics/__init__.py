@@ -1,11 +1,23 @@
 """Metrics: one file each, named as users name them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from atman_bench.core.registry import Registry
 from atman_bench.metrics._base import MetricSpec
 
 METRICS: Registry[MetricSpec] = Registry("metric", __name__, Path(__file__).parent)
+
+
+def chosen_metrics(named: Iterable[str]) -> tuple[str, ...]:
+    """The keys of the named metrics; of those that are computed by default where none is named.
+
+    Raises:
+        UnknownNameError: A metric does not exist.
+    """
+    specs = {name.replace("-", "_"): METRICS.get(name) for name in named}
+    return tuple(specs) or tuple(name for name in METRICS.names if METRICS.get(name).by_default)
+
 
 CHOSEN_BY = "average_precision"
 """The metric that sweeps choose the best point by: the paper does not say which one it used."""

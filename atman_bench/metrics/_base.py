@@ -21,6 +21,7 @@ class MetricSpec:
         is_count: Whether tables show the sum over samples, as a number of samples, and not 100 times the mean.
         heading: Heading of its column in printed tables; ``column`` where that is empty.
         in_terminal: Whether it has a column in the table of the terminal, which has room for few.
+        by_default: Whether runs and tables compute it where no metrics are named; others have to be asked for by name.
     """
 
     summary: str
@@ -32,3 +33,4 @@ class MetricSpec:
     is_count: bool = False
     heading: str = ""
     in_terminal: bool = False
+    by_default: bool = True

@@ -5,6 +5,7 @@ from jaxtyping import Float
 
 from atman_bench.metrics._arrays import Label, checked, relevant
 from atman_bench.metrics._base import MetricSpec
+from atman_bench.metrics._ranking import expected_top
 
 
 def precision_at_k(x: Float[np.ndarray, " U"], y: Label) -> float | None:
@@ -22,10 +23,7 @@ def precision_at_k(x: Float[np.ndarray, " U"], y: Label) -> float | None:
     k = int(evidence.sum())
     if not k:
         return None
-    threshold = np.partition(x, -k)[-k]
-    above, tied = x > threshold, x == threshold
-    places_left = k - above.sum()
-    return float((evidence[above].sum() + places_left * evidence[tied].mean()) / k)
+    return expected_top(x, evidence, k) / k
 
 
 SPEC = MetricSpec(

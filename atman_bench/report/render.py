@@ -167,7 +167,8 @@ def _columns(*, terminal: bool) -> _Columns:
         columns["answered"] = lambda line: str(line["answered"])
     for name, spec in metrics_in_order().items():
         heading = spec.heading or spec.column
-        if terminal and not spec.in_terminal:
+        # Metrics that have to be asked for have numbers only where somebody did.
+        if terminal and spec.by_default and not spec.in_terminal:
             continue
         if spec.is_count:
             counts[heading] = partial(_count, column=spec.column)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from atman_bench.evaluation import store
 from atman_bench.evaluation.scoring import scored_folder
-from atman_bench.metrics import METRICS
+from atman_bench.metrics import chosen_metrics
 from atman_bench.metrics._signs import Sign
 from atman_bench.report.figure_files import figure_names
 from atman_bench.report.page import Section, Stored
@@ -19,7 +19,7 @@ def sections_of(results: Path) -> list[Stored]:
         StoreError: The folder does not exist or cannot be read.
         DataError: It has no rows.
     """
-    frame = frame_of(scored_folder(results, METRICS.names, _signs(results)))
+    frame = frame_of(scored_folder(results, chosen_metrics(()), _signs(results)))
     manifests = {
         cell.identity.fingerprint: (str(cell.folder.relative_to(results)), cell.manifest)
         for cell in store.cells(results)

@@ -1,0 +1,105 @@
+"""Log-probabilities of a sample's target under subsets of its units: the mask bank, and orders of removal."""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from atman_bench.attention.edit import AttentionEdit, Form
+from atman_bench.core.errors import AtmanBenchError, ConfigError
+from atman_bench.core.tensors import Encoded
+from atman_bench.methods._engine import Perturbations, sweep
+from atman_bench.methods._perturbation import Baseline, EngineConfig, at_positions, replaced
+from atman_bench.models._base import ModelAdapter
+
+BANK_SIZE = 64
+"""Subsets of a sample's mask bank."""
+
+
+class Intervention(StrEnum):
+    """How units are taken away. Metrics of one kind favour methods that perturb alike: numbers name theirs."""
+
+    ATTENTION = "attention"
+    """Their attention scores are suppressed in all layers: AtMan's edit. They stay in the text."""
+    EMBEDDING = "embedding"
+    """Their input embeddings are replaced by a baseline: what occlusion does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterventionOptions(EngineConfig):
+    """How units are taken away, and what only changes what that costs.
+
+    Attributes:
+        intervention: See ``Intervention``.
+        f: Suppression factor of ``attention``: scores are edited with 1 - f. 1 suppresses in full; in the shifted form
+            a score becomes its row's minimum, which is not removal.
+        form: Form of ``attention``.
+        baseline: What ``embedding`` puts in place of an embedding.
+    """
+
+    intervention: Intervention = Intervention.ATTENTION
+    f: float = 1.0
+    form: Form = Form.SHIFTED
+    baseline: Baseline = Baseline.ZERO
+
+    def __post_init__(self) -> None:
+        if self.f == 0:
+            raise ConfigError("f = 0 takes nothing away: expected a suppression factor above 0, at most 1")
+        if self.form is Form.LOG and self.f > 1:
+            raise ConfigError(f"form 'log' adds log(1 - f): expected f <= 1, received {self.f}")
+
+
+def random_subsets(uid: str, n_units: int, n_subsets: int = BANK_SIZE, seed: int = 0) -> Bool[np.ndarray, "M U"]:
+    """Subsets that keep each unit with probability 1/2: the bits of a hash, the same on every machine.
+
+    Args:
+        uid: The sample's: its bank depends on nothing but this, the seed and U.
+        n_units: U.
+        n_subsets: M.
+        seed: Of the bank. A method that fits scores to random subsets has to draw others.
+    """
+    n_bits = n_subsets * n_units
+    digest = hashlib.shake_256(f"mask bank/{seed}/{uid}".encode()).digest(-(-n_bits // 8))
+    return np.unpackbits(np.frombuffer(digest, np.uint8), count=n_bits).reshape(n_subsets, n_units).astype(np.bool_)
+
+
+def run_bank(
+    model: ModelAdapter, encoded: Encoded, masks: Bool[np.ndarray, "M U"], options: InterventionOptions
+) -> Float[np.ndarray, "M T"]:
+    """Log-probability of each target token (natural logarithm, float32) with only the kept units of each mask.
+
+    Positions that belong to no unit are left alone. Equal masks run once, and a mask that keeps everything is the plain
+    pass, which runs anyway: 1 + D forward passes for D different other masks, batched by the engine.
+
+    Args:
+        model: The adapter.
+        encoded: One sample.
+        masks: True = kept.
+        options: How the others are taken away.
+
+    Raises:
+        AtmanBenchError: The masks are not of the sample's units.
+        torch.OutOfMemoryError: Not even one perturbation fits.
+    """
+    if masks.ndim != 2 or masks.shape[1] != len(encoded.units):
+        raise AtmanBenchError(
+            f"masks keep or drop the {len(encoded.units)} units of sample {encoded.uid}: expected shape "
+            f"(M, {len(encoded.units)}), received {masks.shape}"
+        )
+    distinct, which = np.unique(masks, axis=0, return_inverse=True)
+    perturbations = _perturbations(model, encoded, torch.from_numpy(distinct), options)
+    losses = sweep(model, encoded, perturbations, options.engine_options()).losses
+    return -losses.numpy()[which.ravel()]
+
+
+def _perturbations(
+    model: ModelAdapter, encoded: Encoded, present: Bool[Tensor, "P U"], options: InterventionOptions
+) -> Perturbations:
+    if options.intervention is Intervention.EMBEDDING:
+        return replaced(model, encoded, present, options.baseline)
+    factors = torch.where(at_positions(encoded, present), 1.0, 1 - options.f)
+    return AttentionEdit(factors, options.form)
