@@ -46,6 +46,7 @@ EXPERTS = {"num_local_experts": 2, "num_experts_per_tok": 1}
 
 HOSTED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "llama": ("llama", LLAMA),
+    "qwen2": ("qwen2", LLAMA),
     "qwen3": ("qwen3", LLAMA | HEAD_OF_8),
     "gemma2": (
         "gemma2",
@@ -84,7 +85,23 @@ HOSTED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "phi3": ("phi3", LLAMA | {"pad_token_id": 0}),
     "mistral": ("mistral", LLAMA | {"sliding_window": WINDOW}),
+    "olmo": ("olmo", LLAMA),
+    "olmo2": ("olmo2", LLAMA),
+    "smollm3": ("smollm3", LLAMA),
     "mixtral": ("mixtral", LLAMA | EXPERTS),
+    "qwen3_moe": (
+        "qwen3_moe",
+        LLAMA
+        | HEAD_OF_8
+        | {
+            "num_hidden_layers": 3,
+            "moe_intermediate_size": 24,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "norm_topk_prob": True,
+            "mlp_only_layers": [1],
+        },
+    ),
     "gpt_oss": (
         "gpt_oss",
         LLAMA
