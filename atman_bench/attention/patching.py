@@ -222,6 +222,11 @@ class AttentionHost:
         """How many softmax-attention layers can be edited."""
         return len(self._layers)
 
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The attention module of each layer."""
+        return tuple(self._layers)
+
     @contextmanager
     def applied(self, processor: Processor) -> Iterator[Session]:
         """Run forward passes inside this block under a processor; the model is restored on leaving it, however."""

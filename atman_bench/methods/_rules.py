@@ -4,7 +4,7 @@ Each patches instances by hooks and puts back what was there; they compose, and 
 What they do not know keeps its derivative, so a pass under them has to be checked: see ``_rules_check.py``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -135,8 +135,44 @@ def applied(model: nn.Module, rules: Rules) -> Iterator[None]:
         yield
 
 
-Frozen = Callable[[Tensor], Tensor]
-"""A norm as a linear function of its input, the factor that depends on the input being a constant."""
+@dataclass(frozen=True)
+class FrozenNorm:
+    """A norm as a linear function of its input: what it divides by is a constant.
+
+    Attributes:
+        module: The norm.
+        centred: Whether it subtracts the mean, and divides by the deviation instead of the root mean square.
+        offset: Added to its weights (Gemma's are what is added to 1).
+    """
+
+    module: nn.Module
+    centred: bool
+    offset: float
+
+    @property
+    def gain(self) -> Tensor | None:
+        """What each channel is multiplied by, if by anything."""
+        weight = getattr(self.module, "weight", None)
+        return None if weight is None else wide(weight) + self.offset
+
+    def scale(self, x: Tensor) -> Tensor:
+        """What each position is multiplied by, (..., 1)."""
+        epsilon = getattr(self.module, "variance_epsilon", getattr(self.module, "eps", None))
+        x = wide(x.detach())
+        square = x.var(-1, correction=0, keepdim=True) if self.centred else x.pow(2).mean(-1, keepdim=True)
+        return torch.rsqrt(square + (1e-5 if epsilon is None else epsilon))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The norm's value."""
+        y = wide(x)
+        if self.centred:
+            y = y - y.mean(-1, keepdim=True)
+        y = y * self.scale(x)
+        if self.gain is not None:
+            y = y * self.gain
+        if (bias := getattr(self.module, "bias", None)) is not None:
+            y = y + wide(bias)
+        return y.to(x.dtype)
 
 
 @contextmanager
@@ -146,7 +182,7 @@ def frozen_norms(model: nn.Module) -> Iterator[None]:
         for module in model.modules():
             if frozen := frozen_norm(module):
 
-                def hook(_: nn.Module, args: tuple[Tensor, ...], out: Tensor, frozen: Frozen = frozen) -> Tensor:
+                def hook(_: nn.Module, args: tuple[Tensor, ...], out: Tensor, frozen: FrozenNorm = frozen) -> Tensor:
                     return Surrogate.apply(frozen(args[0]), out.detach())
 
                 stack.callback(module.register_forward_hook(hook).remove)
@@ -154,7 +190,7 @@ def frozen_norms(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def frozen_norm(module: nn.Module) -> Frozen | None:
+def frozen_norm(module: nn.Module) -> FrozenNorm | None:
     """Find out which norm a module is by trying it; None for everything else."""
     if "norm" not in type(module).__name__.lower() or list(module.children()):
         return None
@@ -167,32 +203,12 @@ def frozen_norm(module: nn.Module) -> Frozen | None:
     tolerance = 1e-5 if x.dtype.itemsize >= 4 else 3e-2
     with suppress(TypeError, ValueError, RuntimeError, AttributeError):  # it takes something else: no norm that we know
         own = module(x)
-        for divide in (_by_root_mean_square, _by_deviation):
+        for centred in (False, True):
             for offset in (0.0, 1.0):
-                frozen = partial(_frozen, module, divide, offset)
+                frozen = FrozenNorm(module, centred, offset)
                 if torch.allclose(frozen(x), own, rtol=tolerance, atol=tolerance):
                     return frozen
     return None
-
-
-def _frozen(module: nn.Module, divide: Callable[[Tensor, float], Tensor], offset: float, x: Tensor) -> Tensor:
-    """Gemma's weights are what is added to 1."""
-    epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
-    y = divide(wide(x), 1e-5 if epsilon is None else epsilon)
-    weight, bias = (getattr(module, name, None) for name in ("weight", "bias"))
-    if weight is not None:
-        y = y * (wide(weight) + offset)
-    if bias is not None:
-        y = y + wide(bias)
-    return y.to(x.dtype)
-
-
-def _by_root_mean_square(x: Tensor, epsilon: float) -> Tensor:
-    return x * torch.rsqrt(x.detach().pow(2).mean(-1, keepdim=True) + epsilon)
-
-
-def _by_deviation(x: Tensor, epsilon: float) -> Tensor:
-    return (x - x.mean(-1, keepdim=True)) * torch.rsqrt(x.detach().var(-1, correction=0, keepdim=True) + epsilon)
 
 
 @contextmanager
