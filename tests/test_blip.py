@@ -16,7 +16,14 @@ from transformers import BertTokenizerFast, BlipForQuestionAnswering
 import atman_bench
 from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.attention.patching import Recorder
-from atman_bench.core.errors import AtmanBenchError, ConfigError, ModelError, SampleError, UnknownNameError
+from atman_bench.core.errors import (
+    AtmanBenchError,
+    ConfigError,
+    ModelError,
+    NotApplicableError,
+    SampleError,
+    UnknownNameError,
+)
 from atman_bench.core.options import build
 from atman_bench.core.records import CharSpans, Modality, PatchUnits, Picture, RegionMask, Sample, Word
 from atman_bench.core.tensors import Encoded
@@ -37,7 +44,10 @@ VARIANTS = json.loads((GOLDEN / "tiny_atman_index.json").read_text())
 CELLS = json.loads((GOLDEN / "tiny_atman_configs.json").read_text())
 ATOL = 1e-4  # the vectors' own tolerance for losses
 CHECKPOINT = "blip_vqa_tiny.pth"
-METHOD_CELLS = [name for name in applicable_methods(Modality.IMAGE) if "guided" not in name]
+DECODER_METHODS = {"attnlrp", "cp_lrp", "flashtrace", "gim", "ifr", "tam", "value_zeroing"}
+METHOD_CELLS = [
+    name for name in applicable_methods(Modality.IMAGE) if "guided" not in name and name not in DECODER_METHODS
+]
 """Guided gradients need ReLUs, of which BLIP has none."""
 
 
@@ -247,6 +257,14 @@ def test_every_method_explains_the_picture_and_leaves_the_model_as_it_was(model,
     assert explanation.scores.isfinite().all()
     side = isqrt(len(explanation.units))
     assert explanation.scores[-side:].any()  # an encoder's last row of patches counts for every target token
+    assert tiny_models.state_of(model.model) == before
+
+
+@pytest.mark.parametrize("method", sorted(DECODER_METHODS))
+def test_methods_that_are_defined_for_decoders_refuse_the_encoder(model, encoded, method):
+    before = tiny_models.state_of(model.model)
+    with pytest.raises(NotApplicableError, match=f"{method} is defined for decoders"):
+        explain_encoded(model, encoded, method, METHODS.get(method).config(), 0)
     assert tiny_models.state_of(model.model) == before
 
 

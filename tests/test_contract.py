@@ -164,7 +164,7 @@ def test_integrated_gradients_add_up_to_the_difference_from_the_baseline():
     assert scores.sum().item() == pytest.approx((logits[0] - logits[1]).item(), abs=1e-2)
 
 
-@pytest.mark.parametrize("method", ["rollout", "attention"])
+@pytest.mark.parametrize("method", ["rollout", "attention", "mean_attention"])
 def test_what_is_made_of_attention_adds_up_to_1(encoded, model, method):
     # The first target's row sees the whole prompt and nothing else.
     assert attribute(model, encoded, method).per_target[0].sum().item() == pytest.approx(1, abs=1e-5)

@@ -190,7 +190,7 @@ def test_words_are_read_one_row_before_they_stand(model, picture):
     assert model.token_texts(encoded.target_ids.tolist()) == ("picture", "owl")
 
 
-@pytest.mark.parametrize("name", EXACT_METHODS)
+@pytest.mark.parametrize("name", [name for name in EXACT_METHODS if name != "flashtrace"])  # explains whole spans
 def test_two_words_at_once_are_explained_as_each_alone(model, picture, name):
     words = (word("picture"), word("owl"))
     together, first, second = (

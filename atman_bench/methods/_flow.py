@@ -197,14 +197,10 @@ class _Recorder:
         names = {module: name for name, module in model.model.named_modules()}
         norms = {m: frozen for m in names if (frozen := frozen_norm(m))}
         self.layers = []
-        for attention in model.host.modules:
-            name = names[attention]
-            block = next((m for m in _enclosing(model.model, name) if isinstance(m[1], nn.ModuleList)), None)
-            if block is None:
-                raise NotApplicableError(f"{method} finds no decoder layer around {name} of {model.name}")
-            inside = {m: norms[m] for m in block[2].modules() if m in norms}
-            label = f"{name} ({type(attention).__name__}) of {type(model.model).__name__}"
-            self.layers.append(_Watched(label, attention, block[2], method, inside))
+        for attention, block in zip(model.host.modules, enclosing_layers(model, method), strict=True):
+            inside = {m: norms[m] for m in block.modules() if m in norms}
+            label = f"{names[attention]} ({type(attention).__name__}) of {type(model.model).__name__}"
+            self.layers.append(_Watched(label, attention, block, method, inside))
 
     def __call__(self, layer: int, inputs: AttentionInputs) -> tuple[Tensor, None]:
         watched = self.layers[layer]
@@ -222,12 +218,23 @@ class _Recorder:
             yield
 
 
-def _enclosing(model: nn.Module, name: str) -> Iterator[tuple[str, nn.Module, nn.Module]]:
-    """(Path, module, child on the way) from the innermost module around a part outwards."""
-    path = name.split(".")
-    for depth in reversed(range(1, len(path))):
-        outer = ".".join(path[:depth])
-        yield outer, model.get_submodule(outer), model.get_submodule(".".join(path[: depth + 1]))
+def enclosing_layers(model: ModelAdapter, method: str) -> tuple[nn.Module, ...]:
+    """The decoder layer around each attention module: the innermost module around it that stands in a list.
+
+    Raises:
+        NotApplicableError: There is none.
+    """
+    names = {module: name for name, module in model.model.named_modules()}
+    layers = []
+    for attention in model.host.modules:
+        path = names[attention].split(".")
+        for depth in reversed(range(1, len(path) + 1)):
+            if isinstance(model.model.get_submodule(".".join(path[: depth - 1])), nn.ModuleList):
+                layers.append(model.model.get_submodule(".".join(path[:depth])))
+                break
+        else:
+            raise NotApplicableError(f"{method} finds no decoder layer around {names[attention]} of {model.name}")
+    return tuple(layers)
 
 
 def _hooks(watched: _Watched) -> Iterator[Any]:
