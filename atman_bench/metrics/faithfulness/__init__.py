@@ -20,9 +20,12 @@ function               of                                                   bett
 ``soft_nc``            distributions in full, perturbed and empty           higher    full = empty
 ``soft_ns``            the same                                             higher    full = empty
 =====================  ===================================================  ========  ====================
+
+``score_map`` computes those of one map that need no bounds and no distribution, from one batch of subsets.
 """
 
 from atman_bench.metrics.faithfulness._aopc import MOST_UNITS, Bounds, aopc, aopc_bounds, normalised_aopc
+from atman_bench.metrics.faithfulness._maps import MEASURES, Measure, score_map, subsets_of_map
 from atman_bench.metrics.faithfulness._orders import (
     abpc,
     curve_auc,
@@ -40,9 +43,11 @@ from atman_bench.metrics.faithfulness._subsets import lds, r2
 from atman_bench.metrics.faithfulness._surrogate import context_cite, response_logit, token_logit
 
 __all__ = [
+    "MEASURES",
     "MOST_UNITS",
     "PERCENTS",
     "Bounds",
+    "Measure",
     "abpc",
     "aopc",
     "aopc_bounds",
@@ -60,9 +65,11 @@ __all__ = [
     "rationale_sizes",
     "removal_order",
     "response_logit",
+    "score_map",
     "soft_nc",
     "soft_ns",
     "step_counts",
+    "subsets_of_map",
     "sufficiency",
     "token_logit",
     "topk_drop",

@@ -1,0 +1,110 @@
+"""Every measure of one map from one batch of subsets, so that a model runs them together and once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from atman_bench.metrics.faithfulness._orders import (
+    STEPS,
+    abpc,
+    deletion_auc,
+    insertion_auc,
+    only_first,
+    removal_order,
+    step_counts,
+    topk_drop,
+    without_first,
+)
+from atman_bench.metrics.faithfulness._rationales import comprehensiveness, rationale_sizes, sufficiency
+from atman_bench.metrics.faithfulness._subsets import lds, r2
+
+TOP = (1, 3, 5)
+"""Sizes k of the top-k drop."""
+
+LogprobsOf = Callable[[Bool[np.ndarray, "n U"]], Float[np.ndarray, " n"]]
+"""Subsets, True = kept -> log-probability of the whole target (summed over its tokens) under each."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of faithfulness in tables.
+
+    Attributes:
+        heading: Of its column.
+        higher_is_better: Its direction.
+    """
+
+    heading: str
+    higher_is_better: bool
+
+
+MEASURES: Mapping[str, Measure] = {
+    "lds": Measure("LDS", True),
+    "r2": Measure("R2", True),
+    "deletion_auc": Measure("deletion", False),
+    "insertion_auc": Measure("insertion", True),
+    "abpc": Measure("ABPC", True),
+    **{f"top{k}_drop": Measure(f"top-{k} drop", True) for k in TOP},
+    "comprehensiveness": Measure("comp.", True),
+    "sufficiency": Measure("suff.", False),
+}
+"""What ``score_map`` computes."""
+
+
+def subsets_of_map(scores: Float[np.ndarray, " U"], steps: int = STEPS) -> Mapping[str, Bool[np.ndarray, "n U"]]:
+    """The subsets that a map's measures need beside the bank.
+
+    ``deletion``, ``insertion``, ``least_first``: K + 1 steps of a curve; ``top``: without the top k; ``without`` and
+    ``only``: without each rationale, and of it alone.
+
+    Args:
+        scores: One map, signed.
+        steps: K, steps of a curve; beyond U some repeat each other, and cost nothing.
+
+    Raises:
+        AtmanBenchError: A score is not finite.
+    """
+    order, n_units = removal_order(scores), len(scores)
+    counts, sizes = step_counts(n_units, steps), rationale_sizes(n_units)
+    return {
+        "deletion": without_first(order, counts),
+        "insertion": only_first(order, counts),
+        "least_first": without_first(order[::-1], counts),
+        "top": without_first(order, TOP),
+        "without": without_first(order, sizes),
+        "only": only_first(order, sizes),
+    }
+
+
+def score_map(
+    scores: Float[np.ndarray, " U"], bank: Bool[np.ndarray, "M U"], logprobs_of: LogprobsOf, steps: int = STEPS
+) -> dict[str, float | None]:
+    """The ``MEASURES`` of one map; None where one is undefined.
+
+    Args:
+        scores: One map, signed: sums and orders take scores as they are, whatever sign rule tables of localisation use.
+        bank: Random subsets.
+        logprobs_of: Called once, with all subsets.
+        steps: K, steps of a curve.
+
+    Raises:
+        AtmanBenchError: Shapes do not match, or a score or log-probability is not finite.
+    """
+    subsets = {"bank": bank, **subsets_of_map(scores, steps)}
+    found = logprobs_of(np.concatenate(list(subsets.values())))
+    parts = np.split(found, np.cumsum([len(kept) for kept in subsets.values()])[:-1])
+    logprobs = dict(zip(subsets, parts, strict=True))
+    full = logprobs["deletion"][:1]
+    drops = topk_drop(float(full[0]), logprobs["top"])
+    return {
+        "lds": lds(bank, scores, logprobs["bank"]),
+        "r2": r2(bank, scores, logprobs["bank"]),
+        "deletion_auc": deletion_auc(logprobs["deletion"]),
+        "insertion_auc": insertion_auc(logprobs["insertion"]),
+        "abpc": abpc(logprobs["least_first"], logprobs["deletion"]),
+        **{f"top{k}_drop": float(drop) for k, drop in zip(TOP, drops, strict=True)},
+        "comprehensiveness": float(comprehensiveness(np.exp(full), np.exp(logprobs["without"])[None])[0]),
+        "sufficiency": float(sufficiency(np.exp(full), np.exp(logprobs["only"])[None])[0]),
+    }

@@ -1,0 +1,165 @@
+"""Faithfulness of stored maps: measures from the model's own answers, evaluated once, stored, resumed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from atman_bench.core.errors import StoreError
+from atman_bench.core.options import build
+from atman_bench.core.records import Status
+from atman_bench.evaluation import faithfulness
+from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.faithfulness import evaluate_faithfulness
+from atman_bench.evaluation.runner import evaluate
+from atman_bench.evaluation.store import cells
+from atman_bench.methods._subsets import Intervention, InterventionOptions
+from atman_bench.metrics.faithfulness import MEASURES, score_map, subsets_of_map
+
+INTERVENTIONS = pytest.mark.parametrize("intervention", Intervention)
+
+
+def silent(done: int, total: int, what: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> RunConfig:
+    """Maps of two samples."""
+    methods = [("atman", {}), ("uniform", {}), ("occlusion", {})]
+    folder = tmp_path_factory.mktemp("results")
+    config = build(
+        RunConfig,
+        {"limit": 2, "max_tokens": 66, "methods": methods, "device": "cpu", "results": str(folder)},
+    )
+    evaluate(config, silent)
+    return config
+
+
+@pytest.fixture
+def passes(monkeypatch) -> list[int]:
+    """How many masks each call of the model had."""
+    made: list[int] = []
+    run_bank = faithfulness.run_bank
+
+    def spy(adapter, encoded, masks, options):
+        made.append(len(masks))
+        return run_bank(adapter, encoded, masks, options)
+
+    monkeypatch.setattr(faithfulness, "run_bank", spy)
+    return made
+
+
+@INTERVENTIONS
+def test_measures_of_all_maps_are_had_from_one_sweep_a_sample_and_from_none_when_run_again(
+    stored, passes, intervention
+):
+    options = InterventionOptions(intervention=intervention)
+    cell, rows = evaluate_faithfulness(stored, options, silent)
+    assert len(passes) == 2
+    assert {(row.method, row.status) for row in rows} == {
+        (method, Status.OK) for method in ("atman", "uniform", "occlusion")
+    }
+    assert all(row.values.keys() == MEASURES.keys() for row in rows)
+    assert {row.values["lds"] is None for row in rows} == {False}
+    assert sum(len(record.kept) for record in cell.evaluated()) == sum(passes)
+    assert all(record.cost.forward_tokens > 0 for record in cell.evaluated())
+    again = evaluate_faithfulness(stored, options, silent)[1]
+    assert again == rows
+    assert len(passes) == 2
+
+
+def test_methods_that_see_the_model_are_more_faithful_than_a_uniform_map(stored):
+    for intervention in Intervention:
+        _, rows = evaluate_faithfulness(stored, InterventionOptions(intervention=intervention), silent)
+        drop = {
+            method: np.mean([row.values["top5_drop"] for row in rows if row.method == method])
+            for method in ("atman", "occlusion", "uniform")
+        }
+        assert min(drop["atman"], drop["occlusion"]) > drop["uniform"] + 1
+
+
+def test_interventions_are_stored_apart_and_tables_of_maps_do_not_see_them(stored):
+    folders = {
+        evaluate_faithfulness(stored, options, silent)[0].folder
+        for options in (
+            InterventionOptions(),
+            InterventionOptions(intervention=Intervention.EMBEDDING),
+            InterventionOptions(batch=2),
+        )
+    }
+    assert len(folders) == 2  # a batch size is no part of it
+    assert {cell.identity.method for cell in cells(stored.results)} == {"atman", "uniform", "occlusion"}
+
+
+def test_a_sample_that_fails_is_a_row_with_its_reason_and_runs_again(stored, monkeypatch):
+    options = InterventionOptions(f=0.7)
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faithfulness, "run_bank", fail)
+        _, rows = evaluate_faithfulness(stored, options, silent)
+    assert {(row.status, row.error, len(row.values)) for row in rows} == {(Status.OOM, "CUDA out of memory", 0)}
+    monkeypatch.setattr(faithfulness, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
+    assert {row.status for row in evaluate_faithfulness(stored, options, silent)[1]} == {Status.OK}
+
+
+def test_numbers_that_are_not_finite_are_not_stored(stored, monkeypatch):
+    monkeypatch.setattr(
+        faithfulness, "run_bank", lambda model, encoded, masks, options: np.full((len(masks), 1), np.nan)
+    )
+    cell, rows = evaluate_faithfulness(stored, InterventionOptions(f=0.6), silent)
+    assert {row.status for row in rows} == {Status.ERROR}
+    assert "not finite" in rows[0].error
+    assert not cell.evaluated()
+
+
+def test_a_full_disk_ends_the_run(stored, monkeypatch):
+    def full(*_: object) -> None:
+        raise StoreError("No space left on device")
+
+    monkeypatch.setattr(faithfulness, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
+    monkeypatch.setattr(faithfulness.SubsetWriter, "append", full)
+    with pytest.raises(StoreError, match="No space left"):
+        evaluate_faithfulness(stored, InterventionOptions(f=0.5), silent)
+
+
+def test_a_method_without_a_map_is_skipped_with_its_reason(stored):
+    config = replace(stored, methods=(("atman", {}), ("chefer", {})))
+    _, rows = evaluate_faithfulness(config, InterventionOptions(), silent)
+    assert {(row.status, row.error) for row in rows if row.method == "chefer"} == {
+        (Status.SKIPPED, "no stored map: run eval first")
+    }
+    assert {row.status for row in rows if row.method == "atman"} == {Status.OK}
+
+
+def test_a_corrupted_line_is_named(stored, monkeypatch):
+    monkeypatch.setattr(faithfulness, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
+    cell, _ = evaluate_faithfulness(stored, InterventionOptions(f=0.8), silent)
+    (path,) = cell.folder.glob("subsets-*.jsonl")
+    path.write_text("{broken\n" + path.read_text())
+    with pytest.raises(StoreError, match="line 1 is corrupted"):
+        evaluate_faithfulness(stored, InterventionOptions(f=0.8), silent)
+
+
+def test_a_map_is_scored_by_the_weights_of_a_model_that_adds_up():
+    weights = np.array([3.0, 0.0, 1.0, -1.0, 0.5])
+    bank = np.random.default_rng(0).random((32, 5)) < 0.5
+    calls = []
+
+    def logprobs_of(kept):
+        calls.append(len(kept))
+        return kept @ weights - 5
+
+    perfect, reversed_ = (score_map(x, bank, logprobs_of, steps=5) for x in (weights, -weights))
+    assert calls == [32 + sum(map(len, subsets_of_map(weights, 5).values()))] * 2
+    assert perfect["lds"] == pytest.approx(1)
+    assert reversed_["lds"] == pytest.approx(-1)
+    assert perfect["r2"] == pytest.approx(reversed_["r2"]) == pytest.approx(1)
+    assert [perfect[f"top{k}_drop"] for k in (1, 3, 5)] == pytest.approx([3, 4.5, 3.5])
+    for name, measure in MEASURES.items():
+        if name not in ("r2", "top5_drop"):  # without all units nothing depends on their order
+            assert (perfect[name] > reversed_[name]) == measure.higher_is_better
