@@ -27,7 +27,7 @@ def silent(done: int, total: int, what: str) -> None:
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory) -> RunConfig:
     """Maps of two samples."""
-    methods = {"atman": {}, "uniform": {}, "occlusion": {}}
+    methods = [("atman", {}), ("uniform", {}), ("occlusion", {})]
     folder = tmp_path_factory.mktemp("results")
     config = build(
         RunConfig,
@@ -128,7 +128,7 @@ def test_a_full_disk_ends_the_run(stored, monkeypatch):
 
 
 def test_a_method_without_a_map_is_skipped_with_its_reason(stored):
-    config = replace(stored, methods={"atman": {}, "chefer": {}})
+    config = replace(stored, methods=(("atman", {}), ("chefer", {})))
     _, rows = evaluate_faithfulness(config, InterventionOptions(), silent)
     assert {(row.status, row.error) for row in rows if row.method == "chefer"} == {
         (Status.SKIPPED, "no stored map: run eval first")
