@@ -89,11 +89,8 @@ def test_an_empty_name_in_a_list(refused, flag, listed):
 
 
 @pytest.mark.parametrize("f", ["2", "1.01", "-0.5"])
-@pytest.mark.parametrize(
-    "command", [["eval", "--methods", "atman", "--set", "methods.atman.f={}"], ["explain", "--set", "f={}"]]
-)
-def test_a_suppression_that_would_amplify(refused, command, f):
-    said = refused(*(part.format(f) for part in command))
+def test_a_suppression_that_would_amplify(refused, f):
+    said = refused("eval", "--methods", "atman", "--set", f"methods.atman.f={f}")
     assert f"expected 0 to 1, received {f}" in said
     assert "'atman-bench steer'" in said
 
