@@ -105,6 +105,8 @@ def test_a_samples_own_seed_does_not_depend_on_other_samples(config):
         (SampleError("refused"), Status.SKIPPED),
         (ModelError("no image\nin the prompt"), Status.ERROR),
         (RuntimeError("shapes"), Status.ERROR),
+        (ValueError("at least two units"), Status.ERROR),
+        (ZeroDivisionError(), Status.ERROR),
     ],
 )
 def test_a_sample_that_fails_is_a_row_and_the_run_goes_on(config, fakes, error, status):
@@ -152,6 +154,16 @@ def test_scores_that_are_not_finite_are_an_error_of_that_sample(config, fakes, m
     summary = run(config)
     assert summary.computed == {Status.ERROR: 12}
     assert "finite" in summary.first_error
+
+
+def test_a_model_that_gives_no_numbers_is_an_error_of_that_sample(config, fakes, monkeypatch):
+    def broken(*arguments: object) -> object:
+        return replace(fakes.explain_encoded(*arguments), target_logprobs=(float("nan"),))
+
+    monkeypatch.setattr(runner, "explain_encoded", broken)
+    summary = run(config)
+    assert summary.computed == {Status.ERROR: 12}
+    assert "no numbers" in summary.first_error
 
 
 def test_long_samples_are_counted_and_do_not_use_up_the_limit(config):

@@ -4,6 +4,8 @@ Samples are the outer loop, so that a run that is stopped early has all methods 
 """
 
 import hashlib
+import logging
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from atman_bench.core.errors import AtmanBenchError, NotApplicableError, SampleError, one_line
+from atman_bench.core.errors import ModelError, NotApplicableError, SampleError, one_line
 from atman_bench.core.jsonl import check_writable
 from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.options import identity_options
@@ -29,6 +31,8 @@ from atman_bench.evaluation.stored import Identity, StoredMap, float32_list
 from atman_bench.methods._explain import explain_encoded
 from atman_bench.metrics._signs import Sign
 from atman_bench.models._base import ModelAdapter
+
+_LOG = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 """``(explanations done, explanations to do, what is being done)``; those found in the store are in neither number."""
@@ -283,7 +287,7 @@ def _explain(item: PreparedSample, cell: Cell, seed: int) -> StoredMap:
             facts={**ended.facts, **grid_facts(explanation.units)},
             scores=float32_list(explanation.scores.tolist()),
             per_target=None if per_target is None else tuple(map(float32_list, per_target.tolist())),
-            target_logprobs=explanation.target_logprobs,
+            target_logprobs=_finite(explanation.target_logprobs),
             answered=explanation.answered,
             seconds=explanation.cost.seconds,
             forward_tokens=explanation.cost.forward_tokens,
@@ -293,8 +297,20 @@ def _explain(item: PreparedSample, cell: Cell, seed: int) -> StoredMap:
         raise
     except SampleError as error:
         return replace(ended, status=Status.SKIPPED, error=one_line(error))
-    except (AtmanBenchError, RuntimeError, MemoryError) as error:
+    except Exception as error:  # whatever one sample meets, the others are not to be lost for it
+        _LOG.debug("%s of sample %s", cell.identity.method, item.uid, exc_info=True)
         return replace(ended, status=Status.OOM if is_out_of_memory(error) else Status.ERROR, error=one_line(error))
+
+
+def _finite(logprobs: tuple[float, ...]) -> tuple[float, ...]:
+    """The log-probabilities.
+
+    Raises:
+        ModelError: One is not a number: the model's weights are damaged, or its type is too narrow.
+    """
+    if not all(map(math.isfinite, logprobs)):
+        raise ModelError(f"the model gives the target log-probabilities that are no numbers: {logprobs}")
+    return logprobs
 
 
 def _store_skipped(cell: Cell, maps: dict[str, StoredMap], unusable: Sequence[Skipped]) -> dict[str, StoredMap]:
