@@ -28,10 +28,12 @@ from atman_bench.core.options import build
 from atman_bench.core.records import CharSpans, Modality, PatchUnits, Picture, RegionMask, Sample, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.evaluation.config import applicable_methods
-from atman_bench.methods import METHODS
+from atman_bench.methods import METHODS, atman, atman_gradient
 from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
 from atman_bench.methods._explain import explain_encoded
 from atman_bench.methods._gradients import parameters_require_grad
+from atman_bench.methods.atman import AtManConfig
+from atman_bench.methods.atman_gradient import AtManGradientConfig
 from atman_bench.methods.chefer import propagate
 from atman_bench.models._base import Pass
 from atman_bench.models.blip import NAMING_QUESTION, BlipVQA, official_config, renamed
@@ -77,6 +79,18 @@ def encode(model: BlipVQA, target_ids: list[int]) -> Encoded:
 @pytest.fixture
 def encoded(model) -> Encoded:
     return encode(model, TARGETS[1][1]["atman_target_ids"])
+
+
+@pytest.mark.parametrize("form", [Form.SHIFTED, Form.LITERAL, Form.LOG])
+def test_atmans_gradient_is_the_slope_of_its_losses(model, encoded, form):
+    found = atman_gradient.explain(model, encoded, AtManGradientConfig(f=1.0, form=form, per_target=True), 0)
+    step = 0.01
+    up, down = (
+        atman.explain(model, encoded, AtManConfig(f=f, form=form), 0).per_target / step / 2 for f in (step, -step)
+    )
+    expected = up - down
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(found.per_target, expected, rtol=0, atol=0.01 * expected.abs().max().item() + 1e-4)
 
 
 def test_pixels_and_states_match_the_release(model, encoded):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -226,6 +227,11 @@ class AttentionHost:
     def modules(self) -> tuple[nn.Module, ...]:
         """The attention module of each layer."""
         return tuple(self._layers)
+
+    @cached_property
+    def feed_forwards(self) -> tuple[nn.Module, ...]:
+        """Feed-forward modules of all layers that treat every token alone."""
+        return tuple(module for layer in self._layers for module in TokenWise.beside(layer, self.model).feed_forward)
 
     @contextmanager
     def applied(self, processor: Processor) -> Iterator[Session]:

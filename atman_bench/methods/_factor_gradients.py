@@ -11,7 +11,7 @@ from atman_bench.attention.gradient import DifferentiableEditor
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._engine import FULL_SPEED_TOKENS
-from atman_bench.methods._gradients import checkpointing, parameters_require_grad
+from atman_bench.methods._gradients import checkpointing, feed_forwards_by_rows, parameters_require_grad
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter, Pass
 
@@ -23,8 +23,8 @@ class FactorGradientConfig:
     Attributes:
         per_target: Explain each target token by a backward pass of its own; false explains their mean by one.
         batch: Passes that run together at the most; None fills 512 positions.
-        checkpointing: Keep only the layers' inputs, and compute the rest again on the way back: less memory, more
-            time, same numbers.
+        checkpointing: Keep only the layers' inputs, and compute the rest again on the way back, feed-forwards for some
+            positions at a time: less memory, more time, same numbers.
     """
 
     per_target: bool = False
@@ -88,7 +88,11 @@ def factor_gradients(
         config: How the passes run.
     """
     size = config.batch or max(1, FULL_SPEED_TOKENS // encoded.length)
-    with parameters_require_grad(model.model, False), checkpointing(model.model, config.checkpointing):
+    with (
+        parameters_require_grad(model.model, False),
+        checkpointing(model.model, config.checkpointing),
+        feed_forwards_by_rows(model.host.feed_forwards, config.checkpointing),
+    ):
         found = [
             _run(model, encoded, edit.select(items), objectives[items])
             for items in (part.tolist() for part in torch.arange(len(objectives)).split(size))

@@ -1,10 +1,11 @@
 """What the gradient methods share: frozen parameters, captum's forward function, reductions over the hidden size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -86,16 +87,52 @@ def checkpointing(model: nn.Module, enabled: bool) -> Iterator[None]:
             # context variable.
             restore.enter_context(torch.autograd.set_multithreading_enabled(False))
         for layer in layers if enabled else ():
-            before = layer.__dict__.get("forward")
-            restore.callback(_put_back_forward, layer, before)
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+            restore.enter_context(_forward_replaced(layer, partial(_checkpointed, layer.forward)))
         yield
 
 
-def _put_back_forward(layer: nn.Module, before: object | None) -> None:
-    del layer.forward
-    if before is not None:  # accelerate sets one on the instance
-        layer.forward = before  # type: ignore[assignment]
+ROWS = 128
+"""Positions that a feed-forward is differentiated for at a time."""
+
+
+@contextmanager
+def feed_forwards_by_rows(modules: Sequence[nn.Module], enabled: bool) -> Iterator[None]:
+    """Checkpoint feed-forwards in blocks of positions in this block, which must contain the backward pass too.
+
+    Inside a checkpointed layer these are what takes most memory on the way back: several times the layer's width.
+
+    Args:
+        modules: Those that treat every token alone (``AttentionHost.feed_forwards``).
+        enabled: False changes nothing.
+    """
+
+    def run(forward: Callable[..., Tensor], *args: Tensor) -> Tensor:
+        hidden = args[0]
+        if len(args) > 1 or hidden.ndim != 3 or hidden.shape[1] <= ROWS or not hidden.requires_grad:
+            return forward(*args)
+        return torch.cat([_checkpointed(forward, rows) for rows in hidden.split(ROWS, dim=1)], dim=1)
+
+    with ExitStack() as restore:
+        for module in modules if enabled else ():
+            restore.enter_context(_forward_replaced(module, partial(run, module.forward)))
+        yield
+
+
+def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # whatever a module is called with
+    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+
+@contextmanager
+def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Replace a module's ``forward``, and put back what its instance had: accelerate sets one there."""
+    before = module.__dict__.get("forward")
+    module.forward = forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del module.forward
+        if before is not None:
+            module.forward = before
 
 
 Logit = Callable[[Tensor], Tensor]
