@@ -126,7 +126,7 @@ def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
 def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     """Replace a module's ``forward``, and put back what its instance had: accelerate sets one there."""
     before = module.__dict__.get("forward")
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
     try:
         yield
     finally:
