@@ -53,6 +53,7 @@ ALL_METHODS = (
     "input_x_gradient:checkpointed",
     "integrated_gradients:default",
     "rollout:default",
+    "atman_gradient:default",
 )
 
 
