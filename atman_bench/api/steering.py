@@ -11,15 +11,16 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from atman_bench.attention.edit import AttentionEdit, Form, RowMin
 from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.patching import Editor
 from atman_bench.core.errors import ConfigError, ModelError, UnknownNameError
+from atman_bench.core.records import Completion
 from atman_bench.datasets._chunking import Span
 from atman_bench.models._base import ModelAdapter, Pass
 from atman_bench.models._causal_lm import CausalLM
+from atman_bench.models._parts import text_after
 
 PAPER_PROMPT = "Hello, my name is Lucas. I like soccer and math. Since the last few years, I've been working on"
 """The prompt of Fig. 2b."""
@@ -218,7 +219,7 @@ def steer(
     if not isinstance(model, CausalLM) or model.tokenizer is None:
         raise ModelError(f"model {model.name!r} continues no plain text: steering needs a decoder with its tokenizer")
     _check(model, changes, config)
-    encoded = model.encode_text(prompt, ".")  # the target is never read
+    encoded = model.encode_text(prompt, Completion("", [0]))  # the target is never read
     offsets = encoded.offsets or ()
     prompt_ids = encoded.inputs["input_ids"][0, : len(offsets)].tolist()
     edited = _factors(prompt, offsets, changes)
@@ -233,8 +234,8 @@ def steer(
     texts = model.token_texts(prompt_ids)
     return Steered(
         prompt=prompt,
-        plain=_text_after(model.tokenizer, prompt_ids, plain.ids),
-        steered=_text_after(model.tokenizer, prompt_ids, steered.ids),
+        plain=text_after(model.tokenizer, prompt_ids, plain.ids),
+        steered=text_after(model.tokenizer, prompt_ids, steered.ids),
         edited=tuple((texts[position], factor) for position, factor in sorted(edited.items())),
         topics=tuple(
             Topic(
@@ -296,10 +297,3 @@ def _factors(prompt: str, offsets: Sequence[Span], changes: Sequence[Change]) ->
                 a, b = offsets[position]
                 raise ConfigError(f"{other.part!r} and {change.part!r} both change the token {prompt[a:b]!r}")
     return {position: change.factor for position, change in by_position.items()}
-
-
-def _text_after(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], ids: Sequence[int]) -> str:
-    """What tokens read after a prompt: decoded together, since some tokenizers put blanks between tokens only."""
-    before = tokenizer.decode(prompt_ids, skip_special_tokens=True)
-    whole: str = tokenizer.decode([*prompt_ids, *ids], skip_special_tokens=True)
-    return whole[len(before) :]

@@ -3,7 +3,7 @@
 U explained units, T target tokens, S input positions (see ``docs/architecture.md`` for all terms).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +33,24 @@ class Picture:
 
     path: Path
     crop: tuple[int, int, int, int] | None = None
+
+
+class Completion(str):
+    """What a model said, as text, with the tokens that it said it with: those are explained, not the text's own.
+
+    A text that is cut or joined is a plain ``str`` again, without tokens.
+
+    Attributes:
+        ids: Token ids; a character that generation cut has no text that would give them back.
+    """
+
+    ids: tuple[int, ...]
+
+    def __new__(cls, text: str, ids: Sequence[int]) -> "Completion":
+        """Attach the tokens to the text."""
+        completion = super().__new__(cls, text)
+        completion.ids = tuple(ids)
+        return completion
 
 
 @dataclass(frozen=True)

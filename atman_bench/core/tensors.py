@@ -35,6 +35,7 @@ class Encoded:
             means ``target_rows``. In an encoder it is the class token's.
         restarts: For each position the first row that has to run again once it is edited; None means itself (a causal
             model). In a bidirectional block it is the block's start, in an encoder 0.
+        remarks: Where the tokens are not simply those of the prompt and then those of the target.
     """
 
     uid: str
@@ -53,6 +54,7 @@ class Encoded:
     word_of_target: tuple[int, ...] | None = None
     reading_rows: Int[Tensor, " T"] | None = None
     restarts: tuple[int, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:

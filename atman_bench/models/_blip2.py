@@ -8,10 +8,10 @@ from torch import Tensor
 from transformers import Blip2ForConditionalGeneration, PreTrainedTokenizerBase
 
 from atman_bench.core.errors import ModelError, SampleError, first_line_of
-from atman_bench.core.records import Picture
+from atman_bench.core.records import Completion, Picture
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._loading import content_hash, hub_options, load_tokenizer, load_weights
-from atman_bench.models._parts import first_line
+from atman_bench.models._parts import TextPart, completion_of, prompt_and_target, text_part
 from atman_bench.models._silence import silent_transformers
 from atman_bench.models._vision_tower import Texts, VisionTowerAdapter
 
@@ -62,35 +62,36 @@ class Blip2(VisionTowerAdapter):
         Raises:
             SampleError: They are longer than the decoder's context window.
         """
-        before = self._prompt_ids(prompt)
-        target_ids = self.tokenizer(target, add_special_tokens=False)["input_ids"]
+        text, answer = prompt_and_target(self.tokenizer, prompt, target)
+        before, target_ids = self._behind_picture(text), answer.ids
         ids = [*before, *target_ids[:-1]]
         most = getattr(self.model.config.text_config, "max_position_embeddings", len(ids))
         if len(ids) > most:
             raise SampleError(f"sample {uid}: {len(ids)} tokens exceed the model's context window of {most}")
-        return Texts({"input_ids": torch.tensor([ids])}, tuple(target_ids), first_row=len(before) - 1)
+        return Texts({"input_ids": torch.tensor([ids])}, target_ids, first_row=len(before) - 1)
 
     @torch.inference_mode()
-    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
+    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> Completion:
         """The model's greedy completion, up to its end token or the first line break.
 
         Raises:
             SampleError: It is empty, or there is no readable image.
         """
         _, pixels = self.read_picture(picture)
-        ids = self._prompt_ids(prompt)
+        text = text_part(self.tokenizer, prompt)
+        ids = self._behind_picture(text)
         grown = self.model.generate(
             pixel_values=pixels.to(self.device, self.model.dtype),
             input_ids=torch.tensor([ids], device=self.device),
             max_new_tokens=max_new_tokens,
             do_sample=False,
         )
-        return first_line(self.tokenizer.decode(grown[0, len(ids) :], skip_special_tokens=True))
+        return completion_of(self.tokenizer, text.ids, grown[0, len(ids) :].tolist())
 
-    def _prompt_ids(self, prompt: str) -> list[int]:
+    def _behind_picture(self, prompt: TextPart) -> list[int]:
         # As in transformers' processor: the image tokens stand even before the start token.
         config = self.model.config
-        return [config.image_token_id] * config.num_query_tokens + self.tokenizer(prompt)["input_ids"]
+        return [config.image_token_id] * config.num_query_tokens + list(prompt.ids)
 
 
 def load_blip2(source: str | Path, name: str, options: LoadOptions) -> Blip2:

@@ -18,11 +18,22 @@ from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.patching import AttentionHost, Editor
 from atman_bench.attention.skipping import are_copies
 from atman_bench.core.errors import ModelError, SampleError
-from atman_bench.core.records import Explained, Picture, Sample, Word
+from atman_bench.core.records import Completion, Explained, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import WHOLE, LoadOptions, Pass, Plain
 from atman_bench.models._loading import content_hash, hub_options, load_tokenizer, load_weights
-from atman_bench.models._parts import Block, Part, TextPart, encoded_of, first_line, plain_of, text_part, units_of
+from atman_bench.models._parts import (
+    Block,
+    Part,
+    TextPart,
+    completion_of,
+    encoded_of,
+    plain_of,
+    prompt_and_target,
+    text_part,
+    token_texts,
+    units_of,
+)
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 from atman_bench.models._silence import silent_transformers
 
@@ -124,7 +135,7 @@ class CausalLM:
         """Target log-probabilities of the unperturbed model, by its own attention."""
         return plain_of(encoded, lambda rows: self.run(encoded, Pass(rows=rows))[0])
 
-    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
+    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> Completion:
         """The model's greedy completion of a prompt, up to its end-of-sequence token or the first line break.
 
         It ends where the context window does.
@@ -133,10 +144,10 @@ class CausalLM:
             EmptyCompletionError: It is empty.
             SampleError: The prompt exceeds the context window, or its image cannot be read.
         """
-        return self._continue(self._parts(prompt, picture), max_new_tokens)
+        return self._continue(self._parts(text_part(self._require_tokenizer(), prompt), picture), max_new_tokens)
 
     @torch.inference_mode()
-    def _continue(self, parts: Sequence[Part], max_new_tokens: int) -> str:
+    def _continue(self, parts: Sequence[Part], max_new_tokens: int) -> Completion:
         length = sum(map(len, parts))
         room = max_new_tokens if self.max_positions is None else self.max_positions + 1 - length
         if room < 1:
@@ -151,8 +162,8 @@ class CausalLM:
             max_new_tokens=min(max_new_tokens, room),
             do_sample=False,
         )
-        text = self._require_tokenizer().decode(grown[0], skip_special_tokens=True)
-        return first_line(text)
+        prompt_ids = [i for part in parts if isinstance(part, TextPart) for i in part.ids]
+        return completion_of(self._require_tokenizer(), prompt_ids, grown[0].tolist())
 
     def encode(self, sample: Sample) -> Encoded:
         """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its image.
@@ -161,11 +172,12 @@ class CausalLM:
             SampleError: The target is empty, the sample exceeds the context window, nothing is explained, or its
                 image cannot be read.
         """
-        parts = self._parts(sample.prompt, sample.picture)
+        prompt, target = prompt_and_target(self._require_tokenizer(), sample.prompt, sample.target)
+        parts = self._parts(prompt, sample.picture)
         return self._assemble(
             sample.uid,
             parts,
-            self._target(sample.target),
+            target,
             units_of(parts, sample.explain, sample.picture is not None and sample.explain is None),
             sample.words,
         )
@@ -215,20 +227,20 @@ class CausalLM:
         """
         if not prompt:
             raise SampleError("the prompt is empty; at least one token is needed to predict from")
-        parts = self._parts(prompt, picture)
+        text_before, target_part = prompt_and_target(self._require_tokenizer(), prompt, target)
+        parts = self._parts(text_before, picture)
         if units is not None:
-            prompt_part = next(part for part in parts if isinstance(part, TextPart))
-            blocks = [prompt_part.block([list(u) for u in units])]
+            blocks = [text_before.block([list(u) for u in units])]
         else:
             text = None if explained is Explained.IMAGE else (0, len(prompt))
             blocks = units_of(parts, text, explained is not Explained.TEXT)
-        return self._assemble("prompt", parts, self._target(target), blocks)
+        return self._assemble("prompt", parts, target_part, blocks)
 
     def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
         """What tokens read, each on its own; without a tokenizer their ids."""
         if self.tokenizer is None:
             return tuple(str(i) for i in ids)
-        return tuple(self.tokenizer.decode([i]) for i in ids)
+        return token_texts(self.tokenizer, ids)
 
     def probe(self) -> ProbeReport:
         """Check that edits reach every layer and that the hosted model is the same model.
@@ -298,14 +310,11 @@ class CausalLM:
             )
         return self.tokenizer
 
-    def _target(self, text: str) -> TextPart:
-        return text_part(self._require_tokenizer(), text, special=False)
-
-    def _parts(self, prompt: str, picture: Picture | None) -> list[Part]:
+    def _parts(self, prompt: TextPart, picture: Picture | None) -> list[Part]:
         """What the model reads before the target, in order."""
         if picture is not None:
             raise SampleError(f"model {self.name!r} reads no pictures: choose one of a vision-language family")
-        return [text_part(self._require_tokenizer(), prompt)]
+        return [prompt]
 
     def _part_embeddings(self, part: Part) -> Float[Tensor, "1 N D"]:
         if isinstance(part, TextPart):
@@ -320,7 +329,10 @@ class CausalLM:
         ids = [i for part in (*parts, target) if isinstance(part, TextPart) for i in part.ids]
         prompt_length = sum(map(len, parts))
         if not prompt_length:
-            raise SampleError(f"sample {uid}: the prompt is empty; at least one token is needed to predict from")
+            raise SampleError(
+                f"sample {uid}: the prompt is empty, or one token holds it and the start of the target; at least one "
+                "token is needed to predict from"
+            )
         if not target_ids:
             raise SampleError(f"sample {uid}: the target is empty; give at least one token to explain")
         bad = [i for i in ids if not 0 <= i < self.vocab_size]

@@ -1,5 +1,6 @@
 """Prompts as parts, text and images, and how parts become an encoded sample: shared by all families."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -8,11 +9,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from atman_bench.core.errors import SampleError
-from atman_bench.core.records import JointUnits, PatchUnits, TextUnits, Units, Word
+from atman_bench.core.records import Completion, JointUnits, PatchUnits, TextUnits, Units, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import Plain
+
+REPLACEMENT = "\ufffd"
+"""What decoders write for bytes that are no whole character."""
+
+BYTE_OF_CHARACTER = {character: byte for byte, character in bytes_to_unicode().items()}
+"""The printable characters that stand for bytes in byte-level vocabularies."""
+
+BYTE_NAME = re.compile("<0x[0-9A-F]{2}>")
+"""How vocabularies with byte fallback, and we, write a single byte."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +35,14 @@ class TextPart:
         text: What they were made of, or None where they were given as ids.
         offsets: Half-open character range of each token in ``text``.
         texts: What each token reads on its own, where there is no ``text``.
+        remarks: What a reader has to know about how the text became tokens.
     """
 
     ids: tuple[int, ...]
     text: str | None = None
     offsets: tuple[tuple[int, int], ...] = ()
     texts: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,9 +110,82 @@ class Block:
 
 
 def text_part(tokenizer: PreTrainedTokenizerBase, text: str, special: bool = True) -> TextPart:
-    """Tokenise a text, with the tokenizer's special tokens where ``special`` says so."""
-    encoding = tokenizer(text, return_offsets_mapping=True, add_special_tokens=special)
-    return TextPart(tuple(encoding["input_ids"]), text, tuple(tuple(o) for o in encoding["offset_mapping"]))
+    """Tokenise a text that another one follows, with the tokenizer's special tokens before it if ``special``.
+
+    A token that would end the text, such as ``</s>``, is left out, and so is a second start token before a text that
+    has its own (chat templates write it).
+    """
+    encoding = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, add_special_tokens=special)
+    ids, added = encoding["input_ids"], encoding["special_tokens_mask"]
+    own = [i for i, mark in enumerate(added) if not mark]
+    kept = list(range(len(ids)))
+    remarks = []
+    if own and own[-1] + 1 < len(ids):
+        kept = kept[: own[-1] + 1]
+        remarks.append("the tokenizer ends every text with a special token, which is left out before the target")
+    if own and own[0] > 0 and ids[own[0]] == ids[own[0] - 1] == tokenizer.bos_token_id:
+        kept.remove(own[0] - 1)
+        remarks.append("the prompt begins with the start token itself: the tokenizer's own is left out")
+    offsets = encoding["offset_mapping"]
+    return TextPart(tuple(ids[i] for i in kept), text, tuple(tuple(offsets[i]) for i in kept), remarks=tuple(remarks))
+
+
+def prompt_and_target(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, target: str, special: bool = True
+) -> tuple[TextPart, TextPart]:
+    """Tokenise a prompt and the target behind it as the one text that the model reads.
+
+    A target on its own reads otherwise: many tokenizers put a space mark before every text. Where the prompt's tokens
+    begin the whole text, the rest is the target. Elsewhere the text is split at the target's first character, and a
+    token that spans this place belongs to the target. The tokens of a ``Completion`` are known already.
+
+    Args:
+        tokenizer: A fast one.
+        prompt: The text before the target.
+        target: What follows it.
+        special: Whether the tokenizer's special tokens come first.
+    """
+    alone = text_part(tokenizer, prompt, special)
+    if isinstance(target, Completion):
+        return alone, TextPart(target.ids)
+    whole = text_part(tokenizer, prompt + target, special)
+    end = len(prompt)
+    first = len(alone)
+    remarks = alone.remarks
+    if whole.ids[:first] != alone.ids:
+        # Some tokenizers give tokens offsets of length 0, at their first character.
+        reaches = (i for i, (a, b) in enumerate(whole.offsets) if b > end or a == b >= end > 0)
+        first = next(reaches, len(whole))
+        if first < len(whole) and whole.offsets[first][0] < end:
+            remarks = (*remarks, "a token spans the end of the prompt and the start of the target: it is the target's")
+    return (
+        TextPart(whole.ids[:first], prompt, whole.offsets[:first], remarks=remarks),
+        TextPart(whole.ids[first:], target, tuple((max(a - end, 0), b - end) for a, b in whole.offsets[first:])),
+    )
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, ...]:
+    """What tokens read, each on its own; bytes that are no whole character as ``<0xE4>``."""
+    return tuple(_token_text(tokenizer, token) for token in ids)
+
+
+def _token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
+    text: str = tokenizer.decode([token])
+    if REPLACEMENT not in text:
+        return text
+    # Byte-level vocabularies write bytes as printable characters; others name single bytes as we do.
+    name = str(tokenizer.convert_ids_to_tokens(token))
+    if not all(character in BYTE_OF_CHARACTER for character in name) or BYTE_NAME.fullmatch(name):
+        return name
+    read = bytes(BYTE_OF_CHARACTER[character] for character in name).decode("utf-8", "surrogateescape")
+    return "".join(f"<0x{ord(c) - 0xDC00:02X}>" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in read)
+
+
+def text_after(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], ids: Sequence[int]) -> str:
+    """What tokens read after a prompt: decoded together, since some tokenizers put blanks between tokens only."""
+    before = tokenizer.decode(prompt_ids, skip_special_tokens=True)
+    whole: str = tokenizer.decode([*prompt_ids, *ids], skip_special_tokens=True)
+    return whole[len(before) :] if whole.startswith(before) else tokenizer.decode(ids, skip_special_tokens=True)
 
 
 def units_of(parts: Sequence[Part], explain: tuple[int, int] | None, pictures: bool) -> list[Block]:
@@ -166,6 +252,7 @@ def encoded_of(
         answer_ids=answer_ids,
         answer_rows=answer_rows,
         word_of_target=None if targets is None else tuple(word for _, _, word in targets),
+        remarks=tuple(remark for part in (*parts, target) if isinstance(part, TextPart) for remark in part.remarks),
     )
 
 
@@ -213,6 +300,29 @@ def plain_of(encoded: Encoded, logits_of: Callable[[list[int]], Float[Tensor, "R
     logprobs = logits[:count].log_softmax(-1).gather(1, targets[:, None])[:, 0]
     greedy = logits[count:].argmax(-1) == answer_ids.to(logits.device)
     return Plain(tuple(logprobs.tolist()), bool(greedy.all()))
+
+
+def completion_of(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], ids: Sequence[int]) -> Completion:
+    """What a model said after a prompt, up to its first line break, with the tokens that it said it with.
+
+    Line breaks before the first line are no part of the text, but their tokens remain: the model said them.
+
+    Raises:
+        EmptyCompletionError: Nothing is left.
+    """
+
+    def read(count: int) -> str:
+        return text_after(tokenizer, prompt_ids, ids[:count])
+
+    text = first_line(read(len(ids)))
+    count = len(ids)
+    if "\n" in read(count).lstrip("\n"):
+        count = next(n for n in range(1, count + 1) if "\n" in read(n).lstrip("\n"))
+        if read(count - 1).lstrip("\n").rstrip() == text:  # the token of the line break holds nothing of the line
+            count -= 1
+    while count > 1 and not tokenizer.decode([ids[count - 1]], skip_special_tokens=True).strip():
+        count -= 1
+    return Completion(text, ids[:count])
 
 
 class EmptyCompletionError(SampleError):

@@ -12,7 +12,7 @@ from transformers import GPTJConfig, GPTJForCausalLM, PreTrainedModel, PreTraine
 
 from atman_bench.core.errors import SampleError
 from atman_bench.core.images import open_picture, rgb_array
-from atman_bench.core.records import PatchUnits, Picture
+from atman_bench.core.records import Completion, PatchUnits, Picture
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._image_prefix import ImagePrefix
@@ -126,7 +126,7 @@ class PictureLM(CausalLM):
         target = TextPart(tuple(target_ids), texts=self.token_texts(target_ids))
         return self._assemble(uid, [block.part for block in blocks], target, blocks)
 
-    def complete_parts(self, parts: Sequence[str | Picture], max_new_tokens: int) -> str:
+    def complete_parts(self, parts: Sequence[str | Picture], max_new_tokens: int) -> Completion:
         """The greedy completion of texts and images in any order; see ``complete``.
 
         Raises:
@@ -164,7 +164,7 @@ class PictureLM(CausalLM):
         """Bytes of all weights: decoder and image prefix."""
         return super().weight_bytes + sum(p.numel() * p.element_size() for p in self.prefix.parameters())
 
-    def _parts(self, prompt: str, picture: Picture | None) -> list[Part]:
+    def _parts(self, prompt: TextPart, picture: Picture | None) -> list[Part]:
         text = super()._parts(prompt, None)
         return text if picture is None else [self._remembered_part(picture), *text]
 

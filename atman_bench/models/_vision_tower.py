@@ -19,7 +19,7 @@ from atman_bench.core.records import Explained, PatchUnits, Picture, Sample
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import WHOLE, Pass, Plain
 from atman_bench.models._image_prefix import CLIP_MEAN, CLIP_STD, normalised, squashed
-from atman_bench.models._parts import plain_of
+from atman_bench.models._parts import plain_of, token_texts
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 
 
@@ -212,7 +212,7 @@ class VisionTowerAdapter(ABC):
 
     def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
         """What tokens read, each on its own."""
-        return tuple(self.tokenizer.decode([i]) for i in ids)
+        return token_texts(self.tokenizer, ids)
 
     @torch.inference_mode()
     def probe(self) -> ProbeReport:

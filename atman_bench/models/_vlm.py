@@ -26,7 +26,7 @@ from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.patching import Editor
 from atman_bench.core.errors import ModelError, SampleError, first_line_of
 from atman_bench.core.images import open_picture, rgb_array
-from atman_bench.core.records import Explained, PatchUnits, Picture, Sample, Word
+from atman_bench.core.records import Completion, Explained, PatchUnits, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import WHOLE, LoadOptions, Pass
 from atman_bench.models._causal_lm import CausalLM
@@ -39,7 +39,17 @@ from atman_bench.models._decoder_call import (
     visible_columns,
 )
 from atman_bench.models._loading import content_hash, hub_options, load_weights
-from atman_bench.models._parts import Block, Part, PicturePart, TextPart, encoded_of, first_line, text_part, units_of
+from atman_bench.models._parts import (
+    Block,
+    Part,
+    PicturePart,
+    TextPart,
+    completion_of,
+    encoded_of,
+    prompt_and_target,
+    text_part,
+    units_of,
+)
 from atman_bench.models._patch_grids import ProcessedPictures, patch_grids
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 from atman_bench.models._silence import silent_transformers
@@ -49,6 +59,9 @@ REMEMBERED_SAMPLES = 4
 
 MARK = "\ue000"
 """Stands for the prompt while a chat template is filled, so that the prompt's characters can be found in the result."""
+
+PER_TOKEN = frozenset({"input_ids", "token_type_ids", "mm_token_type_ids", "attention_mask"})
+"""Outputs of processors with a value for each token."""
 
 UNUSED_FEATURES = frozenset({"attention_mask", "labels"})
 """Outputs of processors that only serve padding and training."""
@@ -72,7 +85,8 @@ class Reading:
     Attributes:
         features: The model's inputs.
         prompt: The user's text alone, with offsets in it.
-        start: Position of its first token.
+        target: What follows the templated prompt, or None where nothing was given.
+        start: Position of the prompt's first token.
         grids: What the image tokens are, in order.
         array: The image's pixels (H, W, 3).
         spaced: Whether the templated text ends in white space, so that the answer starts without a space.
@@ -80,6 +94,7 @@ class Reading:
 
     features: Mapping[str, Tensor]
     prompt: TextPart
+    target: TextPart | None
     start: int
     grids: list[PatchUnits]
     array: np.ndarray
@@ -132,7 +147,7 @@ class VisionLM(CausalLM):
             return self.logits({"inputs_embeds": embeddings}, what.rows_from_start, what.store)
 
     @torch.inference_mode()
-    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
+    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> Completion:
         """The model's greedy completion of a prompt, up to its end-of-sequence token or the first line break.
 
         Raises:
@@ -150,9 +165,10 @@ class VisionLM(CausalLM):
         moved = {name: tensor.to(self.device) for name, tensor in features.items()}
         with self._reset_rope_deltas():
             grown = self.model.generate(**moved, max_new_tokens=max_new_tokens, do_sample=False)
-        text = self._require_tokenizer().decode(grown[0, features["input_ids"].shape[1] :], skip_special_tokens=True)
+        before, said = grown[0].tensor_split([features["input_ids"].shape[1]])
+        completion = completion_of(self._require_tokenizer(), before.tolist(), said.tolist())
         # A target starts with a space, which the template may have written already.
-        return f" {first_line(text).lstrip()}" if spaced else first_line(text)
+        return Completion(f" {completion.lstrip()}", completion.ids) if spaced else completion
 
     def encode(self, sample: Sample) -> Encoded:
         """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its image.
@@ -163,7 +179,7 @@ class VisionLM(CausalLM):
         """
         if sample.picture is None:
             return super().encode(sample)
-        parts, target, inputs = self._prepared(sample.prompt, sample.target, sample.picture)
+        parts, target, inputs = self._prepared(sample.prompt, sample.target, _ids(sample.target), sample.picture)
         blocks = units_of(parts, sample.explain, sample.explain is None)
         return self._encoded(sample.uid, inputs, parts, target, blocks, sample.words)
 
@@ -185,7 +201,7 @@ class VisionLM(CausalLM):
         """
         if picture is None:
             return super().encode_text(prompt, target, units)
-        parts, part, inputs = self._prepared(prompt, target, picture)
+        parts, part, inputs = self._prepared(prompt, target, _ids(target), picture)
         if units is not None:
             text = next(p for p in parts if isinstance(p, TextPart))
             blocks = [text.block([list(unit) for unit in units])]
@@ -254,16 +270,17 @@ class VisionLM(CausalLM):
             raise ModelError(f"model {self.name!r} has no processor in its folder, and cannot be given pictures")
         return self.processor
 
-    def _read(self, prompt: str, picture: Picture) -> Reading:
-        return self._read_image(prompt, open_picture(picture).convert("RGB"))
+    def _read(self, prompt: str, picture: Picture, target: str | None = None) -> Reading:
+        return self._read_image(prompt, open_picture(picture).convert("RGB"), target)
 
-    def _read_image(self, prompt: str, image: Image.Image) -> Reading:
-        """Fill the chat template, and let the processor expand the image's placeholder."""
+    def _read_image(self, prompt: str, image: Image.Image, target: str | None = None) -> Reading:
+        """Fill the chat template, let the processor expand the image's placeholder, and put the target behind it."""
         processor = self._require_processor()
         template = self._template()
         # Some processors add text of their own around the prompt (PaliGemma).
         layout = processor.prepare_inputs_layout(images=[image], text=template)[1][0]
         bos = processor.tokenizer.bos_token
+        special = not (bos and template.startswith(bos))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # PaliGemma's makes arrays the way of numpy 1
@@ -271,21 +288,23 @@ class VisionLM(CausalLM):
                     processor(
                         images=[image],
                         text=template.replace(MARK, prompt),
-                        add_special_tokens=not (bos and template.startswith(bos)),
+                        add_special_tokens=special,
                         return_tensors="pt",
-                        return_offsets_mapping=True,
                         return_text_replacement_offsets=True,
                     )
                 )
         except ValueError as error:
             raise SampleError(f"the model's processor refuses the prompt or its picture: {error}") from error
         (replacements,) = features.pop("text_replacement_offsets")
+        read, target_part = self._behind_picture(
+            expanded_text(layout, replacements).replace(MARK, prompt), target, special
+        )
+        features = self._with_ids(features, read.ids)
         first = layout.index(MARK)
         first += sum(len(r["replacement"]) - len(r["text"]) for r in replacements if r["span"][0] < first)
         last = first + len(prompt)
-        offsets = features.pop("offset_mapping")[0].tolist()
+        ids, offsets = read.ids, read.offsets
         covered = [i for i, (a, b) in enumerate(offsets) if a < min(b, last) and b > first]
-        ids = features["input_ids"][0].tolist()
         processed = ProcessedPictures(
             self.model.config,
             processor.image_processor,
@@ -300,7 +319,9 @@ class VisionLM(CausalLM):
                 tuple(ids[i] for i in covered),
                 prompt,
                 tuple((max(a, first) - first, min(b, last) - first) for a, b in (offsets[i] for i in covered)),
+                remarks=read.remarks,
             ),
+            target_part,
             covered[0] if covered else len(ids),
             patch_grids(processed),
             rgb_array(image),
@@ -318,13 +339,46 @@ class VisionLM(CausalLM):
         )
         return filled
 
-    def _prepare(self, prompt: str, target: str, picture: Picture) -> tuple[list[Any], TextPart, dict[str, Tensor]]:
-        """Parts of the templated prompt, the target, and what the decoder is called with for both."""
-        reading = self._read(prompt, picture)
-        skipped = len(target) - len(target.lstrip(" ")) if reading.spaced else 0
-        answer = text_part(self._require_tokenizer(), target[skipped:], special=False)
-        answer = replace(answer, text=target, offsets=tuple((a + skipped, b + skipped) for a, b in answer.offsets))
-        if not len(answer):
+    def _behind_picture(self, text: str, target: str | None, special: bool) -> tuple[TextPart, TextPart | None]:
+        """Tokens of a templated prompt, and of the target behind it."""
+        tokenizer = self._require_tokenizer()
+        if target is None:
+            return text_part(tokenizer, text, special), None
+        if isinstance(target, Completion):
+            return prompt_and_target(tokenizer, text, target, special)
+        skipped = len(target) - len(target.lstrip(" ")) if text[-1].isspace() else 0
+        read, answer = prompt_and_target(tokenizer, text, target[skipped:], special)
+        offsets = tuple((a + skipped, b + skipped) for a, b in answer.offsets)
+        return read, replace(answer, text=target, offsets=offsets)
+
+    def _with_ids(self, features: Mapping[str, Tensor], ids: Sequence[int]) -> dict[str, Tensor]:
+        """The features of a prompt with the tokens that it has before a target: these may differ at its end.
+
+        Raises:
+            ModelError: They differ before the end of the image.
+        """
+        own = features["input_ids"][0].tolist()
+        if own == list(ids):
+            return dict(features)
+        same = next((i for i, (a, b) in enumerate(zip(own, ids, strict=False)) if a != b), min(len(own), len(ids)))
+        if self.model.config.image_token_id in (*own[same:], *ids[same:]):
+            raise ModelError(
+                f"model {self.name!r}: its processor reads a prompt with a picture otherwise than its tokenizer reads "
+                f"the same text, from token {same} on; where the prompt's words lie is not known"
+            )
+        begun = {n: t[:, :same] if n in PER_TOKEN else t for n, t in features.items()}
+        return self._longer(begun, ids[same:])
+
+    def _prepare(
+        self, prompt: str, target: str, ids: tuple[int, ...] | None, picture: Picture
+    ) -> tuple[list[Any], TextPart, dict[str, Tensor]]:
+        """Parts of the templated prompt, the target, and what the decoder is called with for both.
+
+        Equal texts with other tokens are other targets: ``ids`` tells them apart where readings are remembered.
+        """
+        reading = self._read(prompt, picture, target if ids is None else Completion(target, ids))
+        answer = reading.target
+        if answer is None or not len(answer):
             raise SampleError("the target is empty; give at least one token to explain")
         length = len(reading.ids) + len(answer) - 1
         if self.max_positions is not None and length > self.max_positions:
@@ -396,17 +450,22 @@ class VisionLM(CausalLM):
         raise ModelError(f"{type(self.model).__name__} never called its decoder {type(self.decoder).__name__}")
 
     def _extended(self, features: Mapping[str, Tensor], ids: Sequence[int]) -> dict[str, Tensor]:
+        """What the model reads of a prompt's features, with further tokens behind it, on its device."""
+        longer = self._longer(features, ids)
+        return {name: tensor.to(self.device) for name, tensor in longer.items() if name not in UNUSED_FEATURES}
+
+    def _longer(self, features: Mapping[str, Tensor], ids: Sequence[int]) -> dict[str, Tensor]:
         """A prompt's features with further tokens behind it."""
         per_token = {
             "input_ids": torch.tensor([ids], dtype=torch.long),
             # 0 is text everywhere but in PaliGemma, where it is what reads in both directions.
             "token_type_ids": torch.full((1, len(ids)), int(self.model.config.model_type == "paligemma")),
             "mm_token_type_ids": torch.zeros(1, len(ids), dtype=torch.long),
+            "attention_mask": torch.ones(1, len(ids), dtype=torch.long),
         }
         return {
-            name: (torch.cat([tensor, per_token[name]], dim=1) if name in per_token else tensor).to(self.device)
+            name: torch.cat([tensor, per_token[name]], dim=1) if name in PER_TOKEN else tensor
             for name, tensor in features.items()
-            if name not in UNUSED_FEATURES
         }
 
     @contextmanager
@@ -418,6 +477,20 @@ class VisionLM(CausalLM):
             for module in self.model.modules():
                 if getattr(module, "rope_deltas", None) is not None:
                     module.rope_deltas = None
+
+
+def _ids(target: str) -> tuple[int, ...] | None:
+    return target.ids if isinstance(target, Completion) else None
+
+
+def expanded_text(layout: str, replacements: Sequence[Mapping[str, Any]]) -> str:
+    """A prompt's layout with the text that the processor puts in the place of its images."""
+    pieces, end = [], 0
+    for replacement in sorted(replacements, key=lambda r: r["span"][0]):
+        start, stop = replacement["span"]
+        pieces += [layout[end:start], replacement["replacement"]]
+        end = stop
+    return "".join([*pieces, layout[end:]])
 
 
 def load_vision_lm(source: str | Path, model_type: str, name: str, options: LoadOptions) -> VisionLM:
