@@ -11,6 +11,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from atman_bench import explain
 from atman_bench.core.errors import SampleError
 from atman_bench.core.records import CharSpans, Completion, Sample, Word
+from atman_bench.datasets._base import Dataset
+from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.samples import select
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._parts import BYTE_OF_CHARACTER, completion_of, prompt_and_target, text_part, token_texts
 
@@ -127,6 +130,19 @@ def test_an_encoded_sample_says_that_a_token_spans_and_words_keep_their_places()
     assert len(encoded.remarks) == 1
     assert encoded.units.texts == ("The", " capital", " of", " France", " is")
     assert model.tokenizer.convert_ids_to_tokens(encoded.target_ids.tolist()) == ["▁Paris"]
+
+
+def test_explaining_says_that_a_token_spans(caplog):
+    explain(mistral(), prompt=f"{CAPITAL} ", target="Paris")
+    assert ["spans the end of the prompt" in message for message in caplog.messages] == [True]
+
+
+def test_a_run_counts_the_samples_where_a_token_spans(caplog):
+    label = CharSpans(((0, 3),))
+    prompts = [f"{CAPITAL} ", f"{CAPITAL} ", CAPITAL]
+    samples = tuple(Sample(f"q{i}", p, "Paris", (0, len(CAPITAL)), label, "g") for i, p in enumerate(prompts))
+    select(mistral(), Dataset(samples, (), "hash"), RunConfig())
+    assert [message.partition(":")[0] for message in caplog.messages] == ["2 of 3 samples of facts"]
 
 
 def test_a_token_that_holds_the_whole_prompt_leaves_nothing_to_explain():

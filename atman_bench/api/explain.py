@@ -1,5 +1,6 @@
 """The Python API: load a model, explain a prompt. The command line uses nothing else."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from atman_bench.methods import METHODS
 from atman_bench.methods._explain import explain_encoded
 from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.models._load import load
+
+_LOG = logging.getLogger(__name__)
 
 
 def load_model(
@@ -103,4 +106,6 @@ def explain(
         encoded = model.encode_ids(prompt_ids, target_ids, units)
     else:
         raise ConfigError("explain needs either prompt and target (text) or prompt_ids and target_ids (token ids)")
+    for remark in encoded.remarks:
+        _LOG.warning("%s", remark)
     return explain_encoded(model, encoded, method, config, seed)

@@ -1,5 +1,6 @@
 """Which samples of a dataset a run evaluates: a seeded choice of those that fit the model."""
 
+import logging
 import random
 import re
 from collections import Counter
@@ -17,6 +18,8 @@ from atman_bench.evaluation.config import RunConfig
 from atman_bench.metrics._align import unit_labels
 from atman_bench.models._base import ModelAdapter, Plain
 from atman_bench.models._label_ranking import Name, likeliest_names
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Select
     usable: list[PreparedSample] = []
     unusable: list[Skipped] = []
     unseen: list[Skipped] = []
+    remarks: Counter[str] = Counter()
 
     @cache
     def likeliest(picture: Picture | None) -> list[Name]:
@@ -123,10 +127,13 @@ def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Select
             n_targets = encoded.target_ids.shape[0]
             usable.append(PreparedSample(adapter, sample, label, words, encoded.length, n_targets))
             unseen += left_out
+            remarks.update(encoded.remarks)
     skipped = _count_reasons((*dataset.skipped, *unusable, *unseen))
     if not usable:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items())
         raise DataError(f"no sample of {config.dataset} is usable ({reasons or 'it is empty'})")
+    for remark, count in remarks.items():
+        _LOG.warning("%d of %d samples of %s: %s", count, len(usable), config.dataset, remark)
     return Selected(tuple(usable), tuple(unusable), skipped)
 
 
