@@ -400,7 +400,7 @@ def reader(tmp_path) -> PictureLM:
     return load_picture_lm(tmp_path / "model", "tiny", LoadOptions(device="cpu"))
 
 
-def sample(picture: Picture, target: str = "cat") -> Sample:
+def sample(picture: Picture, target: str = " cat") -> Sample:
     return Sample("s", "the picture shows", target, None, Boxes(((0, 0, 9, 9),)), "g", picture=picture)
 
 
@@ -434,7 +434,7 @@ def test_a_picture_is_read_once_for_all_methods(reader, monkeypatch):
     passes = []
     reader.prefix.enc.register_forward_hook(lambda *_: passes.append(1))
     picture = Picture(GOLDEN / "image_a.png")
-    first = reader.encode(sample(picture, "cat"))
+    first = reader.encode(sample(picture, " cat"))
     second = reader.encode(sample(picture, "dog"))
     torch.testing.assert_close(first.inputs["inputs_embeds"][:, :16], second.inputs["inputs_embeds"][:, :16])
     assert len(passes) == 1

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
-from tokenizers.models import BPE, Unigram
+from tokenizers.models import BPE, Unigram, WordLevel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from atman_bench import explain
@@ -156,6 +156,15 @@ def test_byte_level_tokens_of_a_target_are_its_own():
     assert before.ids == tuple(tokenizer(CAPITAL)["input_ids"])
     assert behind.ids == tuple(tokenizer(" Paris")["input_ids"])
     assert behind.offsets == tuple((i, i + 1) for i in range(6))
+
+
+def test_an_unknown_word_that_spans_is_the_targets_too():
+    own = Tokenizer(WordLevel({"<unk>": 0, "the": 1}, unk_token="<unk>"))
+    own.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own, unk_token="<unk>")
+    before, behind = prompt_and_target(tokenizer, "the cat", "fish")
+    assert (before.ids, behind.ids) == ((1,), (0,))
+    assert "spans" in before.remarks[0]
 
 
 def test_no_end_token_stands_between_prompt_and_target():

@@ -152,7 +152,8 @@ def prompt_and_target(
     end = len(prompt)
     first = len(alone)
     remarks = alone.remarks
-    if whole.ids[:first] != alone.ids:
+    # The same id may hold other text, where a token is an unknown word.
+    if whole.ids[:first] != alone.ids or whole.offsets[:first] != alone.offsets:
         # Some tokenizers give tokens offsets of length 0, at their first character.
         reaches = (i for i, (a, b) in enumerate(whole.offsets) if b > end or a == b >= end > 0)
         first = next(reaches, len(whole))
