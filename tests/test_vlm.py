@@ -270,6 +270,7 @@ def test_a_restart_covers_rows_that_see_what_another_row_changes():
 def test_the_completion_of_a_prompt_is_the_models_answer(model, picture):
     completion = model.complete(PROMPT, 3, picture)
     encoded = model.encode_text(PROMPT, completion, picture=picture)
+    assert encoded.target_ids.tolist() == list(completion.ids)
     assert model.plain(encoded).answered
 
 
