@@ -28,11 +28,10 @@ from atman_bench.core.options import build
 from atman_bench.core.records import CharSpans, Modality, PatchUnits, Picture, RegionMask, Sample, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.evaluation.config import applicable_methods
-from atman_bench.methods import METHODS, atman, atman_gradient
+from atman_bench.methods import METHODS, atman_gradient
 from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
 from atman_bench.methods._explain import explain_encoded
 from atman_bench.methods._gradients import parameters_require_grad
-from atman_bench.methods.atman import AtManConfig
 from atman_bench.methods.atman_gradient import AtManGradientConfig
 from atman_bench.methods.chefer import propagate
 from atman_bench.models._base import Pass
@@ -84,12 +83,15 @@ def encoded(model) -> Encoded:
 @pytest.mark.parametrize("form", [Form.SHIFTED, Form.LITERAL, Form.LOG])
 def test_atmans_gradient_is_the_slope_of_its_losses(model, encoded, form):
     found = atman_gradient.explain(model, encoded, AtManGradientConfig(f=1.0, form=form, per_target=True), 0)
-    step = 0.01
-    configs = [AtManConfig(form=form), AtManConfig(form=form)]
-    for config, f in zip(configs, (step, -step), strict=True):
-        object.__setattr__(config, "f", f)  # a negative one is refused from users; a central difference needs it
-    up, down = (atman.explain(model, encoded, config, 0).per_target for config in configs)
-    expected = (up - down) / (2 * step)
+    step, patches = 0.01, encoded.positions_of_units()
+    factors = torch.ones(len(patches), encoded.length)
+    up, down = (
+        sweep(
+            model, encoded, AttentionEdit(factors.scatter(1, torch.tensor(patches), 1 - f), form), EngineOptions()
+        ).losses.T.div(2 * step)
+        for f in (step, -step)
+    )
+    expected = up - down
     assert expected.abs().max() > 1e-3
     torch.testing.assert_close(found.per_target, expected, rtol=0, atol=0.01 * expected.abs().max().item() + 1e-4)
 

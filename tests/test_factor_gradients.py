@@ -20,13 +20,13 @@ from atman_bench.attention import edit as edit_module
 from atman_bench.attention import gradient as gradient_module
 from atman_bench.attention.edit import AttentionEdit, AttentionInputs, Form, RowMin, attend
 from atman_bench.attention.gradient import DifferentiableEditor
+from atman_bench.attention.similarity import cosine, suppression_factors
 from atman_bench.core.errors import ConfigError, NotApplicableError
 from atman_bench.core.records import Boxes, Explained, Modality, Sample, Word
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.evaluation.config import applicable_methods, default_methods
-from atman_bench.methods import METHODS, _gradients, atman, atman_gradient, integrated_suppression
+from atman_bench.methods import METHODS, _gradients, atman_gradient, integrated_suppression
 from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
-from atman_bench.methods.atman import AtManConfig
 from atman_bench.methods.atman_gradient import Aggregate, AtManGradientConfig
 from atman_bench.methods.integrated_suppression import IntegratedSuppressionConfig
 from atman_bench.models._base import ModelAdapter
@@ -172,18 +172,22 @@ def test_patches_too(tmp_path, source, form):
     torch.testing.assert_close(found, expected, rtol=0, atol=5e-3 * expected.abs().max().item() + noise)
 
 
-@pytest.mark.parametrize("options", [{"kappa": 0.3}, {"kappa": 0.3, "graded": False}, {"kappa": 0.3, "layers": (1,)}])
-def test_neighbours_are_suppressed_along_by_the_chain_rule(options):
+@pytest.mark.parametrize("layers", [None, (1,)])
+@pytest.mark.parametrize("graded", [True, False])
+def test_neighbours_are_suppressed_along_by_the_chain_rule(graded, layers):
     model, encoded = text("llama")
+    likeness = cosine(model.embeddings(encoded)[0].detach())
 
     def losses(f: float) -> Tensor:
-        config = AtManConfig(**options)
-        object.__setattr__(config, "f", f)  # a negative one is refused from users; a central difference needs it
-        return atman.explain(model, encoded, config, 0).per_target
+        groups = encoded.positions_of_units()
+        factors = suppression_factors(groups, encoded.length, f, likeness, 0.3, graded=graded)
+        edit = AttentionEdit(factors, layers=None if layers is None else frozenset(layers))
+        return sweep(model, encoded, edit, EngineOptions(EngineMode.NAIVE)).losses.T
 
-    assert_close(gradient(model, encoded, f=1.0, per_target=True, **options).per_target, slopes(losses))
-    alone = gradient(model, encoded, f=1.0, per_target=True).per_target
-    assert (gradient(model, encoded, f=1.0, per_target=True, **options).per_target - alone).abs().max() > 0.01
+    options = {"f": 1.0, "layers": layers, "per_target": True}
+    found = gradient(model, encoded, kappa=0.3, graded=graded, **options).per_target
+    assert_close(found, slopes(losses))
+    assert (found - gradient(model, encoded, **options).per_target).abs().max() > 0.01
 
 
 def test_f_scales_the_scores_and_nothing_else():
