@@ -9,8 +9,9 @@ from fakes import Fakes
 from atman_bench.cli import app
 from atman_bench.core.errors import DataError, StoreError
 from atman_bench.report import page
-from atman_bench.report.page import Ending, Section, Stored, Verdict
+from atman_bench.report.page import Section, Stored
 from atman_bench.report.render import TextTable
+from atman_bench.report.verdicts import Ending, Verdict
 
 TABLE = TextTable(
     "Numbers", "A note.", ("method", "mAP"), (("atman", "50.0 [40.0, 60.0]"), ("random", "9.0")), (False, True)
@@ -62,9 +63,9 @@ def test_a_figure_that_is_an_svg_alone_is_shown(stored, tmp_path):
 
 def test_the_page_shows_numbers_floors_claims_and_the_command(stored):
     made = page.html_page([stored])
-    assert "50.0 [40.0, 60.0]" in made
+    assert "50.0 <small>[40.0, 60.0]</small>" in made
     assert '<tr class="floor"><th scope="row">random</th>' in made
-    assert "AtMan is better: does not reproduce: the opposite holds here." in made
+    assert "AtMan is better (sanity check): contradicted here." in made
     assert "mAP −3.0 [−4.0, −2.0]." in made
     assert "atman-bench reproduce table1a" in made
     assert "tiny-text" in made
@@ -112,7 +113,7 @@ def test_markdown_links_to_figures_from_where_it_is(stored, tmp_path):
     (link,) = re.findall(r"!\[[^]]*\]\(([^)]*)\)", made)
     assert (tmp_path / link).read_bytes() == b"png"
     assert "| atman | 50.0 [40.0, 60.0] |" in made
-    assert "**AtMan is better: does not reproduce: the opposite holds here.**" in made
+    assert "**AtMan is better (sanity check): contradicted here.**" in made
 
 
 def test_tables_come_first_and_figures_by_number():

@@ -285,7 +285,7 @@ def test_sweep_prints_the_grid_and_writes_table_and_figures(command, fakes, tmp_
     code, out, err = command(*grid_options(*GRID), "--limit", "4", "--results", "out")
     assert (code, err) == (0, "")
     assert "kappa \\ f" in out
-    assert "held-out samples" in out
+    assert "On the other half (2 samples in 2 groups)" in " ".join(out.split())
     text = (tmp_path / "out" / "sweep.md").read_text()
     assert "| kappa=single, f=0.5 |" in text
     assert (tmp_path / "out" / "figures" / "sweep_heatmap.png").exists()

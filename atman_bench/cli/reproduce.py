@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from atman_bench.paper.experiments._base import Preset
     from atman_bench.paper.kinds._base import Plan
-    from atman_bench.report.page import Section
+    from atman_bench.report.page import Section, Stored
 
 
 def register(app: typer.Typer) -> None:
@@ -81,6 +81,7 @@ def reproduce(
         typer.echo("stopped: the same command goes on from here", err=True)
         raise typer.Exit(_runs.INTERRUPTED) from None
     stored = page.read(request.results)
+    _show_verdicts(screen, page.prepared(stored), names)
     write_atomically(request.results / "report.html", page.html_page(stored))
     write_atomically(request.results / "report.md", page.markdown_page(stored, request.results))
     screen.print(f"report.html and report.md are in {request.results}", markup=False, highlight=False)
@@ -118,14 +119,25 @@ def _data(given: "Sequence[str]") -> dict[str, str]:
 
 
 def _show(console: "Console", section: "Section") -> None:
-    """Print why an experiment was not run, or the verdicts on its claims."""
+    """Print that an experiment was run, or why it was not."""
     from rich.text import Text
 
     console.print(Text.assemble((section.name, "bold cyan"), f"  {section.title}"))
     if section.missing:
         console.print(Text(f"  not run: {section.missing}", "yellow"))
-    for verdict in section.verdicts:
-        console.print(Text(f"  {verdict.claim}: {verdict.ending}. {verdict.because}"))
+
+
+def _show_verdicts(console: "Console", sections: "Sequence[Stored]", names: "Sequence[str]") -> None:
+    """Print the verdicts of some experiments, which are corrected for the number of claims in the whole folder."""
+    from rich.text import Text
+
+    from atman_bench.report import page
+
+    for stored in sections:
+        if stored.section.name in names and not stored.section.missing:
+            for verdict in stored.section.verdicts:
+                console.print(Text(f"{stored.section.name}: {verdict.mark} {verdict.head} {verdict.details}"))
+    console.print(Text(page.summary(sections)))
 
 
 def _show_plans(console: "Console", plans: "Sequence[Plan]") -> None:

@@ -16,7 +16,8 @@ class MetricSpec:
         higher_is_better: The metric's direction.
         function: ``(x (U,), y (U,)) -> value``, or None where it is undefined (each metric says when).
         column: Name of its column in summaries.
-        interval: Whether tables show its 95 % interval and its interquartile mean beside the mean.
+        interval: Whether tables show its 95 % interval beside the mean.
+        interquartile: Whether tables show its interquartile means too, as the paper prints them.
         order: Place of its column: columns are ordered by this number, then by heading.
         is_count: Whether tables show the sum over samples, as a number of samples, and not 100 times the mean.
         heading: Heading of its column in printed tables; ``column`` where that is empty.
@@ -29,6 +30,7 @@ class MetricSpec:
     function: Callable[[Float[np.ndarray, " U"], Float[np.ndarray, " U"] | Bool[np.ndarray, " U"]], float | None]
     column: str
     interval: bool = False
+    interquartile: bool = False
     order: int = 100
     is_count: bool = False
     heading: str = ""

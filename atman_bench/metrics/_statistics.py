@@ -12,6 +12,9 @@ from jaxtyping import Float, Int, Shaped
 
 from atman_bench.core.errors import AtmanBenchError
 
+FEWEST_GROUPS = 5
+"""With fewer there is no interval: resamples of so few repeat a handful of sums, and are far too narrow."""
+
 RESAMPLES = 10_000
 LEVEL = 0.95
 _CHUNK = 2_000_000
@@ -51,7 +54,7 @@ class Paired:
     Attributes:
         n: Number of samples.
         difference: Mean of a - b.
-        interval: Of the difference; None for a single group.
+        interval: Of the difference; None for fewer than ``FEWEST_GROUPS`` groups.
         p_value: Two-sided sign-flip test over groups of "the difference is symmetric about 0".
     """
 
@@ -75,7 +78,7 @@ def bootstrap_interval(
     """95 % percentile interval of an average, over resampled groups.
 
     Returns:
-        The interval, or None for a single group: one paragraph says nothing about others.
+        The interval, or None for fewer than ``FEWEST_GROUPS`` groups.
 
     Raises:
         AtmanBenchError: No value, or one that is not finite.
@@ -83,7 +86,7 @@ def bootstrap_interval(
     _check(values)
     order = np.argsort(values)
     codes = np.unique(groups, return_inverse=True)[1][order]
-    if codes.max() == 0:
+    if codes.max() + 1 < FEWEST_GROUPS:
         return None
     estimates = [
         weighted_averages(values[order], draws[:, codes], kind)

@@ -25,5 +25,11 @@ def auprc(x: Float[np.ndarray, " U"], y: Label) -> float | None:
 
 
 SPEC = MetricSpec(
-    "area under the precision-recall curve (scikit-learn's average_precision_score)", True, auprc, "AUPRC", order=30
+    "area under the precision-recall curve (scikit-learn's average_precision_score)",
+    True,
+    auprc,
+    "AUPRC",
+    interval=True,
+    order=15,
+    in_terminal=True,
 )

@@ -35,6 +35,7 @@ SPEC = MetricSpec(
     average_precision,
     "mAP",
     interval=True,
+    interquartile=True,
     order=10,
     in_terminal=True,
 )

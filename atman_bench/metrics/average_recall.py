@@ -32,6 +32,7 @@ SPEC = MetricSpec(
     average_recall,
     "mAR",
     interval=True,
+    interquartile=True,
     order=20,
     in_terminal=True,
 )

@@ -28,5 +28,4 @@ SPEC = MetricSpec(
     "pointing",
     order=50,
     heading="point",
-    in_terminal=True,
 )

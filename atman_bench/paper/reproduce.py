@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from atman_bench.core.errors import DataError, SampleError, UnknownNameError
 from atman_bench.paper.experiments import EXPERIMENTS
 from atman_bench.paper.experiments._base import Experiment
-from atman_bench.paper.kinds._base import NOT_RUNNABLE, Outcome, Plan, Request
+from atman_bench.paper.kinds._base import NOT_RUNNABLE, Outcome, Plan, Request, untested
 from atman_bench.report import page
+from atman_bench.report._paper_scores import in_words
 from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.page import Section
 
@@ -79,7 +80,7 @@ def reproduce(
         section = Section(name, experiment.title, experiment.paper, request.preset.value, request.command(name))
         run = experiment.runs.get(request.preset)
         if run is None:
-            section = replace(section, missing=experiment.left_out[request.preset])
+            section = _not_run(section, experiment, experiment.left_out[request.preset])
         else:
             key = repr(run)
             if key not in done:
@@ -92,6 +93,11 @@ def reproduce(
         yield section
 
 
+def _not_run(section: Section, experiment: Experiment, why: str) -> Section:
+    """A section that says why nothing was run, which is also why its claims are not tested."""
+    return replace(section, missing=why, verdicts=tuple(untested(claim, why) for claim in experiment.claims))
+
+
 def _filled(
     section: Section,
     experiment: Experiment,
@@ -101,12 +107,13 @@ def _filled(
 ) -> Section:
     """A section with what a run gave, or with the reason why it could not be run."""
     if isinstance(outcome, str):
-        return replace(section, missing=outcome)
+        return _not_run(section, experiment, outcome)
     failed: tuple[str, ...] = ()
     try:
         figures = outcome.draw(experiment, folder, formats)
     except (DataError, SampleError) as error:
         figures, failed = {}, (f"No figure: {error}",)
+    printed = () if experiment.reported is None else (in_words(experiment.reported),)
     undrawn = [name for name in experiment.figures if name not in figures]
     if undrawn and not failed:
         failed = (f"Rows of this run cannot be drawn as {', '.join(undrawn)}.",)
@@ -115,6 +122,6 @@ def _filled(
         tables=outcome.tables(experiment),
         figures=figures,
         verdicts=outcome.verdicts(experiment),
-        notes=(*experiment.readings, *outcome.notes, *failed),
+        notes=(*printed, *experiment.readings, *outcome.notes, *failed),
         manifest=outcome.manifest,
     )

@@ -14,8 +14,10 @@ def number(value: float | None, form: str = ".1f") -> str:
 
 
 def with_interval(value: float, low: float, high: float) -> str:
-    """``12.3 [10.1, 14.5]``; without the interval where its ends are NaN: a single group has none."""
-    return number(value) if pd.isna(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    """``12.3 [10.1, 14.5]``, or ``12.3 [too few]`` where its ends are NaN: so few groups have no interval."""
+    if pd.isna(value):
+        return NOTHING
+    return f"{value:.1f} [too few]" if pd.isna(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def escaped(text: str) -> str:
@@ -31,4 +33,6 @@ def markdown_table(header: Sequence[str], alignment: Sequence[str], lines: Itera
         alignment: ``:---`` or ``---:`` for each column.
         lines: Their cells.
     """
-    return "".join(f"| {' | '.join(line)} |\n" for line in (header, alignment, *lines))
+    # A line break would end the line of the table.
+    rows = [[" ".join(cell.split()) for cell in line] for line in (header, alignment, *lines)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

@@ -1,7 +1,7 @@
 """What the AtMan paper (NeurIPS 2023) reports for experiments that this suite repeats, x 100 as printed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -13,29 +13,44 @@ class Reported:
         source: Where the numbers stand, and which model they are of.
         scores: By method: mAP, mAP_IQ, mAR and mAR_IQ, as far as they are printed.
         pixels: The same for variants that score single pixels.
+        variants: By method, which variants the numbers are of; of other methods the plain ones.
     """
 
     source: str
     scores: Mapping[str, Mapping[str, float]]
     pixels: Mapping[str, Mapping[str, float]]
+    variants: Mapping[str, frozenset[str]]
 
 
-def reported(dataset: str, model: str) -> Reported | None:
-    """What the paper reports for a dataset as rows name it, and a model; None if it has no such experiment."""
+def reported(dataset: str, model: str, uids: Iterable[str]) -> Reported | None:
+    """What the paper reports for a dataset as rows name it, and a model; None if it has no such experiment.
+
+    Args:
+        dataset: Name in rows.
+        model: Name in rows.
+        uids: Of the samples: data of a user's own in the format of SQuAD have other ids than SQuAD has.
+    """
+    pattern = _PUBLISHED_IDS.get(dataset)
+    if pattern is None or not all(pattern.fullmatch(uid) for uid in uids):
+        return None
     return BLIP_OPENIMAGES if (dataset, _is_blip(model)) == (OPENIMAGES, True) else REPORTED.get(dataset)
 
 
-def paper_scores(dataset: str, model: str, method: str, variant: str) -> Mapping[str, float]:
-    """The paper's numbers for a cell, empty if there are none."""
-    found = reported(dataset, model)
-    return {} if found is None else scores_of(found, method, variant)
-
-
 def scores_of(found: Reported, method: str, variant: str) -> Mapping[str, float]:
-    """What is reported for a cell, empty if nothing is. The paper has one variant per method and granularity."""
-    if "pooled" in variant:
+    """What is reported for a cell; empty for variants that the paper did not run, as single tokens or other forms."""
+    if variant not in found.variants.get(method, _PLAIN):
         return {}
     return (found.pixels if "pixels" in variant else found.scores).get(method, {})
+
+
+def in_words(found: Reported) -> str:
+    """The numbers in a sentence, for pages on other data than the paper's."""
+
+    def listed(scores: Mapping[str, Mapping[str, float]], suffix: str = "") -> list[str]:
+        return [f"{method}{suffix} {' / '.join(f'{x:g}' for x in of.values())}" for method, of in scores.items()]
+
+    numbers = "; ".join([*listed(found.scores), *listed(found.pixels, " at pixels")])
+    return f"The paper ({found.source}), mAP / mAP_IQ / mAR / mAR_IQ, of two numbers mAP / mAR: {numbers}."
 
 
 def _is_blip(model: str) -> bool:
@@ -47,6 +62,20 @@ def _is_blip(model: str) -> bool:
 
 OPENIMAGES = "openimages (cropped)"
 """The paper crops every image to its object; whole images are another experiment."""
+
+_PUBLISHED_IDS = {
+    "squad": re.compile(r"[0-9a-f]{24}"),
+    OPENIMAGES: re.compile(r"[0-9a-f]{16}.*"),
+    "gqa": re.compile(r"[0-9]+.*"),
+}
+"""What ids look like in the published data."""
+
+_PLAIN = frozenset({"default", "checkpointed", "pixels"})
+_VARIANTS = {
+    "atman": frozenset({"shifted-kappa0.7", "shifted-min-all-kappa0.7"}),
+    "gradcam": frozenset({"default", "guided-pixels"}),
+}
+"""Variants that the paper ran throughout: AtMan with kappa = 0.7 and the shift of the released decoder."""
 
 
 def _four(mean_precision: float, iq_precision: float, mean_recall: float, iq_recall: float) -> Mapping[str, float]:
@@ -66,6 +95,7 @@ REPORTED = {
             "rollout": {"mAP": 23.1, "mAR": 53.4},
         },
         {},
+        _VARIANTS,
     ),
     # A.9 repeats AtMan's mAR as 13.7.
     OPENIMAGES: Reported(
@@ -83,16 +113,21 @@ REPORTED = {
             "integrated_gradients": _four(46.1, 45.2, 0.3, 0.1),
             "gradcam": _four(56.7, 60.4, 0.1, 0.1),
         },
+        _VARIANTS,
     ),
     "gqa": Reported(
         "A.12, MAGMA 6B",
         {"atman": {"mAP": 52.4, "mAR": 24.3}, "integrated_gradients": {"mAP": 33.3, "mAR": 27.0}},
         {},
+        _VARIANTS,
     ),
 }
 """By the name of the dataset in rows."""
 
 # The released notebook gives AtMan's mAR as 28.4 and mAR_IQ as 26.4, from at most 256 images; Chefer's are of all.
 BLIP_OPENIMAGES = Reported(
-    "Table 3, BLIP", {"chefer": _four(59.7, 60.3, 20.2, 19.4), "atman": _four(64.6, 66.1, 26.4, 28.4)}, {}
+    "Table 3, BLIP",
+    {"chefer": _four(59.7, 60.3, 20.2, 19.4), "atman": _four(64.6, 66.1, 26.4, 28.4)},
+    {},
+    {"atman": frozenset({"literal-kappa0.1-in-units-f0.95"})},
 )

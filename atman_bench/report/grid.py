@@ -49,7 +49,7 @@ class Split(StrEnum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over samples, x 100, with its 95 % bootstrap interval over groups; None for a single group."""
+    """A mean over samples, x 100, with its 95 % bootstrap interval over groups; None for too few groups."""
 
     mean: float
     interval: Interval | None
@@ -246,19 +246,37 @@ def describe(frame: pd.DataFrame) -> list[str]:
         return ["No grid point has a value for every sample, so none is called the best."]
     names = {metric: name for name, metric in with_interval().items()}
     numbers = ", ".join(f"{names[metric]} {number}" for metric, number in found.reported.items())
-    lines = [f"Best of {found.candidates} points by mAP: {found.point}."]
     if not found.held_out:
         return [
-            *lines,
+            f"Best of {found.candidates} points by mAP: {found.point}.",
             f"On the {found.tuning.n} samples that it was chosen on: {numbers}.",
             "Warning: the best point was chosen on the data it is reported on, so its numbers are too high; "
             "hold half of at least two groups out.",
         ]
-    lines.append(f"Chosen on {found.tuning.n} tuning samples in {found.tuning.groups} groups: mAP {found.tuning}.")
+    lines = [
+        f"Best of {found.candidates} points by mAP on one half ({found.tuning.n} samples in {found.tuning.groups} "
+        f"groups): {found.point}, {found.tuning}."
+    ]
     if CHOSEN_BY not in found.reported:
         return [*lines, "No held-out sample has a value."]
     held_out = found.reported[CHOSEN_BY]
-    return [*lines, f"On {held_out.n} held-out samples in {held_out.groups} groups: {numbers}."]
+    lines.append(f"On the other half ({held_out.n} samples in {held_out.groups} groups): {numbers}.")
+    highest = _highest(frame)
+    if highest is not None and highest[0] != found.point:
+        point, over_all = highest
+        lines.append(
+            f"Over all {over_all.n} samples, as tables and figures show them, the highest mean is that of {point}, "
+            f"{over_all.mean:.1f}: a maximum over points on the samples that it is shown for, so too high."
+        )
+    return lines
+
+
+def _highest(frame: pd.DataFrame) -> tuple[str, Estimate] | None:
+    """The point with the highest mean mAP over all samples."""
+    of_points = frame[frame["point"].notna()]
+    found = {str(point): estimate(rows, CHOSEN_BY) for point, rows in of_points.groupby("point", observed=True)}
+    defined = {point: over_all for point, over_all in found.items() if over_all is not None}
+    return max(defined.items(), key=lambda item: item[1].mean) if defined else None
 
 
 def matrix_table(frame: pd.DataFrame, name: str) -> TextTable:
@@ -267,7 +285,7 @@ def matrix_table(frame: pd.DataFrame, name: str) -> TextTable:
     *down, across = map(axis_title, axes_of(frame))
     return TextTable(
         title=f"{name} · {_title(frame)}",
-        note=f"× 100, mean over {frame['uid'].nunique()} samples.",
+        note=f"× 100, mean over {frame.loc[frame['value'].notna(), 'uid'].nunique()} samples.",
         columns=(f"{' · '.join(down)} \\ {across}".strip(), *map(str, means.columns)),
         lines=tuple(
             (str(label), *map(number, line)) for label, line in zip(means.index, means.to_numpy(), strict=True)

@@ -20,7 +20,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """One record for each metric of each cell.
 
     Keys: dataset, model, sign, method, variant, floor (sees no model), metric, ``mean``, ``low`` and ``high`` (95 %
-    bootstrap interval over groups; None for fewer than two), ``scale`` (what these three are multiplied by), ``n``
+    bootstrap interval over groups; None for fewer than five), ``scale`` (what these three are multiplied by), ``n``
     (samples with a value), ``groups`` (what intervals resample) and ``n_missing`` (reason -> samples: oom, error,
     skipped, undefined).
 

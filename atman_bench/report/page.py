@@ -8,8 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,10 @@ from atman_bench.core.errors import DataError, StoreError
 from atman_bench.core.files import write_atomically
 from atman_bench.core.records import READABLE, SCHEMA
 from atman_bench.report import _html
+from atman_bench.report._format import NOTHING
 from atman_bench.report.figure_files import figure_file
 from atman_bench.report.render import TextTable
+from atman_bench.report.verdicts import Ending, Verdict, corrected, headline
 
 FOLDER = "experiments"
 """Where sections are, in a results folder."""
@@ -26,33 +27,11 @@ FOLDER = "experiments"
 _FILE = "section.json"
 _TOGETHER = "sections.json"
 """What ``gather`` makes of all of them."""
+_LONGEST_TABLE = 24
+"""Lines; longer ones are folded on the HTML page."""
+
 _LONGEST_NUMBER = 30
 """Characters, with an interval; what is longer is text and may be wrapped."""
-
-
-class Ending(StrEnum):
-    """The verdict on a claim of the paper, as the page says it."""
-
-    HOLDS = "holds here"
-    OPPOSITE = "does not reproduce: the opposite holds here"
-    OPEN = "undecided here"
-    MIXED = "holds here in some cases only"
-    UNTESTED = "not tested here"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The verdict on a claim.
-
-    Attributes:
-        claim: In words.
-        ending: The verdict.
-        because: The numbers that say so.
-    """
-
-    claim: str
-    ending: Ending
-    because: str
 
 
 @dataclass(frozen=True)
@@ -163,10 +142,18 @@ def html_page(sections: Sequence[Stored], title: str = "The AtMan paper, reprodu
         DataError: There are no sections.
         StoreError: A figure is missing.
     """
-    _check(sections)
-    shown = [(stored.section, list(_embedded(stored))) for stored in sections]
+    shown = prepared(sections)
+    first = _first_shown(shown)
     return _html.render(
-        "page", title=title, summary=_summary(sections), sections=shown, marks=_MARKS, longest_number=_LONGEST_NUMBER
+        "page",
+        title=title,
+        summary=summary(shown),
+        claims=claims_table(shown),
+        sections=[
+            (stored.section, tables, list(_embedded(stored))) for stored, tables in zip(shown, first, strict=True)
+        ],
+        longest_number=_LONGEST_NUMBER,
+        longest_table=_LONGEST_TABLE,
     )
 
 
@@ -182,16 +169,85 @@ def markdown_page(sections: Sequence[Stored], relative_to: Path, title: str = "T
         DataError: There are no sections.
         StoreError: A figure is missing.
     """
-    _check(sections)
-    parts = [f"# {title}", _summary(sections)]
-    for stored in sections:
-        parts += _markdown_section(stored, relative_to)
+    shown = prepared(sections)
+    parts = [f"# {title}", summary(shown)]
+    table = claims_table(shown)
+    if table.lines:
+        parts.append(table.markdown().rstrip())
+    for stored, tables in zip(shown, _first_shown(shown), strict=True):
+        parts += _markdown_section(stored, tables, relative_to)
     return "\n\n".join(parts) + "\n"
 
 
-def _check(sections: Sequence[Stored]) -> None:
+def prepared(sections: Sequence[Stored]) -> list[Stored]:
+    """Sections with verdicts that are corrected for the number of claims on the page.
+
+    Raises:
+        DataError: There are no sections.
+    """
     if not sections:
         raise DataError("there is nothing to report on: run 'atman-bench reproduce' or 'atman-bench eval' first")
+    verdicts = iter(corrected([verdict for stored in sections for verdict in stored.section.verdicts]))
+    return [
+        replace(
+            stored, section=replace(stored.section, verdicts=tuple(next(verdicts) for _ in stored.section.verdicts))
+        )
+        for stored in sections
+    ]
+
+
+def summary(sections: Sequence[Stored]) -> str:
+    """Count what was run and the verdicts on the claims, in words."""
+    shown = [stored.section for stored in sections]
+    missing = [section.name for section in shown if section.missing]
+    text = f"{len(shown) - len(missing)} of {len(shown)} experiments were run."
+    if missing:
+        text += f" Not run: {', '.join(missing)}."
+    counted = headline(verdict for section in shown for verdict in section.verdicts)
+    return f"{text} {counted}".rstrip()
+
+
+def claims_table(sections: Sequence[Stored]) -> TextTable:
+    """The paper's claims and the sanity checks, a line each."""
+    lines = [
+        (
+            verdict.claim,
+            verdict.source or "sanity check",
+            verdict.ending.value,
+            NOTHING if verdict.ranking is None else verdict.ranking.value,
+            stored.section.name,
+        )
+        for of_claims in (True, False)
+        for stored in sections
+        for verdict in stored.section.verdicts
+        if bool(verdict.source) is of_claims
+    ]
+    note = (
+        "Verdicts by the paper's metric and by AUPRC, the area under the precision-recall curve, which asks for the "
+        "order of the scores alone; p-values are corrected by Holm, claims and sanity checks of this page apart."
+    )
+    columns = ("claim", "source", "paper's metric", "AUPRC", "experiment")
+    return TextTable("Claims and verdicts", note, columns, tuple(lines), (False,) * len(lines))
+
+
+def _first_shown(sections: Sequence[Stored]) -> list[list[tuple[TextTable, str]]]:
+    """The tables of each section, and where another section has shown the same numbers before, its name."""
+    seen: dict[tuple[Any, ...], str] = {}
+    shown = []
+    for stored in sections:
+        section = stored.section
+        shown.append([(table, seen.setdefault(_numbers(table), section.name)) for table in section.tables])
+    return [
+        [(table, "" if name == stored.section.name else name) for table, name in tables]
+        for stored, tables in zip(sections, shown, strict=True)
+    ]
+
+
+def _numbers(table: TextTable) -> tuple[Any, ...]:
+    """What a table says apart from the paper's numbers, which only some experiments have beside theirs."""
+    kept = [i for i, column in enumerate(table.columns) if column != "paper"]
+    lines = tuple(tuple(line[i] for i in kept) for line in table.lines)
+    return table.title, tuple(table.columns[i] for i in kept), lines
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -210,28 +266,30 @@ def _parse(content: dict[str, Any], path: Path) -> Section:
             TextTable(t["title"], t["note"], *(_tuples(t[key]) for key in ("columns", "lines", "floors")))
             for t in content.pop("tables")
         )
-        verdicts = tuple(Verdict(v["claim"], Ending(v["ending"]), v["because"]) for v in content.pop("verdicts"))
+        verdicts = tuple(map(_verdict, content.pop("verdicts")))
         return Section(**{**content, "notes": tuple(content["notes"])}, tables=tables, verdicts=verdicts)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is no section of a report ({error}): run atman-bench reproduce again") from error
 
 
+def _verdict(content: dict[str, Any]) -> Verdict:
+    """A verdict from a file; the version before stored no source and named one ending otherwise."""
+    ending, ranking = content["ending"], content.get("ranking")
+    return Verdict(
+        **{
+            "source": "stored by an older version",
+            **content,
+            "ending": Ending.OPPOSITE if ending == _FORMER_OPPOSITE else Ending(ending),
+            "ranking": None if ranking is None else Ending(ranking),
+        }
+    )
+
+
+_FORMER_OPPOSITE = "does not reproduce: the opposite holds here"
+
+
 def _tuples(value: list[Any]) -> tuple[Any, ...]:
     return tuple(_tuples(item) if isinstance(item, list) else item for item in value)
-
-
-def _summary(sections: Iterable[Stored]) -> str:
-    """Count what was run and the verdicts on the claims, in a sentence."""
-    shown = [stored.section for stored in sections]
-    endings = [verdict.ending for section in shown for verdict in section.verdicts]
-    counts = "; ".join(f"{ending}: {endings.count(ending)}" for ending in Ending if ending in endings)
-    missing = [section.name for section in shown if section.missing]
-    text = f"{len(shown) - len(missing)} of {len(shown)} experiments were run."
-    if endings:
-        text += f" Verdicts on {len(endings)} claims: {counts}."
-    if missing:
-        text += f" Not run: {', '.join(missing)}."
-    return text
 
 
 def _embedded(stored: Stored) -> Iterator[tuple[str, str]]:
@@ -245,26 +303,19 @@ def _embedded(stored: Stored) -> Iterator[tuple[str, str]]:
         yield _html.data_uri(content, "svg+xml" if path.suffix == ".svg" else "png"), caption
 
 
-def _markdown_section(stored: Stored, relative_to: Path) -> Iterator[str]:
+def _markdown_section(stored: Stored, tables: Sequence[tuple[TextTable, str]], relative_to: Path) -> Iterator[str]:
     section = stored.section
     yield f"## {section.name}: {section.title}"
     yield f"{section.paper}. Preset {section.preset}."
     if section.missing:
         yield f"Not run: {section.missing}"
     if section.verdicts:
-        yield "\n".join(
-            f"- {_MARKS[verdict.ending]} **{verdict.claim}: {verdict.ending}.** {verdict.because}"
-            for verdict in section.verdicts
-        )
+        yield "\n".join(f"- {verdict.mark} **{verdict.head}** {verdict.details}" for verdict in section.verdicts)
     yield from section.notes
-    for table in section.tables:
-        yield table.markdown().rstrip()
+    for table, shown_in in tables:
+        yield f"**{table.title}**: as in {shown_in}." if shown_in else table.markdown().rstrip()
     for name, caption in section.figures.items():
         # Path.relative_to walks up from Python 3.12 on.
         path = Path(os.path.relpath(figure_file(stored.folder / name), relative_to))
         yield f"![{caption}]({path.as_posix()})"
-    yield f"Made by `{section.command}`"
-
-
-_MARKS = {Ending.HOLDS: "✓", Ending.OPPOSITE: "✗", Ending.OPEN: "?", Ending.MIXED: "≈", Ending.UNTESTED: "–"}
-"""Signs, not colours alone: the page is readable in black and white."""
+    yield f"{'Would be made' if section.missing else 'Made'} by `{section.command}`"

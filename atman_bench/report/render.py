@@ -10,14 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from atman_bench.core.records import Status
-from atman_bench.metrics import CHOSEN_BY
+from atman_bench.metrics import METRICS
 from atman_bench.report._format import NOTHING, escaped, markdown_table, number, with_interval
-from atman_bench.report._paper_scores import reported
-from atman_bench.report.tables import EXPERIMENT, cell_name, folded, metrics_in_order
+from atman_bench.report.tables import CELL, EXPERIMENT, cell_name, folded, metrics_in_order
 
 NOT_APPLICABLE = "n/a"
 
-_WIDEST_NAME = 26
+_WIDEST_NAME = 23
 """Characters in the terminal; a long variant gets a second line."""
 
 _MISSING_COLUMN = "missing"
@@ -85,12 +84,12 @@ def summary_markdown(summary: pd.DataFrame) -> str:
 
 def summary_tables(summary: pd.DataFrame) -> list[TextTable]:
     """The tables of ``summary_markdown`` themselves."""
-    return list(_summary_tables(summary, _columns(terminal=False)))
+    return list(_summary_tables(summary, terminal=False))
 
 
 def summary_rich(summary: pd.DataFrame) -> list[Table]:
     """The main columns of ``tables.summarise``, to fit 120 characters; one table for each experiment."""
-    return [table.rich() for table in _summary_tables(summary, _columns(terminal=True))]
+    return [table.rich() for table in _summary_tables(summary, terminal=True)]
 
 
 def comparison_markdown(comparison: pd.DataFrame, reference: str) -> str:
@@ -103,29 +102,39 @@ def comparison_rich(comparison: pd.DataFrame, reference: str) -> list[Table]:
     return [table.rich() for table in _comparison_tables(comparison, reference)]
 
 
-def _summary_tables(summary: pd.DataFrame, columns: _Columns) -> Iterator[TextTable]:
+def _summary_tables(summary: pd.DataFrame, *, terminal: bool) -> Iterator[TextTable]:
+    columns = _columns(terminal=terminal)
     for title, part in _experiments(summary):
         texts = {column: [write(line) for _, line in part.iterrows()] for column, write in columns.items()}
         shown = {column: text for column, text in texts.items() if any(cell != NOTHING for cell in text)}
-        note = "Metrics × 100; [95 % bootstrap interval over groups]; IQ = interquartile mean; floors see no model."
-        paper = reported(part["dataset"].iloc[0], part["model"].iloc[0])
-        printed = {"paper": "mAP / mAP_IQ / mAR / mAR_IQ", "paper mAP": "mAP"}
-        note += "".join(f" Paper ({paper.source}): {printed[name]}." for name in printed if paper and name in shown)
+        note = "Metrics × 100; [95 % bootstrap interval over groups]; "
+        note += "IQ = interquartile mean; " if any(name.endswith("_IQ") for name in shown) else ""
+        note += "floors see no model."
+        note += _grouped(part)
+        paper = part["paper"].iloc[0]
+        if paper and "paper" in shown:
+            note += f" Paper ({paper}): {'mAP' if terminal else 'mAP / mAP_IQ / mAR / mAR_IQ'}."
         note += _refusals(part)
         yield _text_table(title, note, part, shown)
 
 
 def _comparison_tables(comparison: pd.DataFrame, reference: str) -> Iterator[TextTable]:
     for title, part in _experiments(comparison):
-        texts = {
-            "pairs": [str(n) for n in part["n"]],
-            f"minus {reference}": [
-                with_interval(*line) for line in part[["difference", "low", "high"]].itertuples(index=False)
-            ],
-            "p": [f"{p:.4f}" for p in part["p_value"]],
-        }
-        note = "Mean difference × 100 on common samples; [95 % interval] and sign-flip p over groups, uncorrected."
-        yield _text_table(f"{title} · {part['metric'].iloc[0]}", note, part, texts)
+        by_metric = {metric: lines.set_index(CELL) for metric, lines in part.groupby("metric", sort=False)}
+        first = next(iter(by_metric.values()))
+        texts = {"pairs": [str(n) for n in first["n"]]}
+        for metric, lines in by_metric.items():
+            heading = METRICS.get(str(metric)).column
+            found = lines.reindex(first.index)
+            numbers = found[["difference", "low", "high"]].itertuples(index=False)
+            texts[heading] = [with_interval(*line) for line in numbers]
+            texts[f"p ({heading})"] = [number(p, ".4f") for p in found["p_value"]]
+        note = (
+            f"Mean difference to {reference} × 100 on common samples; [95 % interval] and sign-flip p over groups, "
+            "uncorrected. mAP and mAR are the paper's (A.11): mAP rewards maps that are quiet off the evidence; AUPRC "
+            "asks only for the order of the scores."
+        )
+        yield _text_table(f"{title} · minus {reference}", note, first.reset_index(), texts)
 
 
 def _experiments(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -137,6 +146,12 @@ def _text_table(title: str, note: str, part: pd.DataFrame, texts: dict[str, list
     names = [cell_name(*cell) for cell in zip(part["method"], part["variant"], strict=True)]
     lines = tuple(zip(names, *texts.values(), strict=True))
     return TextTable(title, note, ("method", *texts), lines, tuple(bool(floor) for floor in part["floor"]))
+
+
+def _grouped(part: pd.DataFrame) -> str:
+    """That samples share groups (questions of one paragraph, targets of one picture), as the end of a note."""
+    most = part.iloc[int(part["n"].argmax())]
+    return "" if most["groups"] == most["n"] else f" {most['n']} samples are in {most['groups']} groups."
 
 
 def _refusals(part: pd.DataFrame) -> str:
@@ -165,7 +180,7 @@ def _columns(*, terminal: bool) -> _Columns:
     counts: dict[str, Callable[[pd.Series], str]] = {}
     if not terminal:
         columns["answered"] = lambda line: str(line["answered"])
-    for name, spec in metrics_in_order().items():
+    for spec in metrics_in_order().values():
         heading = spec.heading or spec.column
         # Metrics that have to be asked for have numbers only where somebody did.
         if terminal and spec.by_default and not spec.in_terminal:
@@ -176,16 +191,14 @@ def _columns(*, terminal: bool) -> _Columns:
             columns[heading] = partial(_mean, column=spec.column)
         else:
             columns[heading] = partial(_interval, column=spec.column)
-            if not terminal:
+            if not terminal and spec.interquartile:
                 columns[f"{heading}_IQ"] = partial(_interval, column=f"{spec.column}_IQ")
                 columns[f"{heading} 25–72"] = partial(_mean, column=f"{spec.column}_IQ_25_72")
-            elif name == CHOSEN_BY:
-                columns[f"{heading}_IQ"] = partial(_mean, column=f"{spec.column}_IQ")
     columns["seconds"] = partial(_mean, column="seconds", form=".3g")
     if not terminal:
         columns["tokens"] = partial(_mean, column="forward_tokens", form=",.0f")
-    paper = {"paper mAP": partial(_mean, column="paper_mAP")} if terminal else {"paper": _paper}
-    return {**columns, **counts, _MISSING_COLUMN: _missing, **paper}
+    paper = partial(_mean, column="paper_mAP") if terminal else _paper
+    return {**columns, **counts, _MISSING_COLUMN: _missing, "paper": paper}
 
 
 def _mean(line: pd.Series, column: str, form: str = ".1f") -> str:

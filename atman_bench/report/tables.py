@@ -15,10 +15,10 @@ import pandas as pd
 from atman_bench.core.errors import DataError, StoreError, UnknownNameError
 from atman_bench.core.records import Row, ScoredCell, Status
 from atman_bench.methods.floors import FLOORS
-from atman_bench.metrics import METRICS
+from atman_bench.metrics import CHOSEN_BY, METRICS
 from atman_bench.metrics._base import MetricSpec
 from atman_bench.metrics._statistics import IQ_25_72, IQ_MEAN, MEAN, Interval, average, bootstrap_interval, compare
-from atman_bench.report._paper_scores import paper_scores
+from atman_bench.report._paper_scores import reported, scores_of
 
 EXPERIMENT = ["dataset", "model", "sign"]
 CELL = ["method", "variant"]
@@ -93,12 +93,13 @@ def folded(name: str, most: int) -> list[str]:
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """Summarise every cell of every experiment in one line.
 
-    Columns: dataset, model, sign, method, variant, floor; n (samples with a value) and answered (of them); what is
-    missing: oom, error, skipped, undefined (ok, but no metric has a value); not_applicable, why the method refused
-    every sample that it saw ("" if it did not); for every metric the ``column`` of its specification, a mean or a
-    count; for metrics with an interval also _low and _high (95 %, over groups), the interquartile mean _IQ with _IQ_low
-    and _IQ_high, and _IQ_25_72 as the released notebooks have it; mean seconds and forward_tokens of a sample; and the
-    paper's numbers as paper_mAP, paper_mAP_IQ, paper_mAR, paper_mAR_IQ. NaN where there is no number.
+    Columns: dataset, model, sign, method, variant, floor; n (samples with a value), their groups, and answered (of
+    them); what is missing: oom, error, skipped, undefined (ok, but no metric has a value); not_applicable, why the
+    method refused every sample that it saw ("" if it did not); for every metric the ``column`` of its specification, a
+    mean or a count; for metrics with an interval also _low and _high (95 %, over groups), and for those of the paper
+    the interquartile mean _IQ with _IQ_low and _IQ_high, and _IQ_25_72 as the released notebooks have it; mean seconds
+    and forward_tokens of a sample; and the paper's numbers as paper_mAP, paper_mAP_IQ, paper_mAR, paper_mAR_IQ,
+    with their source as paper. NaN where there is no number.
 
     Within an experiment the methods come first, by mAP, and then the floors.
 
@@ -112,34 +113,40 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     ]
     summary = pd.DataFrame(lines)
     summary.insert(len(EXPERIMENT + CELL), "floor", summary["method"].isin(FLOORS.names))
-    _add_paper(summary)
+    _add_paper(summary, frame)
     ascending = {column: True for column in EXPERIMENT} | {"floor": True, "mAP": False} | {c: True for c in CELL}
     return summary.sort_values(list(ascending), ascending=list(ascending.values()), ignore_index=True)
 
 
-def compare_to(
-    frame: pd.DataFrame, method: str, variant: str = "default", metric: str = "average_precision"
-) -> pd.DataFrame:
+def compare_to(frame: pd.DataFrame, method: str, variant: str = "default") -> pd.DataFrame:
     """Compare every cell with a reference cell of the same experiment, on the samples that both have a value for.
+
+    By each metric that tables show with an interval, since verdicts depend on the metric.
 
     Columns: dataset, model, sign, method, variant, floor, metric, n (pairs), difference (cell - reference, mean, x
     100), low, high (95 %, over groups), p_value (sign flips over groups, not corrected for the number of comparisons).
-    Sorted by difference within an experiment; cells without a common sample are left out.
+    Sorted by the difference of mAP within an experiment; cells without a common sample are left out.
 
     Raises:
         StoreError: See ``summarise``.
-        UnknownNameError: No experiment has values of the metric, or of the reference.
+        UnknownNameError: No experiment has values of these metrics, or of the reference.
     """
     _check(frame)
-    values = frame[(frame["metric"] == metric) & frame["value"].notna()]
+    metrics = list(with_interval().values())
+    values = frame[frame["metric"].isin(metrics) & frame["value"].notna()]
     if values.empty:
-        raise UnknownNameError("metric in these rows", metric, frame["metric"].unique())
+        raise UnknownNameError("metric in these rows", CHOSEN_BY, frame["metric"].unique())
     cells = set(zip(values["method"], values["variant"], strict=True))
     if (method, variant) not in cells:
         raise UnknownNameError("method", cell_name(method, variant), (cell_name(*cell) for cell in cells))
-    lines = [line for _, part in values.groupby(EXPERIMENT) for line in _compare_within(part, method, variant)]
+    groups = values.groupby([*EXPERIMENT, "metric"])
+    lines = [line for _, part in groups for line in _compare_within(part, method, variant)]
     comparison = pd.DataFrame(lines, columns=[*EXPERIMENT, *CELL, *_COMPARISON])
-    return comparison.sort_values([*EXPERIMENT, "difference"], ascending=[True, True, True, False], ignore_index=True)
+    places = comparison["metric"].map({metric: place for place, metric in enumerate(metrics)})
+    ordered = comparison.assign(place=places).sort_values(
+        [*EXPERIMENT, "place", "difference"], ascending=[True, True, True, True, False], ignore_index=True
+    )
+    return ordered.drop(columns="place")
 
 
 def _check(frame: pd.DataFrame) -> None:
@@ -167,6 +174,7 @@ def _summarise_cell(cell: pd.DataFrame) -> dict[str, int | float | str]:
     failed = cell[~cell["uid"].isin(samples.index)].drop_duplicates("uid")["status"].value_counts()
     line: dict[str, int | float | str] = {
         "n": len(defined),
+        "groups": defined["group"].nunique(),
         "answered": int(defined["answered"].eq(True).sum()),
         **{status.value: int(failed.get(status.value, 0)) for status in Status if status is not Status.OK},
         "undefined": len(samples) - len(defined),
@@ -174,7 +182,8 @@ def _summarise_cell(cell: pd.DataFrame) -> dict[str, int | float | str]:
     }
     for name, spec in metrics.items():
         if spec.interval:
-            line |= _averages(spec.column, values[name].dropna(), samples["group"])
+            averages = _averages(spec.column, values[name].dropna(), samples["group"], interquartile=spec.interquartile)
+            line |= averages
         else:
             line[spec.column] = values[name].sum(min_count=1) if spec.is_count else 100 * values[name].mean()
     return line | {column: defined[column].mean() for column in ("seconds", "forward_tokens")}
@@ -187,27 +196,32 @@ def _refusal(cell: pd.DataFrame) -> str:
     return reasons[0] if len(reasons) == 1 and seen["status"].eq(Status.SKIPPED).all() else ""
 
 
-def _averages(name: str, values: pd.Series, groups: pd.Series) -> dict[str, float]:
+def _averages(name: str, values: pd.Series, groups: pd.Series, *, interquartile: bool) -> dict[str, float]:
     """The averages of one metric of a cell, x 100; NaN where no sample has a value."""
-    columns = [f"{name}{suffix}" for suffix in ("", "_low", "_high", "_IQ", "_IQ_low", "_IQ_high", "_IQ_25_72")]
+    of_iq = ("_IQ", "_IQ_low", "_IQ_high", "_IQ_25_72") if interquartile else ()
+    columns = [f"{name}{suffix}" for suffix in ("", "_low", "_high", *of_iq)]
     if values.empty:
         return dict.fromkeys(columns, np.nan)
     numbers, of = values.to_numpy(), groups.loc[values.index].to_numpy()
     unknown = Interval(np.nan, np.nan)
     mean = bootstrap_interval(numbers, of, MEAN) or unknown
-    iq = bootstrap_interval(numbers, of, IQ_MEAN) or unknown
-    averages = (
-        *(average(numbers, MEAN), mean.low, mean.high),
-        *(average(numbers, IQ_MEAN), iq.low, iq.high),
-        average(numbers, IQ_25_72),
-    )
+    averages = [average(numbers, MEAN), mean.low, mean.high]
+    if interquartile:
+        iq = bootstrap_interval(numbers, of, IQ_MEAN) or unknown
+        averages += [average(numbers, IQ_MEAN), iq.low, iq.high, average(numbers, IQ_25_72)]
     return {column: 100 * number for column, number in zip(columns, averages, strict=True)}
 
 
-def _add_paper(summary: pd.DataFrame) -> None:
-    """Add the paper's columns in place."""
-    cells = summary[["dataset", "model", *CELL]].itertuples(index=False, name=None)
-    printed = [paper_scores(*cell) for cell in cells]
+def _add_paper(summary: pd.DataFrame, frame: pd.DataFrame) -> None:
+    """Add the paper's columns, and where its numbers stand as ``paper``, in place."""
+    about = {
+        (dataset, model): reported(str(dataset), str(model), part["uid"].unique())
+        for (dataset, model), part in frame.groupby(["dataset", "model"])
+    }
+    found = [about[key] for key in summary[["dataset", "model"]].itertuples(index=False, name=None)]
+    cells = summary[CELL].itertuples(index=False, name=None)
+    printed = [{} if of is None else scores_of(of, *cell) for of, cell in zip(found, cells, strict=True)]
+    summary["paper"] = ["" if of is None else of.source for of in found]
     for column in ("mAP", "mAP_IQ", "mAR", "mAR_IQ"):
         summary[f"paper_{column}"] = [scores.get(column, np.nan) for scores in printed]
 

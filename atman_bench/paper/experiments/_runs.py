@@ -119,7 +119,7 @@ TUNED = (
     Beats("kappa=0.7, f=0.9", "kappa=single, f=0.9", words="correlated suppression helps at f = 0.9"),
     Beats("kappa=0.7, f=0.9", "kappa=0.7, f=0.1", words="strong suppression (f = 0.9) beats weak (0.1)"),
 )
-"""What grids over kappa and f are asked: Fig. 11, and the same on questions."""
+"""What other grids over kappa and f than Fig. 11's are asked."""
 
 FORMS = picture_sweep("sweep-forms", {}, {}, n=24)
 """Every form of the edit with and without correlated suppression: Figs 12 and 14."""

@@ -1,6 +1,6 @@
 """Fig. 13: maps with and without correlated suppression."""
 
-from atman_bench.paper.experiments._base import Experiment, Maps, beats
+from atman_bench.paper.experiments._base import Experiment, Maps
 from atman_bench.paper.experiments._runs import PICTURES, SINGLE
 
 SPEC = Experiment(
@@ -8,5 +8,7 @@ SPEC = Experiment(
     paper="Fig. 13: OpenImages, MAGMA",
     runs=PICTURES,
     maps=Maps(("atman", SINGLE), n=4),
-    claims=beats("atman", SINGLE),
+    readings=(
+        "That correlated suppression beats single tokens is tested in fig12, the relevance at the edges in artefacts.",
+    ),
 )

@@ -1,6 +1,6 @@
 """Fig. 14: additive suppression (Eq. 7) with and without correlated tokens."""
 
-from atman_bench.paper.experiments._base import Beats, Experiment
+from atman_bench.paper.experiments._base import PRECISION, RECALL, Beats, Experiment
 from atman_bench.paper.experiments._runs import FORMS
 
 SPEC = Experiment(
@@ -9,7 +9,13 @@ SPEC = Experiment(
     runs=FORMS,
     figures=("form_histograms",),
     claims=(
-        Beats("form=log, kappa=single", "form=shifted, kappa=single", words="without correlation, additive is better"),
-        Beats("form=shifted, kappa=0.7", "form=log, kappa=0.7", words="with correlation, multiplicative is better"),
+        *(
+            Beats(left, right, metric, f"{words} ({heading})", "A.5, Fig. 14")
+            for metric, heading in ((PRECISION, "mAP"), (RECALL, "mAR"))
+            for left, right, words in (
+                ("form=log, kappa=single", "form=shifted, kappa=single", "without correlation, additive is better"),
+                ("form=shifted, kappa=0.7", "form=log, kappa=0.7", "with correlation, multiplicative is better"),
+            )
+        ),
     ),
 )

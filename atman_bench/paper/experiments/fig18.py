@@ -1,6 +1,6 @@
 """Fig. 18: editing single layers."""
 
-from atman_bench.paper.experiments._base import Beats, Experiment
+from atman_bench.paper.experiments._base import PRECISION, RECALL, Beats, Experiment
 from atman_bench.paper.experiments._runs import picture_sweep
 
 _LAYERS = "methods.atman.layers"
@@ -22,8 +22,22 @@ SPEC = Experiment(
         "The paper: all layers together have mAP 66, mAR 24 (caption); the second half of the layers matters more.",
     ),
     claims=(
-        Beats("f=0.9, layers=all", "f=0.9, layers=0", words="all layers beat the first alone"),
-        Beats("f=0.9, layers=all", "f=0.9, layers=3", words="all layers beat the fourth alone"),
-        Beats("f=0.9, layers=2-3", "f=0.9, layers=0-1", words="the second half of the layers matters more"),
+        *(
+            Beats(
+                "f=0.9, layers=all",
+                f"f=0.9, layers={layer}",
+                metric,
+                f"all layers have a higher {heading} than layer {layer} alone",
+                "A.13, Fig. 18",
+            )
+            for metric, heading in ((PRECISION, "mAP"), (RECALL, "mAR"))
+            for layer in range(4)
+        ),
+        Beats(
+            "f=0.9, layers=2-3",
+            "f=0.9, layers=0-1",
+            words="the second half of the layers matters more",
+            source="A.15, Fig. 18",
+        ),
     ),
 )

@@ -1,7 +1,7 @@
 """The instruction of A.10: "Answer with respect to the given context" before a question."""
 
 from atman_bench.datasets._squad_format import INSTRUCTION_TEMPLATE
-from atman_bench.paper.experiments._base import Beats, Experiment, Preset
+from atman_bench.paper.experiments._base import Beats, Experiment, Preset, Undecided
 from atman_bench.paper.experiments._runs import ATMAN, GPT_J_PARAMETERS, SINGLE, SQUAD_PAPER, SQUAD_SMALL, TINY_TEXT
 from atman_bench.paper.kinds.comparison import Comparison
 from atman_bench.paper.kinds.evaluation import Evaluation
@@ -42,7 +42,13 @@ SPEC = Experiment(
     figures=("methods_bar",),
     readings=("The embedded model of the preset tiny has never seen an instruction.",),
     claims=(
-        Beats("instruction/atman", "plain/atman", words="the instruction improves AtMan's maps"),
+        Beats("instruction/atman", "plain/atman", words="the instruction improves AtMan's maps", source="A.10"),
         Beats("instruction/chefer", "plain/chefer", words="the instruction improves Chefer's maps"),
+        Undecided(
+            "models tuned for chat are more applicable than their base models",
+            "A.10",
+            "No base model and chat-tuned model of one family can be had offline. With a hub: atman-bench eval "
+            "--dataset squad --model hf:HuggingFaceTB/SmolLM2-135M, and again with SmolLM2-135M-Instruct.",
+        ),
     ),
 )

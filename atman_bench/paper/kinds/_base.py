@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atman_bench.core.errors import ConfigError, DataError, ModelError, SampleError
-from atman_bench.paper.experiments._base import Claim, Experiment, Preset
+from atman_bench.paper.experiments._base import Beats, Cheaper, Claim, Experiment, Preset, Undecided
 from atman_bench.report.figure_files import FigureFormat
-from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import TextTable
+from atman_bench.report.verdicts import Ending, Verdict
 
 if TYPE_CHECKING:
     from atman_bench.evaluation.runner import Progress
@@ -154,4 +154,13 @@ class Outcome(ABC):
 
     def verdict(self, claim: Claim) -> Verdict:
         """The verdict on one claim; of a kind that this run says nothing about, that it is not tested."""
-        return Verdict(claim.words or claim.left, Ending.UNTESTED, "The run has no such rows.")
+        return untested(claim, "The run has no such rows.")
+
+
+def untested(claim: Claim, why: str) -> Verdict:
+    """The verdict on a claim that nothing was run for; one that no run decides says itself why."""
+    words = claim.words
+    if isinstance(claim, Beats | Cheaper):
+        words = words or f"{claim.left} against {claim.right}"
+    reason = claim.why if isinstance(claim, Undecided) else why
+    return Verdict(words or "", Ending.UNTESTED, reason, claim.source)

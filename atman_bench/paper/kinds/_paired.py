@@ -1,14 +1,18 @@
 """The verdict on a claim that one map is better than another on the same samples."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import pandas as pd
 
-from atman_bench.metrics._statistics import LEVEL, compare
-from atman_bench.paper.experiments._base import Beats, Claim
+from atman_bench.metrics import METRICS
+from atman_bench.metrics._statistics import FEWEST_GROUPS, LEVEL, Paired, compare
+from atman_bench.paper.experiments._base import PRECISION, RECALL, Beats, Claim
 from atman_bench.paper.kinds._base import Outcome
-from atman_bench.report.page import Ending, Verdict
-from atman_bench.report.tables import with_interval
+from atman_bench.report.verdicts import Ending, Verdict
+
+RANKING = "auprc"
+"""Tested beside the paper's metric: A.11's precision rewards maps that are quiet elsewhere, this asks for the order."""
 
 
 class PairedOutcome(Outcome):
@@ -26,30 +30,96 @@ class PairedOutcome(Outcome):
         return paired_verdict(claim, ours, theirs, (left, right))
 
 
-def paired_verdict(claim: Beats, left: pd.DataFrame, right: pd.DataFrame, names: tuple[str, str]) -> Verdict:
-    """What a paired comparison of two sides says.
+@dataclass(frozen=True)
+class PairedTest:
+    """A paired test of one number of two sides.
 
-    An interval of few groups is too narrow, so the sign-flip test has to agree.
+    Attributes:
+        ending: What it says of a claim that the left side has the higher number.
+        words: Heading, difference and interval.
+        paired: The numbers; differences are fractions.
+        groups: How many groups the samples are in.
     """
-    short = {metric: name for name, metric in with_interval().items()}.get(claim.metric, claim.metric)
-    words = claim.words or f"{names[0]} has a higher {short} than {names[1]}"
-    values = [rows[rows["metric"].eq(claim.metric) & rows["value"].notna()].set_index("uid") for rows in (left, right)]
-    common = values[0].index.intersection(values[1].index)
+
+    ending: Ending
+    words: str
+    paired: Paired
+    groups: int
+
+    @property
+    def on(self) -> str:
+        """On how many samples, and why there is no interval if there is none."""
+        few = f" Fewer than {FEWEST_GROUPS} groups: too few for an interval." if self.paired.interval is None else ""
+        return f"on {self.paired.n} samples in {self.groups} groups.{few}"
+
+
+def paired_test(heading: str, ours: pd.DataFrame, theirs: pd.DataFrame, smallest: float) -> PairedTest | None:
+    """Test whether the left side has the higher number, on the samples that both sides have.
+
+    It holds if the 95 % interval of the mean difference lies above 0, the sign-flip test agrees (intervals of few
+    groups are too narrow) and the difference is as large as the smallest that matters; it is contradicted if all that
+    is so the other way round. If the whole interval lies within the smallest difference, there is none that matters.
+
+    Args:
+        heading: What the number is called.
+        ours: Columns ``value`` (a fraction) and ``group``, by uid.
+        theirs: The same of the right side.
+        smallest: The smallest difference that matters, in points (x 100).
+
+    Returns:
+        The test, or None if the sides have no sample in common.
+    """
+    common = ours.index.intersection(theirs.index)
     if common.empty:
-        absent = " and ".join(name for name, rows in zip(names, values, strict=True) if rows.empty) or "both"
-        return Verdict(words, Ending.UNTESTED, f"No sample has a value of {absent}.")
-    ours, theirs = (rows.loc[common] for rows in values)
-    groups = ours["group"].to_numpy()
-    paired = compare(ours["value"].to_numpy(), theirs["value"].to_numpy(), groups)
-    on = f"on {paired.n} samples in {len(set(groups))} groups"
+        return None
+    groups = ours.loc[common, "group"].to_numpy()
+    paired = compare(ours.loc[common, "value"].to_numpy(), theirs.loc[common, "value"].to_numpy(), groups)
     difference = 100 * paired.difference
+    words = f"{heading} {difference:+.1f}"
     if paired.interval is None:
-        return Verdict(words, Ending.OPEN, f"{short} {names[0]} − {names[1]} = {difference:+.1f} {on}: no interval.")
+        return PairedTest(Ending.OPEN, words, paired, len(set(groups)))
     low, high = 100 * paired.interval.low, 100 * paired.interval.high
     clear = paired.p_value < 1 - LEVEL
-    ending = Ending.HOLDS if clear and low > 0 else Ending.OPPOSITE if clear and high < 0 else Ending.OPEN
-    because = (
-        f"{short} {names[0]} − {names[1]} = {difference:+.1f} [{low:+.1f}, {high:+.1f}], 95 % paired interval, "
-        f"sign-flip p = {paired.p_value:.4f}, {on}."
+    ending = Ending.OPEN
+    if -smallest < low and high < smallest:
+        ending = Ending.NEGLIGIBLE
+    elif clear and low > 0 and difference >= smallest:
+        ending = Ending.HOLDS
+    elif clear and high < 0 and difference <= -smallest:
+        ending = Ending.OPPOSITE
+    numbers = f"{words} [{low:+.1f}, {high:+.1f}], p = {paired.p_value:.4f}"
+    return PairedTest(ending, numbers, paired, len(set(groups)))
+
+
+def paired_verdict(claim: Beats, left: pd.DataFrame, right: pd.DataFrame, names: tuple[str, str]) -> Verdict:
+    """What a paired comparison of two sides says: by the claim's metric, and by the ranking beside it."""
+    words = claim.words or f"{names[0]} has a higher {METRICS.get(claim.metric).column} than {names[1]}"
+
+    def test(metric: str) -> PairedTest | None:
+        return paired_test(METRICS.get(metric).column, _values(left, metric), _values(right, metric), claim.smallest)
+
+    main = test(claim.metric)
+    if main is None:
+        absent = [name for name, rows in zip(names, (left, right), strict=True) if _values(rows, claim.metric).empty]
+        return Verdict(
+            words, Ending.UNTESTED, f"No sample has a value of {' and '.join(absent) or 'both'}.", claim.source
+        )
+    ranking = None if claim.metric == RANKING else test(RANKING)
+    beside = test(next(metric for metric in (PRECISION, RECALL) if metric != claim.metric))
+    numbers = "; ".join(found.words for found in (main, ranking, beside) if found is not None)
+    because = f"{names[0]} − {names[1]}: {numbers}, 95 % paired intervals; smallest that matters {claim.smallest:g}; "
+    because += main.on
+    return Verdict(
+        words,
+        main.ending,
+        because,
+        claim.source,
+        None if ranking is None else ranking.ending,
+        main.paired.p_value,
+        None if ranking is None else ranking.paired.p_value,
     )
-    return Verdict(words, ending, because)
+
+
+def _values(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The samples that have a value, by uid."""
+    return rows[rows["metric"].eq(metric) & rows["value"].notna()].set_index("uid")

@@ -13,8 +13,8 @@ from atman_bench.paper.kinds._base import Outcome, Plan, Request, Run
 from atman_bench.paper.kinds._drawing import draw_figures
 from atman_bench.report.costs import cost_tables, frame_of
 from atman_bench.report.figure_files import FigureFormat
-from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import TextTable
+from atman_bench.report.verdicts import Ending, Verdict
 
 if TYPE_CHECKING:
     from atman_bench.evaluation.runner import Progress

@@ -14,8 +14,8 @@ from atman_bench.report._format import NOTHING
 from atman_bench.report.document import document_map
 from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.heatmap import to_png
-from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import TextTable
+from atman_bench.report.verdicts import Ending, Verdict
 
 if TYPE_CHECKING:
     from atman_bench.api.docqa import DocumentAnswer

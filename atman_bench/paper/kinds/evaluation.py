@@ -5,18 +5,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from atman_bench.evaluation.store import Cell
-from atman_bench.paper.experiments._base import Experiment, Maps
-from atman_bench.paper.kinds._base import Plan, Request, Run
+from atman_bench.paper.experiments._base import Claim, Experiment, Maps, Passes
+from atman_bench.paper.kinds._base import Plan, Request, Run, untested
 from atman_bench.paper.kinds._drawing import draw_figures, draw_maps, selected
 from atman_bench.paper.kinds._paired import PairedOutcome
-from atman_bench.report._paper_scores import Reported, scores_of
 from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.render import TextTable, summary_tables
 from atman_bench.report.tables import cell_name, frame_of, summarise
+from atman_bench.report.verdicts import Ending, Verdict
 
 if TYPE_CHECKING:
     from atman_bench.evaluation.config import RunConfig
@@ -92,17 +91,8 @@ class Evaluated(PairedOutcome):
         return self.summary.cells
 
     def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
-        """All methods, with the paper's numbers beside ours."""
-        summary = summarise(self.frame)
-        if experiment.reported is not None:
-            _show_paper(summary, experiment.reported)
-        tables = summary_tables(summary)
-        if experiment.reported is None:
-            return tuple(tables)
-        source = f" Paper ({experiment.reported.source}): mAP / mAP_IQ / mAR / mAR_IQ."
-        return tuple(
-            _paper_first(replace(table, note=table.note.partition(" Paper (")[0] + source)) for table in tables
-        )
+        """All methods, with the paper's numbers beside those that it has on the same data."""
+        return tuple(map(_paper_first, summary_tables(summarise(self.frame))))
 
     def draw(
         self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
@@ -115,10 +105,31 @@ class Evaluated(PairedOutcome):
 
     def side(self, text: str) -> tuple[str, pd.DataFrame]:
         """A method, or one variant of it."""
-        cell = self._cell(text)
+        cell = self.cell_of(text)
         if cell is None:
             return text, self.frame.iloc[:0]
         return cell_name(*cell), self.frame[self.frame["method"].eq(cell[0]) & self.frame["variant"].eq(cell[1])]
+
+    def verdict(self, claim: Claim) -> Verdict:
+        """The verdict on a claim about two methods, or about the passes that one takes on the run's samples."""
+        return self._passes(claim) if isinstance(claim, Passes) else super().verdict(claim)
+
+    def _passes(self, claim: Passes) -> Verdict:
+        configured = next((cell for cell in self.config.cells if cell.method == claim.method), None)
+        name, rows = self.side(claim.method)
+        if configured is None or rows.empty:
+            return untested(claim, f"The run has no {claim.method}.")
+        samples = rows.drop_duplicates("uid")
+        units, tokens = round(samples["n_units"].mean()), samples["forward_tokens"].mean()
+        passes = configured.spec.forwards(units, 1, configured.options)
+        return Verdict(
+            claim.words,
+            Ending.HOLDS if passes >= claim.fewest else Ending.OPPOSITE,
+            f"{name} takes {passes:,.0f} forward passes a map of {units} units with the options of this run, "
+            f"{tokens:,.0f} token positions; {len(samples)} maps. More passes make its maps less noisy, so quality and "
+            "cost are to be read together.",
+            claim.source,
+        )
 
     def selection(self, maps: Maps) -> "Selection":
         """Which of the stored maps are drawn."""
@@ -129,10 +140,10 @@ class Evaluated(PairedOutcome):
                 if found.uid in self.summary.uids and found.finished and found.scores:
                     groups.setdefault(found.group, []).append(found.uid)
             uids = max(groups.values(), key=lambda of_image: min(len(of_image), maps.n))[: maps.n]
-        chosen = [cell for cell in map(self._cell, maps.methods) if cell is not None]
+        chosen = [cell for cell in map(self.cell_of, maps.methods) if cell is not None]
         return selected(self.summary, self.cells, [cell_name(*cell) for cell in chosen], uids, maps.n)
 
-    def _cell(self, side: str) -> tuple[str, str] | None:
+    def cell_of(self, side: str) -> tuple[str, str] | None:
         """Method and variant of one side of a claim; None if the run has no such cell."""
         present = [(cell.identity.method, cell.variant) for cell in self.cells]
         method, colon, _ = side.partition(":")
@@ -141,14 +152,6 @@ class Evaluated(PairedOutcome):
         (wanted,) = replace(self.config, methods=((side, {}),)).cells
         cell = wanted.method, wanted.variant
         return cell if cell in present else None
-
-
-def _show_paper(summary: pd.DataFrame, found: Reported) -> None:
-    """Replace the paper's columns by the numbers of the experiment, in place."""
-    cells = summary[["method", "variant"]].itertuples(index=False, name=None)
-    printed = [scores_of(found, *cell) for cell in cells]
-    for column in ("mAP", "mAP_IQ", "mAR", "mAR_IQ"):
-        summary[f"paper_{column}"] = [scores.get(column, np.nan) for scores in printed]
 
 
 def _paper_first(table: TextTable) -> TextTable:

@@ -17,9 +17,9 @@ from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
 from atman_bench.report._format import NOTHING
 from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.heatmap import HeatMap, to_png
-from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import TextTable
 from atman_bench.report.tables import cell_name
+from atman_bench.report.verdicts import Ending, Verdict
 
 if TYPE_CHECKING:
     from atman_bench.core.tensors import Explanation

@@ -7,8 +7,8 @@ from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.kinds._base import Outcome, Request
 from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
 from atman_bench.report._format import NOTHING
-from atman_bench.report.page import Ending, Verdict
 from atman_bench.report.render import TextTable
+from atman_bench.report.verdicts import Ending, Verdict
 
 if TYPE_CHECKING:
     from atman_bench.api.steering import Steered
