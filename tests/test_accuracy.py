@@ -121,7 +121,7 @@ def test_all_right_answers_of_a_question_count(model, tmp_path):
     summary = ask_all(config_of(tmp_path, dataset="squad", data=write_squad(tmp_path)))
     found = summarise(summary.cell)
     assert (found.n, found.scores[Accuracy.EXACT_MATCH].mean) == (6, 0.5)
-    assert found.scores[Accuracy.EXACT_MATCH].interval is not None
+    assert found.scores[Accuracy.EXACT_MATCH].interval is None  # too few paragraphs
 
 
 def test_a_resumed_run_asks_only_what_is_missing(model, tmp_path):
