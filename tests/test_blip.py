@@ -16,6 +16,7 @@ from transformers import BertTokenizerFast, BlipForQuestionAnswering
 import atman_bench
 from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.attention.patching import Recorder
+from atman_bench.attention.similarity import over_largest_norm, suppression_factors
 from atman_bench.core.errors import (
     AtmanBenchError,
     ConfigError,
@@ -32,10 +33,11 @@ from atman_bench.methods import METHODS, atman_gradient
 from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
 from atman_bench.methods._explain import explain_encoded
 from atman_bench.methods._gradients import parameters_require_grad
+from atman_bench.methods.atman import suppressor
 from atman_bench.methods.atman_gradient import AtManGradientConfig
 from atman_bench.methods.chefer import propagate
 from atman_bench.models._base import Pass
-from atman_bench.models.blip import NAMING_QUESTION, BlipVQA, official_config, renamed
+from atman_bench.models.blip import NAMING_PROMPT, NAMING_QUESTION, BlipVQA, official_config, renamed
 
 GOLDEN = Path(__file__).parent / "golden" / "blip"
 PICTURE = Picture(GOLDEN / "image.png")
@@ -154,6 +156,42 @@ def test_the_release_takes_its_patches_from_dot_products_over_the_largest_norm(n
         np.testing.assert_allclose(factors, expected["factors"], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name.startswith(("clustered4x4", "magma4x4"))])
+def test_similarity_ref_suppresses_the_patches_of_the_release(name):
+    # Where cells and patches are the same grid, the patch that the release drops by mistake is the cell's own.
+    setting, golden = VARIANTS[name], np.load(GOLDEN / "tiny_similarities.npz")
+    kappa, most = setting["conceptual_suppression_threshold"], setting["limit_suppressions"]
+    embeddings = torch.from_numpy(golden[f"{setting['similarity']}_embeddings"])
+    similarities = over_largest_norm(embeddings, torch.ones(len(embeddings), dtype=torch.bool))
+    factors = suppression_factors(
+        [[cell] for cell in range(16)],
+        16,
+        1 - setting["suppression_factor"],
+        similarities,
+        kappa,
+        most=most,
+        own=False,
+    )
+    expected = torch.ones(16, 16, dtype=torch.float64)
+    for row, cell in zip(expected, CELLS[name], strict=True):
+        row[cell["patches"]] = torch.tensor(cell["factors"], dtype=torch.float64)
+    np.testing.assert_allclose(factors.fill_diagonal_(1), expected, atol=1e-6)
+
+
+def test_a_patch_is_suppressed_by_its_own_similarity_with_ref_and_at_most_so_many_with_it(model, encoded):
+    spec = METHODS.get("atman")
+    config = build(spec.config, {**spec.variants["blip-ref"], "kappa": 0.0, "most_neighbours": 3}, "atman")
+    (edit,) = suppressor(model, encoded, config)(encoded.positions_of_units()).edits()
+    norms = model.embeddings(encoded)[0, 1:].norm(dim=-1)
+    own = 1 - config.f * norms.square() / norms.square().max()
+    assert (edit.factors != 1).sum(1).max() == 3
+    of_own = edit.factors[:, 1:].diagonal()
+    kept = of_own != 1
+    assert kept.any()
+    np.testing.assert_allclose(of_own[kept], own.detach()[kept], atol=1e-5)
+    assert (edit.factors[:, 0] == 1).all()  # the class token
+
+
 @pytest.mark.parametrize("backward", ["minimal", "full"])
 def test_chefer_of_the_loss_matches_the_release(model, backward):
     golden = np.load(GOLDEN / "tiny_chefer.npz")
@@ -162,6 +200,17 @@ def test_chefer_of_the_loss_matches_the_release(model, backward):
         explanation = explain_encoded(model, encode(model, ids["chefer_answer_ids"]), "chefer", config, 0)
         np.testing.assert_allclose(explanation.scores, golden[f"t{index}_heat"].ravel(), atol=2e-5)
         assert explanation.per_target is None
+
+
+def test_chefer_explains_the_whole_answer_of_a_sample_as_the_release_did(model):
+    golden = np.load(GOLDEN / "tiny_chefer.npz")
+    spec = METHODS.get("chefer")
+    config = build(spec.config, spec.variants["blip"], "chefer")
+    for index, (name, ids) in enumerate(TARGETS):
+        encoded = model.encode_picture("golden", PICTURE, model.texts("golden", NAMING_PROMPT, f" {name} (thing)"))
+        assert [model.start_id, *encoded.target_ids.tolist()] == ids["atman_target_ids"]
+        explanation = explain_encoded(model, encoded, "chefer", config, 0)
+        np.testing.assert_allclose(explanation.scores, golden[f"t{index}_heat"].ravel(), atol=2e-5)
 
 
 def test_the_relevance_of_all_positions_matches_the_release(model):

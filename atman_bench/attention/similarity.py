@@ -15,6 +15,9 @@ class Similarity(StrEnum):
     """Cosine of the model's input embeddings, clipped to [-1, 1]; neighbours are those at or above kappa (Eq. 6)."""
     SOFTMAX = "softmax"
     """Row-softmax of e.e/sqrt(d), divided by the row's maximum; no threshold (Fig. 19)."""
+    REF = "ref"
+    """e.e over the square of the largest norm of explained positions, not below 0, threshold kappa: the released
+    code for BLIP, there of MAGMA's image tokens. A position of a small norm is similar to nothing, itself included."""
     EXTERNAL = "external"
     """Cosine of another model's token embeddings (A.15), aligned by characters; threshold kappa."""
 
@@ -41,6 +44,12 @@ def softmax(embeddings: Float[Tensor, "S D"]) -> Float[Tensor, "S S"]:
     return (weights / weights.amax(-1, keepdim=True))[which]
 
 
+def over_largest_norm(embeddings: Float[Tensor, "S D"], explained: Bool[Tensor, " S"]) -> Float[Tensor, "S S"]:
+    """Dot products over the square of the largest norm of the explained positions, clipped to [0, 1]."""
+    scaled = embeddings.float() / embeddings[explained].float().norm(dim=-1).max().clamp(min=1e-12)
+    return (scaled @ scaled.T).clamp(0, 1)
+
+
 def suppression_factors(
     units: Sequence[list[int]],
     length: int,
@@ -49,6 +58,8 @@ def suppression_factors(
     kappa: float | None = None,
     candidates: Bool[Tensor, " S"] | None = None,
     graded: bool = True,
+    most: int | None = None,
+    own: bool = True,
 ) -> Float[Tensor, "U S"]:
     """Factors of one perturbation per unit: 1 - f at its own positions, and at those of its neighbours (Eq. 6).
 
@@ -60,6 +71,9 @@ def suppression_factors(
         kappa: Neighbours are positions at least this similar to one of the unit's; None takes every position.
         candidates: Positions that may be neighbours; None allows all.
         graded: A neighbour's factor is 1 - f * similarity (Eq. 6), or 1 - f as well.
+        most: At most this many positions of each perturbation are suppressed for their similarity, the unit's own among
+            them: the most similar ones, and of equally similar ones the first.
+        own: A unit's own positions get 1 - f; false takes them for neighbours like any other.
     """
     factors = torch.ones(len(units), length)
     if similarity is not None and units:
@@ -68,9 +82,13 @@ def suppression_factors(
         is_neighbour = nearest > -torch.inf if kappa is None else nearest >= kappa
         if candidates is not None:
             is_neighbour &= candidates.cpu()
+        if most is not None:
+            ranked = nearest.masked_fill(~is_neighbour, -torch.inf).argsort(dim=1, descending=True, stable=True)
+            is_neighbour &= torch.zeros_like(is_neighbour).scatter(1, ranked[:, :most], True)
         # In float64, so that a neighbour of similarity 1 gets the unit's own factor to the last bit.
         strength = nearest.double() if graded else torch.ones(length, dtype=torch.float64)
         factors = torch.where(is_neighbour, (1 - f * strength).float(), factors)
-    owners = [unit for unit, positions in enumerate(units) for _ in positions]
-    factors[owners, [position for positions in units for position in positions]] = 1 - f
+    if own:
+        owners = [unit for unit, positions in enumerate(units) for _ in positions]
+        factors[owners, [position for positions in units for position in positions]] = 1 - f
     return factors

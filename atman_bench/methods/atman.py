@@ -13,7 +13,7 @@ from atman_bench.attention.edit import AttentionEdit, Form, RowMin
 from atman_bench.attention.similarity import Similarity, suppression_factors
 from atman_bench.core.errors import ConfigError, NotApplicableError
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import ADDED_LATER, MethodSpec
 from atman_bench.methods._engine import sweep
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._base import ModelAdapter
@@ -37,12 +37,16 @@ class SuppressionConfig:
         f: Suppression factor of the paper: scores are edited with 1 - f; 0 suppresses nothing, 1 everything.
         kappa: Similarity from which on neighbours are suppressed too (Eq. 6); None suppresses single units.
         form: How scores are edited: shifted, literal (Eq. 4), log (Eq. 7) or mask.
-        row_min: Columns that the shifted form takes a row's minimum over: visible, or all as the released code.
+        row_min: Columns that the shifted form takes a row's minimum over: visible, or all as the released code. Other
+            forms have none, so that it is ``visible`` with them whatever is given: equal maps have one fingerprint.
         layers: Layers that are edited (0 = first); None edits all.
-        similarity: cosine (of the input embeddings), softmax (Fig. 19) or external (A.15).
+        similarity: cosine (of the input embeddings), softmax (Fig. 19), ref (the released code for BLIP) or external
+            (A.15).
         embedder: Folder or hub id of the model that ``similarity=external`` embeds tokens with.
         neighbours: Where neighbours are looked for: all positions, or explained units.
         graded: Neighbours get 1 - f * similarity (Eq. 6); false gives them 1 - f.
+        most_neighbours: At most this many positions are suppressed for their similarity to a unit, its own among them;
+            None sets no limit. The released code for BLIP takes 150 of 900 patches.
     """
 
     f: float = 0.9
@@ -54,8 +58,11 @@ class SuppressionConfig:
     embedder: str | None = field(default=None, metadata={"identity": embedder_identity})
     neighbours: Neighbours = Neighbours.ALL
     graded: bool = True
+    most_neighbours: int | None = field(default=None, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
+        if self.form is not Form.SHIFTED:
+            object.__setattr__(self, "row_min", RowMin.VISIBLE)
         if self.kappa is not None and not -1 <= self.kappa <= 1:
             raise ConfigError(f"kappa is a cosine similarity: expected -1 to 1 or null, received {self.kappa}")
         if not 0 <= self.f <= 1:
@@ -70,8 +77,10 @@ class SuppressionConfig:
             )
         if self.similarity is Similarity.SOFTMAX and self.kappa is not None:
             raise ConfigError("similarity 'softmax' has no threshold (Fig. 19): leave kappa out")
-        if self.similarity is Similarity.EXTERNAL and self.kappa is None:
-            raise ConfigError("similarity 'external' needs a threshold: set kappa (0.7 in the paper)")
+        if self.similarity in (Similarity.EXTERNAL, Similarity.REF) and self.kappa is None:
+            raise ConfigError(f"similarity '{self.similarity}' needs a threshold: set kappa (0.7 in the paper)")
+        if self.most_neighbours is not None and self.most_neighbours < 1:
+            raise ConfigError(f"most_neighbours must be at least 1 or null, received {self.most_neighbours}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +97,8 @@ def label(config: SuppressionConfig) -> str:
         parts.append(config.similarity.value)
     if config.kappa is not None:
         parts.append(f"kappa{config.kappa:g}")
+    if config.most_neighbours is not None:
+        parts.append(f"most{config.most_neighbours}")
     if config.neighbours is not Neighbours.ALL:
         parts.append(f"in-{config.neighbours}")
     if not config.graded:
@@ -166,7 +177,16 @@ def suppressor(
 
     def edit_of(groups: Sequence[list[int]]) -> AttentionEdit:
         factors = suppression_factors(
-            groups, encoded.length, config.f, similarities, config.kappa, candidates, config.graded
+            groups,
+            encoded.length,
+            config.f,
+            similarities,
+            config.kappa,
+            candidates,
+            config.graded,
+            config.most_neighbours,
+            # The release suppresses a patch by what its own similarity says: one of a small norm hardly, or not at all.
+            own=config.similarity is not Similarity.REF,
         )
         return AttentionEdit(factors, config.form, config.row_min, layers)
 
@@ -194,6 +214,9 @@ def _similarities(model: ModelAdapter, encoded: Encoded, config: SuppressionConf
             return similarity.cosine(model.embeddings(encoded)[0]).cpu()
         case Similarity.SOFTMAX:
             return similarity.softmax(model.embeddings(encoded)[0]).cpu()
+        case Similarity.REF:
+            explained = encoded.unit_of_position.to(model.device) >= 0
+            return similarity.over_largest_norm(model.embeddings(encoded)[0], explained).cpu()
         case Similarity.EXTERNAL:
             if encoded.text is None or encoded.offsets is None or config.embedder is None or encoded.pictures:
                 raise NotApplicableError(
@@ -202,6 +225,13 @@ def _similarities(model: ModelAdapter, encoded: Encoded, config: SuppressionConf
                 )
             return similarity.cosine(embed_text(config.embedder, encoded.text, encoded.offsets, encoded.length))
 
+
+_BLIP = {"form": "literal", "kappa": 0.1, "f": 0.95, "neighbours": "units", "most_neighbours": 150}
+"""The released code for BLIP: no shift, f = 0.95, a low threshold, and at most 150 of the patches.
+
+Two things of it cannot be repeated: it perturbed 12 x 12 tokens of MAGMA instead of BLIP's 30 x 30 patches, with
+similarities of MAGMA's embeddings that were resized to the patches; and it left the patch with the number of the token
+alone, which was meant to be the token's own and lies somewhere else."""
 
 _FORMS = {form.value: {"form": form.value} for form in Form}
 SPEC = MethodSpec(
@@ -214,9 +244,11 @@ SPEC = MethodSpec(
     variants={
         **_FORMS,
         **{f"{name}-kappa0.7": {**options, "kappa": 0.7} for name, options in _FORMS.items()},
-        # The released code for BLIP: no shift, f = 0.95 and a low threshold.
-        "blip": {"form": "literal", "kappa": 0.1, "f": 0.95, "neighbours": "units"},
+        "blip": _BLIP,
+        "blip-ref": {**_BLIP, "similarity": "ref"},
+        # The released code for decoders, and the same for single units.
         "paper": {"form": "shifted", "row_min": "all", "kappa": 0.7},
+        "paper-single": {"form": "shifted", "row_min": "all"},
         # The same maps with the memory of a plain forward pass.
         "lean": {"engine": "lean"},
     },

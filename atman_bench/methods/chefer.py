@@ -1,6 +1,6 @@
 """Chefer et al.'s relevance propagation through a decoder's self-attention (as the paper runs it)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import torch
@@ -29,7 +29,10 @@ class Objective(StrEnum):
     LOGIT = "logit"
     """Each target token's logit: one relevance per token, of evidence for it."""
     LOSS = "loss"
-    """The target's summed cross-entropy, as the authors ran it on BLIP: one relevance, of evidence against it."""
+    """The target's summed cross-entropy: one relevance, of evidence against it (the sign is opposite to Chefer's)."""
+    ANSWER_LOSS = "answer-loss"
+    """The same of the whole answer with its end token, as the authors ran it on BLIP, where a target is cut; the target
+    where a model has no other answer. They left dropout and drop path on, which we do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,7 @@ class CheferConfig(GradientConfig):
     """Options of Chefer's method.
 
     Attributes:
-        objective: logit (of each target token), or loss (summed over the target).
+        objective: logit (of each target token), loss (summed over the target) or answer-loss (over the whole answer).
         backward: minimal (gradients of attention maps only) or full (of all weights too): same numbers, other costs.
     """
 
@@ -51,6 +54,8 @@ def explain(model: ModelAdapter, encoded: Encoded, config: CheferConfig, seed: i
     The loss has one R for all tokens: the mean of their rows (in an encoder it is the same row for all of them).
     """
     full = config.backward is Backward.FULL
+    if config.objective is Objective.ANSWER_LOSS:
+        encoded = _of_answer(encoded)
     rows, targets = encoded.target_rows.tolist(), encoded.target_ids.tolist()
     recorder = Recorder(first_is_leaf=not full)
     with (
@@ -59,7 +64,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: CheferConfig, seed: i
         model.host.applied(recorder),
     ):
         logits = model.run(encoded, Pass(rows=rows))[0].float()
-        if config.objective is Objective.LOSS:
+        if config.objective is not Objective.LOGIT:
             loss = torch.nn.functional.cross_entropy(logits, encoded.target_ids.to(logits.device), reduction="sum")
             relevance = propagate(recorder.weights, _gradients(loss, recorder.weights, full, retain=False))
             return Attribution(encoded.pool(relevance[encoded.rows_read].mean(0, keepdim=True))[0])
@@ -69,6 +74,17 @@ def explain(model: ModelAdapter, encoded: Encoded, config: CheferConfig, seed: i
             gradients = _gradients(logits[index, target], recorder.weights, full, retain=not last)
             per_position[index] = propagate(recorder.weights, gradients)[read]
     return Attribution.mean_of(encoded.pool(per_position))
+
+
+def _of_answer(encoded: Encoded) -> Encoded:
+    """The same sample with its whole answer as the target."""
+    ids, rows, read = encoded.answer_ids, encoded.answer_rows, encoded.reading_rows
+    if ids is None or rows is None:
+        return encoded
+    # An encoder's targets are all read from the row of the class token.
+    return replace(
+        encoded, target_ids=ids, target_rows=rows, reading_rows=None if read is None else read[:1].expand(len(ids))
+    )
 
 
 def _gradients(objective: Tensor, weights: list[Tensor], full: bool, retain: bool) -> list[Tensor]:
@@ -98,6 +114,7 @@ SPEC = MethodSpec(
     forwards=lambda n_units, n_targets, config: 1 + 2 * (n_targets if config.objective is Objective.LOGIT else 1),
     variants={
         "loss": {"objective": "loss"},
+        "blip": {"objective": "answer-loss"},
         "full": {"backward": "full"},
         "checkpointed": {"checkpointing": True},
         "full-checkpointed": {"backward": "full", "checkpointing": True},

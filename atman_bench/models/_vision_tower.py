@@ -31,11 +31,13 @@ class Texts:
         inputs: Token ids under the names that the model's ``forward`` gives them, each (1, N).
         target_ids: The T tokens whose loss is explained.
         first_row: The row of the logits that predicts the first of them; the others follow.
+        answer_ids: The whole answer, of which the targets are the beginning; None means that they are all of it.
     """
 
     inputs: Mapping[str, Tensor]
     target_ids: tuple[int, ...]
     first_row: int
+    answer_ids: tuple[int, ...] | None = None
 
 
 class VisionTowerAdapter(ABC):
@@ -296,6 +298,8 @@ class VisionTowerAdapter(ABC):
             pictures=pictures,
             pixels=pixels,
             picture_start=1,
+            answer_ids=None if texts.answer_ids is None else torch.tensor(texts.answer_ids),
+            answer_rows=None if texts.answer_ids is None else texts.first_row + torch.arange(len(texts.answer_ids)),
             reading_rows=torch.zeros(n_targets, dtype=torch.long),
             restarts=(0,) * length,
         )

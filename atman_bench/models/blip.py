@@ -73,7 +73,8 @@ class BlipVQA(VisionTowerAdapter):
     A prompt is the question, except that a naming prompt ("This is a picture of a") becomes "What is shown in the
     picture?". The question starts with [ENC] and the answer with [DEC], as in the authors' code (transformers' own
     processor leaves [CLS] at the start of the question). A target is the class name before "(", at most 3 tokens of it,
-    without an end token.
+    without an end token; the answer is the whole name with [SEP], which the model would have to say, and which Chefer's
+    method can be asked to explain (``objective=answer-loss``).
 
     Args:
         name: What tables call it.
@@ -96,27 +97,36 @@ class BlipVQA(VisionTowerAdapter):
             SampleError: One of them is longer than the text models' context window.
         """
         name = self.tokenizer(target.split("(")[0], add_special_tokens=False)["input_ids"]
-        return self.texts_of_ids(uid, self._question_ids(prompt), name[:MOST_TARGET_TOKENS])
+        answer = (*name, self.model.config.text_config.sep_token_id)
+        return self.texts_of_ids(uid, self._question_ids(prompt), name[:MOST_TARGET_TOKENS], answer)
 
-    def texts_of_ids(self, uid: str, question_ids: Sequence[int], target_ids: Sequence[int]) -> Texts:
+    def texts_of_ids(
+        self,
+        uid: str,
+        question_ids: Sequence[int],
+        target_ids: Sequence[int],
+        answer_ids: Sequence[int] | None = None,
+    ) -> Texts:
         """The same for token ids, of any number.
 
         Args:
             uid: Name of the sample.
             question_ids: With [ENC] at the start and [SEP] at the end.
             target_ids: Without [DEC] at the start.
+            answer_ids: The whole answer, likewise; None means that the target is all of it.
 
         Raises:
             SampleError: As ``texts``.
         """
         most = self.model.config.text_config.max_position_embeddings
-        if (longest := max(len(question_ids), len(target_ids))) > most:
+        said = target_ids if answer_ids is None else answer_ids
+        if (longest := max(len(question_ids), len(said))) > most:
             raise SampleError(f"sample {uid}: {longest} tokens exceed the model's context window of {most}")
         inputs = {
             "question_ids": torch.tensor([list(question_ids)]),
-            "answer_ids": torch.tensor([[self.start_id, *target_ids[:-1]]]),
+            "answer_ids": torch.tensor([[self.start_id, *said[:-1]]]),
         }
-        return Texts(inputs, tuple(target_ids), first_row=0)
+        return Texts(inputs, tuple(target_ids), 0, None if answer_ids is None else tuple(answer_ids))
 
     @torch.inference_mode()
     def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
