@@ -98,8 +98,21 @@ def test_at_the_answer_the_target_is_explained_against_all_boxes(read):
     assert set(sample.label.boxes) == {MAN, LIGHT}
 
 
+def test_at_the_words_own_rows_only_words_of_the_question_are_explained(read):
+    record = question({"3": "1"}, {"0": "3"})
+    (sample,) = read({"q": record}, explain_at=ExplainAt.OWN_ROWS).samples
+    assert named(sample) == {"man": (MAN,)}
+    assert [word.own_row for word in sample.words] == [True]
+
+
 def test_tables_name_the_experiment_that_is_not_the_papers():
-    assert [SPEC.label(GqaConfig(explain_at=at)) for at in ExplainAt] == ["", "at the answer", ""]
+    labels = {at: SPEC.label(GqaConfig(explain_at=at)) for at in ExplainAt}
+    assert labels == {
+        ExplainAt.WORDS: "",
+        ExplainAt.OWN_ROWS: "at the words' own rows",
+        ExplainAt.ANSWER: "at the answer",
+        ExplainAt.NOTHING: "",
+    }
 
 
 def test_boxes_are_clipped_to_the_picture(read):

@@ -190,6 +190,15 @@ def test_words_are_read_one_row_before_they_stand(model, picture):
     assert model.token_texts(encoded.target_ids.tolist()) == ("picture", "owl")
 
 
+def test_words_at_their_own_rows_are_read_by_what_follows_them(model, picture):
+    own, following = (
+        model.encode(sample(picture, words)) for words in ((replace(word("picture"), own_row=True),), (word("of"),))
+    )
+    assert own.target_rows.tolist() == following.target_rows.tolist()
+    assert own.target_ids.tolist() == following.target_ids.tolist()
+    assert own.word_of_target == (0,)
+
+
 @pytest.mark.parametrize("name", [name for name in EXACT_METHODS if name != "flashtrace"])  # explains whole spans
 def test_two_words_at_once_are_explained_as_each_alone(model, picture, name):
     words = (word("picture"), word("owl"))

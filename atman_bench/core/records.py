@@ -92,10 +92,13 @@ class Word:
     Attributes:
         span: Half-open character range in prompt + target.
         label: Its ground truth.
+        own_row: Explain what each of its tokens predicts (the loss of the token that follows it) instead of the tokens
+            themselves, which the rows before theirs predict.
     """
 
     span: tuple[int, int]
     label: Label
+    own_row: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ Box = tuple[float, float, float, float]
 
 
 class ExplainAt(StrEnum):
-    """Which words' losses are explained."""
+    """Which words' losses are explained; A.12 does not say whether a word's own or that of what follows it."""
 
     WORDS = "words"
+    OWN_ROWS = "own_rows"
     ANSWER = "answer"
     NOTHING = "nothing"
 
@@ -41,9 +42,11 @@ class GqaConfig:
         template: The prompt, with one ``{question}``.
         balanced_only: Use only the questions that the authors kept when they balanced the answers.
         threshold: A unit is evidence if at least this share of its area is; null keeps the share as a soft label.
-        explain_at: ``words`` explains every annotated word of question and answer against its own box, as the paper
-            does; ``answer`` explains the answer against all annotated boxes; ``nothing`` takes every question with an
-            answer and reads no scene graph, to see how many the model answers (Table 4).
+        explain_at: ``words`` explains every annotated word of question and answer against its own box, by its own
+            loss, which the row before it has; ``own_rows`` explains those of the question by the row of the word
+            itself, the loss of what follows it (the other reading of A.12); ``answer`` explains the answer against all
+            annotated boxes; ``nothing`` takes every question with an answer and reads no scene graph, to see how many
+            the model answers (Table 4).
     """
 
     data: str | None = None
@@ -262,7 +265,10 @@ def _read_question(
     answer = expect(record.get("answer", ""), str, f"{where}: 'answer'")
     types = expect(record.get("types", {}), dict, f"{where}: 'types'")
     prompt = config.template.replace("{question}", question)
-    texts = {"question": (question, config.template.index("{question}")), "answer": (answer, len(prompt) + 1)}
+    texts = {"question": (question, config.template.index("{question}"))}
+    own_row = config.explain_at is ExplainAt.OWN_ROWS
+    if not own_row:  # the answer's last token predicts nothing that a model reads
+        texts["answer"] = answer, len(prompt) + 1
     pointers = _pointers(uid, record, where, texts)
     boxes: dict[tuple[int, int], Box] = {}
     try:
@@ -284,7 +290,7 @@ def _read_question(
     except SampleError as error:
         yield Skipped(uid, str(error))
         return
-    words = tuple(Word(span, Boxes((box,), config.threshold)) for span, box in sorted(boxes.items()))
+    words = tuple(Word(span, Boxes((box,), config.threshold), own_row) for span, box in sorted(boxes.items()))
     yield Sample(
         uid=uid,
         prompt=prompt,
@@ -294,7 +300,7 @@ def _read_question(
         group=image,
         facts={"type": str(types.get("structural") or types.get("detailed") or "")},
         picture=Picture(scene.path),
-        words=words if config.explain_at is ExplainAt.WORDS else (),
+        words=() if config.explain_at is ExplainAt.ANSWER else words,
     )
 
 
@@ -317,5 +323,7 @@ SPEC = DatasetSpec(
     config=GqaConfig,
     load=load,
     modality=Modality.IMAGE,
-    label=lambda config: "at the answer" if config.explain_at is ExplainAt.ANSWER else "",
+    label=lambda config: {ExplainAt.ANSWER: "at the answer", ExplainAt.OWN_ROWS: "at the words' own rows"}.get(
+        config.explain_at, ""
+    ),
 )

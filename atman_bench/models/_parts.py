@@ -269,7 +269,10 @@ def _word_targets(
     target: TextPart,
     prompt_length: int,
 ) -> list[tuple[int, int, int]]:
-    """(row, token id, word) of every token of the annotated words: a token is read one row before its own."""
+    """(row, token id, word) of every token of the annotated words: a token is read one row before its own.
+
+    Of a word that is explained at its own rows it is the token that follows each of its own, read at their rows.
+    """
     prompt = next(part for part in parts if isinstance(part, TextPart))
     characters = len(prompt.text or "")
     tokens = [
@@ -279,11 +282,12 @@ def _word_targets(
         (prompt_length + i, token, (a + characters, b + characters))
         for i, (token, (a, b)) in enumerate(zip(target.ids, target.offsets, strict=True))
     ]
+    at = {position: token for position, token, _ in tokens}
     found = sorted(
-        (position - 1, token, index)
+        (read - 1, at[read], index)
         for index, word in enumerate(words)
-        for position, token, (a, b) in tokens
-        if a < word.span[1] and b > word.span[0]
+        for position, _, (a, b) in tokens
+        if a < word.span[1] and b > word.span[0] and (read := position + word.own_row) in at
     )
     if {index for _, _, index in found} != set(range(len(words))) or found[0][0] < 0:
         raise SampleError(f"sample {uid}: an annotated word overlaps no token that something predicts")
