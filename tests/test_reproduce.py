@@ -537,8 +537,11 @@ def test_reproduce_writes_a_page_that_report_makes_again(command, fakes, experim
 def test_a_dry_run_gives_hours_from_prefix_reuse_to_whole_passes(command, tmp_path):
     code, out, _ = command("reproduce", "table1a", "--preset", "paper", "--dry-run")
     assert code == 0
-    assert "3.9 to 5.1" in out
-    assert "what prefix reuse leaves at best, to every forward pass over the whole sequence at most" in out
+    low, high = plan("table1a", request(tmp_path, Preset.PAPER)).device_hours
+    assert f"{low:.1f} to {high:.1f} on one A100-80GB" in out
+    assert "what prefix reuse leaves at best, to every forward pass over the whole sequence at most" in " ".join(
+        out.split()
+    )
     assert "at least" not in out
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
     from atman_bench.paper.experiments._base import Preset
     from atman_bench.paper.kinds._base import Plan
@@ -70,7 +71,7 @@ def reproduce(
     formats = _options.figure_formats(figure_format)
     names = reproduction.chosen(experiments or ())
     if dry_run:
-        _show_plans(console(), [reproduction.plan(name, request) for name in names])
+        _show_plans(console(), reproduction.plans(names, request))
         return
     screen = console(quiet=quiet)
     try:
@@ -141,32 +142,50 @@ def _show_verdicts(console: "Console", sections: "Sequence[Stored]", names: "Seq
 
 
 def _show_plans(console: "Console", plans: "Sequence[Plan]") -> None:
-    """Print what would run, and what it needs."""
-    from dataclasses import replace
+    """Print what would run, and what it needs: a block of lines for each experiment."""
+    from rich.padding import Padding
+    from rich.text import Text
 
-    from rich import box
+    from atman_bench.paper.experiments import EXPERIMENTS
+    from atman_bench.paper.kinds._planning import DEVICE
+
+    for plan in plans:
+        about = EXPERIMENTS.get(plan.name)
+        console.print(Text.assemble((plan.name, "bold cyan"), f"  {about.title} ({about.paper})"))
+        console.print(Padding(_lines_of(plan), (0, 0, 0, 2)))
+        for part in plan.parts:
+            console.print(Text(f"  {part.name}", "cyan"))
+            console.print(Padding(_lines_of(part), (0, 0, 0, 4)))
+        console.print()
+    if any(plan.device_hours is not None for plan in plans):
+        low, high = map(sum, zip(*(plan.device_hours for plan in plans if plan.device_hours), strict=True))
+        typer.echo(
+            f"all together {low:,.1f} to {high:,.1f} hours on one {DEVICE} at its peak rate, for samples of typical "
+            "length: what prefix reuse leaves at best, to every forward pass over the whole sequence at most; "
+            "measurements of costs and single texts are not counted"
+        )
+
+
+def _lines_of(plan: "Plan") -> "Table":
+    """A plan as lines of a label and words, which fold beside their label."""
     from rich.table import Table
     from rich.text import Text
 
     from atman_bench.paper.kinds._planning import DEVICE
 
-    table = Table("experiment", "what", title="What would run", box=box.SIMPLE_HEAD)
-    for column in ("cells", "weights", f"hours on {DEVICE}"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("needs")
-    lines = [line for plan in plans for line in (plan, *(replace(part, name=f"  {part.name}") for part in plan.parts))]
-    for plan in lines:
-        table.add_row(
-            Text(plan.name),
-            Text(plan.what),
-            f"{plan.cells or ''}",
-            "" if plan.weights_bytes is None else f"{plan.weights_bytes / 1e9:.1f} GB",
-            "" if plan.device_hours is None else "{:,.1f} to {:,.1f}".format(*plan.device_hours),
-            Text("\n".join(plan.needs)),
-        )
-    console.print(table)
-    if any(plan.device_hours is not None for plan in plans):
-        typer.echo(
-            f"hours on one {DEVICE} at its peak rate, for samples of typical length: what prefix reuse leaves at best, "
-            "to every forward pass over the whole sequence at most"
-        )
+    lines = [("run", plan.what), *plan.details]
+    if plan.passes is not None:
+        lines.append(("passes", f"{plan.passes:,.0f} forward passes over whole samples, backward ones included"))
+    if plan.device_hours is not None:
+        low, high = plan.device_hours
+        lines.append(("hours", f"{low:,.1f} to {high:,.1f} on one {DEVICE}"))
+    if plan.weights_bytes is not None:
+        lines.append(("memory", f"{plan.weights_bytes / 1e9:.1f} GB of weights; a method's peak: atman-bench plan"))
+    lines += [("needs", need) for need in plan.needs]
+    lines += [("unknown", unknown) for unknown in plan.unknown]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=8, no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, words in lines:
+        table.add_row(Text(label), Text(words))
+    return table

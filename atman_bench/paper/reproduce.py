@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from atman_bench.core.errors import DataError, SampleError, UnknownNameError
 from atman_bench.paper.experiments import EXPERIMENTS
-from atman_bench.paper.experiments._base import Experiment
+from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.kinds._base import NOT_RUNNABLE, Outcome, Plan, Request, untested
 from atman_bench.report import page
 from atman_bench.report._paper_scores import in_words
@@ -47,7 +47,29 @@ def plan(name: str, request: Request) -> Plan:
     """
     experiment = EXPERIMENTS.get(name)
     run = experiment.runs.get(request.preset)
-    return run.plan(name, request) if run else Plan(name, f"nothing: {experiment.left_out[request.preset]}")
+    if run is None:
+        return Plan(name, f"nothing: {experiment.left_out[request.preset]}")
+    unknown = experiment.unknown if request.preset is Preset.PAPER else ()
+    return replace(run.plan(name, request), unknown=unknown)
+
+
+def plans(names: Sequence[str], request: Request) -> list[Plan]:
+    """The plan of each experiment; one whose run an earlier one has says so, and costs nothing more.
+
+    Raises:
+        UnknownNameError: See ``plan``.
+        ConfigError: See ``plan``.
+    """
+    found = []
+    first: dict[str, str] = {}
+    for name in names:
+        planned = plan(name, request)
+        run = EXPERIMENTS.get(name).runs.get(request.preset)
+        owner = name if run is None else first.setdefault(repr(run.computed), name)
+        if owner != name:
+            planned = Plan(name, f"the run of {owner}", unknown=planned.unknown)
+        found.append(planned)
+    return found
 
 
 def reproduce(

@@ -172,6 +172,7 @@ class Experiment:
         maps: Maps that are drawn too.
         reported: The paper's numbers for the methods, which its section gives in words.
         readings: Numbers of the paper that are in no such table, in words.
+        unknown: What the paper does not say of how it was run, and what the preset paper takes: ``split: validation``.
         claims: What the paper says of it, and sanity checks.
     """
 
@@ -183,4 +184,5 @@ class Experiment:
     maps: Maps | None = None
     reported: Reported | None = None
     readings: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()

@@ -1,13 +1,17 @@
 """Fig. 11: the grid over kappa and f."""
 
 from atman_bench.paper.experiments._base import Beats, Experiment
-from atman_bench.paper.experiments._runs import picture_sweep
+from atman_bench.paper.experiments._runs import UNKNOWN_OF_SWEEPS, picture_sweep
 
 _FIVE = {"methods.atman.kappa": [0.3, 0.5, 0.7, 0.9, None], "methods.atman.f": [0.1, 0.3, 0.5, 0.7, 0.9]}
 
 SPEC = Experiment(
     title="The grid over the similarity threshold and the suppression factor",
     paper="Fig. 11: 256 images of OpenImages, MAGMA 6B; kappa 0.7 and f 0.9 were chosen from it",
+    unknown=(
+        *UNKNOWN_OF_SWEEPS,
+        "metric: mAP and mAR; the figure does not say which it shows",
+    ),
     runs=picture_sweep("sweep-kappa-f", {}, _FIVE),
     figures=("sweep_heatmap",),
     readings=(

@@ -1,11 +1,12 @@
 """Fig. 12: multiplicative suppression with and without correlated tokens."""
 
 from atman_bench.paper.experiments._base import PRECISION, RECALL, Beats, Experiment
-from atman_bench.paper.experiments._runs import FORMS
+from atman_bench.paper.experiments._runs import FORMS, UNKNOWN_OF_SWEEPS
 
 SPEC = Experiment(
     title="Multiplicative suppression, with and without correlated tokens",
     paper="Fig. 12: OpenImages, MAGMA 6B; its numbers are not given",
+    unknown=UNKNOWN_OF_SWEEPS,
     runs=FORMS,
     figures=("form_histograms",),
     claims=(

@@ -1,11 +1,15 @@
 """Fig. 14: additive suppression (Eq. 7) with and without correlated tokens."""
 
 from atman_bench.paper.experiments._base import PRECISION, RECALL, Beats, Experiment
-from atman_bench.paper.experiments._runs import FORMS
+from atman_bench.paper.experiments._runs import FORMS, UNKNOWN_OF_SWEEPS
 
 SPEC = Experiment(
     title="Additive suppression (Eq. 7), with and without correlated tokens",
     paper="Fig. 14: OpenImages, MAGMA 6B; its numbers are not given",
+    unknown=(
+        *UNKNOWN_OF_SWEEPS,
+        "f in Eq. 7: log(1 - f), and log(1 - f cos) of neighbours; log f itself would be nearly nothing",
+    ),
     runs=FORMS,
     figures=("form_histograms",),
     claims=(

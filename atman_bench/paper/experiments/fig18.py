@@ -1,7 +1,7 @@
 """Fig. 18: editing single layers."""
 
 from atman_bench.paper.experiments._base import PRECISION, RECALL, Beats, Experiment
-from atman_bench.paper.experiments._runs import picture_sweep
+from atman_bench.paper.experiments._runs import UNKNOWN_OF_SWEEPS, picture_sweep
 
 _LAYERS = "methods.atman.layers"
 _F = "methods.atman.f"
@@ -11,6 +11,10 @@ _OF_FOUR = {_F: [0.9], _LAYERS: [None, [0], [1], [2], [3], [0, 1], [2, 3]]}
 SPEC = Experiment(
     title="Editing single layers instead of all",
     paper="Fig. 18: a subset of OpenImages, MAGMA 6B, 28 layers",
+    unknown=(
+        *UNKNOWN_OF_SWEEPS,
+        "f: that of the other experiments, and the lower one of the released grid over layers",
+    ),
     runs=picture_sweep(
         "sweep-layers",
         _OF_FOUR,

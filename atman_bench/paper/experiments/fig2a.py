@@ -1,7 +1,7 @@
 """Fig. 2a: the loss of a target when each token of a sentence is suppressed."""
 
 from atman_bench.paper.experiments._base import Experiment, Preset
-from atman_bench.paper.experiments._runs import GPT_J, SMALL_TEXT, TINY_TEXT
+from atman_bench.paper.experiments._runs import GPT_J, GPT_J_LOADING, GPT_J_PARAMETERS, SMALL_TEXT, TINY_TEXT
 from atman_bench.paper.kinds.sentence import Sentence
 
 _BURGERS = ("Ben likes to eat burgers and", " fries", "burgers")
@@ -9,6 +9,7 @@ _BURGERS = ("Ben likes to eat burgers and", " fries", "burgers")
 SPEC = Experiment(
     title="Which suppressed token makes the target unlikely?",
     paper="Fig. 2a: an illustration, its model is not named",
+    unknown=("model: GPT-J; the figure is called an illustration",),
     runs={
         # The embedded model knows nothing but such paragraphs.
         Preset.TINY: Sentence(
@@ -20,7 +21,7 @@ SPEC = Experiment(
             "Nestor Hathaway",
         ),
         Preset.SMALL: Sentence(SMALL_TEXT, *_BURGERS),
-        Preset.PAPER: Sentence(GPT_J, *_BURGERS),
+        Preset.PAPER: Sentence(GPT_J, *_BURGERS, loading=GPT_J_LOADING, parameters=GPT_J_PARAMETERS),
     },
     readings=(
         "The paper's cross entropy of “fries” after “Ben likes to eat burgers and”: 1.72 unperturbed; with one word "

@@ -1,7 +1,7 @@
 """Fig. 2b: steering a generation by amplifying or suppressing words of the prompt."""
 
 from atman_bench.paper.experiments._base import Experiment, Preset
-from atman_bench.paper.experiments._runs import GPT_J, SMALL_TEXT, TINY_TEXT
+from atman_bench.paper.experiments._runs import GPT_J, GPT_J_LOADING, GPT_J_PARAMETERS, SMALL_TEXT, TINY_TEXT
 from atman_bench.paper.kinds.steering import Steering
 
 _LUCAS = (
@@ -13,6 +13,11 @@ _LUCAS = (
 SPEC = Experiment(
     title="Amplified and suppressed words of the prompt change what the model writes",
     paper="Fig. 2b: model and factors are not named",
+    unknown=(
+        "model: GPT-J",
+        "factors: one that amplifies and one that suppresses",
+        "decoding: greedy",
+    ),
     runs={
         # The embedded model knows nothing but such paragraphs.
         Preset.TINY: Steering(
@@ -23,6 +28,6 @@ SPEC = Experiment(
             (0.1, 2.0),
         ),
         Preset.SMALL: Steering(SMALL_TEXT, *_LUCAS),
-        Preset.PAPER: Steering(GPT_J, *_LUCAS),
+        Preset.PAPER: Steering(GPT_J, *_LUCAS, loading=GPT_J_LOADING, parameters=GPT_J_PARAMETERS),
     },
 )

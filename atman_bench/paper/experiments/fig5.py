@@ -6,6 +6,10 @@ from atman_bench.paper.experiments._runs import COSTS
 SPEC = Experiment(
     title="Time and peak memory over model sizes and sequence lengths",
     paper="Fig. 5: 6.0B to 17.3B parameters, 128 to 1024 tokens, one 80 GB GPU",
+    unknown=(
+        "tokens: random ids, one target token",
+        "models: GPT-J's layer, repeated; surplus layers are random",
+    ),
     runs=COSTS,
     figures=("scaling",),
     readings=(

@@ -6,6 +6,7 @@ from atman_bench.paper.kinds.costs import Costs
 SPEC = Experiment(
     title="Perturbations per pass and workers against time",
     paper="Fig. 6: its numbers are not given",
+    unknown=("content: not given; perturbations in a pass against time",),
     runs={
         Preset.TINY: Costs(
             {"models": ["random:10M"], "tokens": [256], "batches": [1, 8, 32], "atman_tokens": 64}, "parallel"

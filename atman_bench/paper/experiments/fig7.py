@@ -6,6 +6,7 @@ from atman_bench.paper.experiments._runs import COSTS
 SPEC = Experiment(
     title="Peak memory of every method over model sizes",
     paper="Fig. 7: 0.1B to 34B parameters, one 80 GB GPU",
+    unknown=("tokens: random ids, one target token",),
     runs={preset: run for preset, run in COSTS.items() if preset is not Preset.SMALL},
     left_out={Preset.SMALL: "Every method on SmolLM2 is in configs/scale/smollm2.yaml: atman-bench scale -c smollm2."},
     figures=("scaling",),

@@ -1,8 +1,19 @@
 """The instruction of A.10: "Answer with respect to the given context" before a question."""
 
+from dataclasses import replace
+
 from atman_bench.datasets._squad_format import INSTRUCTION_TEMPLATE
 from atman_bench.paper.experiments._base import Beats, Experiment, Preset, Undecided
-from atman_bench.paper.experiments._runs import ATMAN, GPT_J_PARAMETERS, SINGLE, SQUAD_PAPER, SQUAD_SMALL, TINY_TEXT
+from atman_bench.paper.experiments._runs import (
+    AS_RELEASED,
+    ATMAN,
+    GPT_J_PARAMETERS,
+    SINGLE,
+    SQUAD_PAPER,
+    SQUAD_SMALL,
+    TINY_TEXT,
+    UNKNOWN_OF_QUESTIONS,
+)
 from atman_bench.paper.kinds.comparison import Comparison
 from atman_bench.paper.kinds.evaluation import Evaluation
 
@@ -11,9 +22,7 @@ _METHODS = [ATMAN, SINGLE, "chefer", "uniform"]
 
 def _squad(plain: Evaluation) -> Comparison:
     squad = {**plain.options["datasets"]["squad"], "template": INSTRUCTION_TEMPLATE}
-    asked = Evaluation(
-        {**plain.options, "datasets": {"squad": squad}}, None, plain.parameters, plain.samples, plain.units
-    )
+    asked = replace(plain, options={**plain.options, "datasets": {"squad": squad}})
     return Comparison({"plain": plain, "instruction": asked})
 
 
@@ -22,6 +31,10 @@ _FACTS = {"model": TINY_TEXT, "dataset": "facts", "limit": 24, "methods": _METHO
 SPEC = Experiment(
     title="A prompt with the instruction to answer from the context",
     paper="A.10: such instructions “may improve the results”; neither model nor numbers are given",
+    unknown=(
+        *UNKNOWN_OF_QUESTIONS,
+        "data: SQuAD; A.10 names neither data nor numbers",
+    ),
     runs={
         Preset.TINY: Comparison(
             {
@@ -32,10 +45,11 @@ SPEC = Experiment(
         Preset.SMALL: _squad(Evaluation({**SQUAD_SMALL, "limit": 12, "max_tokens": 160, "methods": _METHODS})),
         Preset.PAPER: _squad(
             Evaluation(
-                {**SQUAD_PAPER, "methods": ["atman:paper", *_METHODS[1:]]},
+                {**SQUAD_PAPER, "methods": [AS_RELEASED.get(name, name) for name in _METHODS]},
                 parameters=GPT_J_PARAMETERS,
                 samples=10_570,
                 units=153,
+                variants=AS_RELEASED,
             )
         ),
     },

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 from atman_bench.paper.experiments import table1a
 from atman_bench.paper.experiments._base import Experiment
-from atman_bench.paper.experiments._runs import TEXT
+from atman_bench.paper.experiments._runs import TEXT, UNKNOWN_OF_QUESTIONS
 from atman_bench.paper.kinds.chunks import Chunks
 
 SPEC = Experiment(
     title="Explaining answers to questions, scored chunk by chunk",
     paper="Table 1a: SQuAD, a 6B model; chunks of A.8",
+    unknown=UNKNOWN_OF_QUESTIONS,
     runs={preset: Chunks(run) for preset, run in TEXT.items()},
     figures=("methods_bar",),
     readings=(

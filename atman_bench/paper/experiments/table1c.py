@@ -1,11 +1,11 @@
 """Table 1c: AtMan on other models."""
 
 from atman_bench.paper.experiments._base import Beats, Experiment, Preset
-from atman_bench.paper.experiments._runs import BLIP, MAGMA_PARAMETERS
+from atman_bench.paper.experiments._runs import BLIP, MAGMA_PARAMETERS, RELEASED, UNKNOWN_OF_BLIP, UNKNOWN_OF_OPENIMAGES
 from atman_bench.paper.kinds.comparison import Comparison
 from atman_bench.paper.kinds.evaluation import Evaluation
 
-_METHODS = ["atman:paper", "chefer", "random", "uniform", "centre"]
+_METHODS = [RELEASED, "chefer", "random", "uniform", "centre"]
 _ONE_MODEL = "One image model is embedded for each dataset, and no other can be pulled: nothing to compare."
 
 
@@ -22,6 +22,12 @@ def _llava(size: str, parameters: float) -> Evaluation:
 SPEC = Experiment(
     title="Other models and sizes",
     paper="Table 1c: OpenImages cropped to the object; MAGMA 13B and 30B, BLIP",
+    unknown=(
+        *UNKNOWN_OF_OPENIMAGES,
+        *UNKNOWN_OF_BLIP,
+        "models: MAGMA 13B and 30B were never published; two sizes of LLaVA-1.5 stand for them",
+        "kappa of MAGMA 30B: as the paper says; its released configuration has 0.6 and overwrites two corner patches",
+    ),
     runs={
         Preset.PAPER: Comparison(
             {

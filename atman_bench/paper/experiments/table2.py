@@ -1,7 +1,7 @@
 """Table 2: gradient methods at the granularity of single pixels."""
 
 from atman_bench.paper.experiments._base import PRECISION, RECALL, Beats, Experiment, beats
-from atman_bench.paper.experiments._runs import NO_GUIDED, PICTURES
+from atman_bench.paper.experiments._runs import NO_GUIDED, PICTURES, UNKNOWN_OF_IMAGES
 from atman_bench.report._paper_scores import OPENIMAGES, REPORTED
 
 _AT_PIXELS = {
@@ -13,6 +13,12 @@ _AT_PIXELS = {
 SPEC = Experiment(
     title="Gradient methods on single pixels, against AtMan on patches",
     paper="Table 2: OpenImages cropped to the object, MAGMA 6B",
+    unknown=(
+        *UNKNOWN_OF_IMAGES,
+        "pixels: signed sums over the colour channels, of which the sign rule keeps what is positive",
+        "GradCAM on pixels: guided, at the encoder's last convolution",
+        "IG on pixels: from the mean colour, which is zero after normalisation",
+    ),
     runs=PICTURES,
     figures=("methods_bar",),
     reported=REPORTED[OPENIMAGES],

@@ -11,10 +11,19 @@ from atman_bench.paper.experiments._runs import (
 from atman_bench.paper.kinds.accuracy import Accuracy
 
 _MAGMA = {"model": "magma:mp_rank_00_model_states.pt,noln", "trust_checkpoint": True, "dtype": "float16"}
+_VAL = {"questions": "*val2014_questions.json", "annotations": "*val2014_annotations.json"}
+_TESTDEV = {"questions": "questions/testdev_balanced_questions.json", "explain_at": "nothing"}
+_SPLITS = {"vqav2": _VAL, "okvqa": _VAL, "gqa": _TESTDEV}
 
 SPEC = Experiment(
     title="Model quality: questions that are answered",
     paper="Table 4: VQA, OKVQA and GQA, MAGMA 6B, 13B and 30B; split, examples and scorer are not stated",
+    unknown=(
+        "splits: VQAv2 and OK-VQA validation, GQA testdev, balanced",
+        "solved examples: none and four",
+        "prompt: the dataset's template, greedy answers",
+        "scorer: soft accuracy of VQA, exact match of GQA",
+    ),
     runs={
         Preset.TINY: Accuracy(
             (
@@ -29,9 +38,10 @@ SPEC = Experiment(
             )
         ),
         Preset.PAPER: Accuracy(
-            tuple({**_MAGMA, "dataset": dataset} for dataset in ("vqav2", "okvqa", "gqa")),
+            tuple({**_MAGMA, "dataset": name, "datasets": {name: files}} for name, files in _SPLITS.items()),
             shots=(0, 4),
             parameters=MAGMA_PARAMETERS,
+            samples={"vqav2": 214_354, "okvqa": 5_046, "gqa": 12_578},
         ),
     },
     readings=(

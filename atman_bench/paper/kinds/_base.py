@@ -61,30 +61,38 @@ class Plan:
     Attributes:
         name: Of the experiment, or of a part of it.
         what: Model, data and size in words, or why nothing is run.
+        details: What it is run with, line by line: ``data``, ``model`` and so on -> words.
         cells: Methods or grid points.
+        passes: Full-length forward passes of all methods on all samples, backward ones included, if that can be said.
         needs: Downloads and files.
         weights_bytes: Memory that the model's weights take, where its size is known.
         device_hours: Hours on one device at its peak rate, where that can be said: with prefix reuse, and with every
             forward pass over the whole sequence.
+        unknown: What the paper does not say, and what is taken.
         parts: Its runs, where it has several.
     """
 
     name: str
     what: str
+    details: tuple[tuple[str, str], ...] = ()
     cells: int = 0
+    passes: float | None = None
     needs: tuple[str, ...] = ()
     weights_bytes: float | None = None
     device_hours: tuple[float, float] | None = None
+    unknown: tuple[str, ...] = ()
     parts: tuple["Plan", ...] = ()
 
     @classmethod
     def of_parts(cls, name: str, parts: Sequence["Plan"]) -> "Plan":
         """A plan of several runs, one model loaded at a time."""
         hours = [part.device_hours for part in parts if part.device_hours]
+        passes = [part.passes for part in parts if part.passes is not None]
         return cls(
             name,
             f"{len(parts)} runs",
             cells=sum(part.cells for part in parts),
+            passes=sum(passes) if passes else None,
             needs=tuple(dict.fromkeys(need for part in parts for need in part.needs)),
             weights_bytes=max((part.weights_bytes for part in parts if part.weights_bytes), default=None),
             device_hours=(sum(low for low, _ in hours), sum(high for _, high in hours)) if hours else None,
@@ -118,6 +126,11 @@ class Run(ABC):
             StoreError: The results cannot be read or written.
             AtmanBenchError: One of ``NOT_RUNNABLE``: it lacks its model or data.
         """
+
+    @property
+    def computed(self) -> "Run":
+        """The run whose explanations it needs: itself, unless it only reads those of another."""
+        return self
 
 
 @dataclass(frozen=True)

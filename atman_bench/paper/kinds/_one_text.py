@@ -1,7 +1,9 @@
 """What kinds of runs on one text share."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from atman_bench.paper.kinds._base import Plan, Request, Run
 
@@ -18,17 +20,35 @@ class TextRun(Run):
 
     Attributes:
         model: As users write it.
+        loading: Options of ``load_model`` that this model needs; another one of the request's is loaded without.
+        parameters: See ``Evaluation``.
     """
 
     model: str
+    loading: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    parameters: float | None = field(default=None, kw_only=True)
+
+    @abstractmethod
+    def text_in_words(self) -> tuple[str, str]:
+        """The text, and the forward passes that it takes."""
 
     def plan(self, name: str, request: Request) -> Plan:
         """Of one model."""
-        from atman_bench.paper.kinds._planning import check_family, model_needs
+        from atman_bench.evaluation.config import RunConfig, resolve
+        from atman_bench.paper.kinds._planning import check_family, model_in_words, model_needs, weights_bytes
 
-        model = request.text_model or self.model
-        check_family(model)
-        return Plan(name, f"{model}, one text", cells=1, needs=model_needs(model))
+        run: RunConfig = resolve({}, {"model": request.text_model or self.model, **self._loading(request)}, ())
+        check_family(run.model_name)
+        parameters = None if request.text_model else self.parameters
+        text, passes = self.text_in_words()
+        return Plan(
+            name,
+            f"{run.model_name}, one text",
+            details=(("data", text), ("model", model_in_words(run, parameters)), ("passes", passes)),
+            cells=1,
+            needs=model_needs(run.model_name, run.revision),
+            weights_bytes=None if parameters is None else weights_bytes(run, parameters),
+        )
 
     def load(self, request: Request) -> "ModelAdapter":
         """The model, checked by a probe.
@@ -38,6 +58,9 @@ class TextRun(Run):
         """
         from atman_bench.api.explain import load_model
 
-        model = load_model(request.text_model or self.model, device=request.device)
+        model = load_model(request.text_model or self.model, device=request.device, **self._loading(request))
         model.probe()
         return model
+
+    def _loading(self, request: Request) -> Mapping[str, Any]:
+        return {} if request.text_model else self.loading

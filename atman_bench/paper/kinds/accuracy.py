@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atman_bench.core.errors import DataError
@@ -28,11 +28,15 @@ class Accuracy(Run):
         benchmarks: Fields of ``RunConfig`` of each; what cannot be run is said, and the others go on.
         shots: Solved examples before the questions of each benchmark.
         parameters: See ``Evaluation``.
+        samples: Dataset -> its questions where there is no limit, for predictions.
+        units: Image tokens of a question, likewise.
     """
 
     benchmarks: tuple[Mapping[str, Any], ...]
     shots: tuple[int, ...] = (0,)
     parameters: float | None = None
+    samples: Mapping[str, int] = field(default_factory=dict)
+    units: int = 144
 
     def resolved(self, request: Request) -> "list[AccuracyConfig]":
         """The configuration of each benchmark with each number of solved examples.
@@ -85,16 +89,39 @@ class Accuracy(Run):
         return Answered({"cells": [asdict(cell.quiz) for cell in cells]}, tuple(notes), tuple(cells))
 
     def _planned(self, config: "AccuracyConfig") -> Plan:
-        from atman_bench.paper.kinds._planning import check_family, needs, weights_bytes
+        from atman_bench.paper.kinds._planning import (
+            BEYOND_UNITS,
+            check_family,
+            data_in_words,
+            hours,
+            model_in_words,
+            needs,
+            weights_bytes,
+        )
 
         run = config.run
         check_family(run.model_name)
+        questions = run.limit or self.samples.get(run.dataset)
+        most = config.max_new_tokens
+        prompt = (1 + config.shots) * (self.units + BEYOND_UNITS)
+        device_hours = None
+        if questions is not None and self.parameters is not None:
+            low, high = (hours(run, self.parameters, questions * (prompt + said)) for said in (0, most - 1))
+            device_hours = low, high
         return Plan(
             f"{run.dataset}, {config.shots}-shot",
-            f"{run.model_name} on {run.dataset}, {run.limit or 'all'} questions, {config.shots}-shot",
+            f"{run.model_name} on {run.dataset}, {questions or 'all'} questions, {config.shots}-shot",
+            details=(
+                ("data", data_in_words(run, questions)),
+                ("model", model_in_words(run, self.parameters)),
+                ("methods", f"none: greedy answers of at most {most} tokens after {config.shots} solved examples"),
+                ("a sample", f"one pass over a prompt of {prompt} tokens, and at most {most - 1} over one token each"),
+            ),
             cells=1,
+            passes=None if questions is None else float(questions),
             needs=needs(run),
             weights_bytes=None if self.parameters is None else weights_bytes(run, self.parameters),
+            device_hours=device_hours,
         )
 
 

@@ -21,6 +21,11 @@ class Chunks(Run):
 
     tokens: Evaluation
 
+    @property
+    def computed(self) -> Run:
+        """The run of the tokens."""
+        return self.tokens
+
     def plan(self, name: str, request: Request) -> Plan:
         """That of the tokens."""
         return self.tokens.plan(name, request)

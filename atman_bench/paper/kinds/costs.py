@@ -48,7 +48,15 @@ class Costs(Run):
         """Models, lengths and cells."""
         config = self.resolved(request)
         what = f"{', '.join(config.models)} at {', '.join(map(str, config.tokens))} tokens"
-        return Plan(name, what, cells=len(config.cells))
+        batches = ", ".join("what memory allows" if batch is None else str(batch) for batch in config.batches)
+        limit = "" if config.memory_limit is None else f", stopped at {config.memory_limit:g} GB"
+        details = (
+            ("data", f"random token ids, one target token: {', '.join(map(str, config.tokens))} tokens"),
+            ("model", f"{', '.join(config.models)}, {config.dtype.value}, random weights"),
+            ("methods", f"{'; '.join(config.methods)}; perturbations a pass: {batches}"),
+            ("a cell", f"a process of its own: a warm-up and at most {config.repeats} timed runs{limit}"),
+        )
+        return Plan(name, what, details, cells=len(config.cells))
 
     def run(self, request: Request, progress: "Progress") -> "Costed":
         """Measure what is missing."""

@@ -32,6 +32,18 @@ class Documents(TextRun):
 
     example: str
 
+    def text_in_words(self) -> tuple[str, str]:
+        """The document, suppressed chunk by chunk for each question."""
+        from atman_bench.datasets._chunking import split_document
+        from atman_bench.datasets._documents import Example, example
+
+        source = example(Example(self.example))
+        chunks, questions = len(split_document(source.text)), len(source.questions)
+        text = (
+            f"the document {self.example!r}: {len(source.text.split())} words in {chunks} chunks, {questions} questions"
+        )
+        return text, f"{questions * (1 + chunks)}: one plain and one for each chunk, for each question"
+
     def run(self, request: Request, progress: "Progress") -> "DocumentAnswers":
         """Ask every question of the example."""
         from atman_bench.api.docqa import DocumentOptions, ask

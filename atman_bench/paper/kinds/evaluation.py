@@ -33,6 +33,7 @@ class Evaluation(Run):
         parameters: Of the model, for predictions of what cannot be run here.
         samples: How many samples that data have where there is no limit, likewise.
         units: Explained units of a typical sample, likewise; targets have 3 tokens and prompts 16 more.
+        variants: ``METHOD:VARIANT`` as claims and figures name it -> what stands for it in this run.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Evaluation(Run):
     parameters: float | None = None
     samples: int | None = None
     units: int = 144
+    variants: Mapping[str, str] = field(default_factory=dict)
 
     def resolved(self, request: Request) -> "RunConfig":
         """The configuration of the run.
@@ -68,7 +70,7 @@ class Evaluation(Run):
         config = self.resolved(request)
         summary = finished(evaluate(config, progress))
         frame = frame_of(rows_of_run(config, summary))
-        return Evaluated(manifest_of(summary, config), notes_of(summary), config, summary, frame)
+        return Evaluated(manifest_of(summary, config), notes_of(summary), config, summary, frame, self.variants)
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,13 @@ class Evaluated(PairedOutcome):
         config: What was run.
         summary: What that did.
         frame: Its rows, from ``tables.frame_of``.
+        variants: See ``Evaluation``.
     """
 
     config: "RunConfig"
     summary: "RunSummary"
     frame: pd.DataFrame
+    variants: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -149,7 +153,7 @@ class Evaluated(PairedOutcome):
         method, colon, _ = side.partition(":")
         if not colon:
             return next((cell for cell in present if cell[0] == method), None)
-        (wanted,) = replace(self.config, methods=((side, {}),)).cells
+        (wanted,) = replace(self.config, methods=((self.variants.get(side, side), {}),)).cells
         cell = wanted.method, wanted.variant
         return cell if cell in present else None
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,16 +55,23 @@ class Examples(Run):
     Attributes:
         options: Fields of ``RunConfig``: model, dataset and the methods to compare.
         examples: What is explained.
+        parameters: See ``Evaluation``.
+        units: See ``Evaluation``.
     """
 
     options: Mapping[str, Any]
     examples: tuple[Example, ...]
+    parameters: float | None = None
+    units: int = 144
 
     def plan(self, name: str, request: Request) -> Plan:
         """Model, data and methods."""
-        from atman_bench.paper.kinds._planning import planned
+        from atman_bench.paper.kinds._planning import Size, planned
 
-        return planned(name, Evaluation(self.options).resolved(request), samples=len(self.examples))
+        size = None if self.parameters is None else Size(self.parameters, self.units)
+        plan = planned(name, Evaluation(self.options).resolved(request), len(self.examples), size)
+        uids = ", ".join(dict.fromkeys(example.uid for example in self.examples))
+        return replace(plan, details=(*plan.details, ("samples", uids)))
 
     def run(self, request: Request, progress: "Progress") -> "ExampleMaps":
         """Explain every example by every method."""

@@ -35,6 +35,7 @@ class Grid(Run):
         options: Fields of ``RunConfig``.
         config: Name of a preset in ``configs/``.
         axes: Further axes, or the preset's in other values, as ``--grid`` has them: path -> values.
+        fixed: Options that are the same at every point, as ``--set`` has them: path -> value.
         parameters: See ``Evaluation``.
         units: See ``Evaluation``.
     """
@@ -42,6 +43,7 @@ class Grid(Run):
     options: Mapping[str, Any] = field(default_factory=dict)
     config: str | None = None
     axes: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     parameters: float | None = None
     units: int = 144
 
@@ -55,9 +57,11 @@ class Grid(Run):
         from atman_bench.evaluation.sweep import load_sweep
         from atman_bench.paper.kinds._planning import configured
 
-        axes = [f"{path}={json.dumps(values)}" for path, values in self.axes.items()]
+        fixed, axes = (
+            [f"{path}={json.dumps(value)}" for path, value in paths.items()] for paths in (self.fixed, self.axes)
+        )
         return configured(
-            lambda fields: load_sweep(self.config, fields, (), axes), lambda sweep: sweep.run, self.options, request
+            lambda fields: load_sweep(self.config, fields, fixed, axes), lambda sweep: sweep.run, self.options, request
         )
 
     def plan(self, name: str, request: Request) -> Plan:
@@ -65,7 +69,12 @@ class Grid(Run):
         from atman_bench.paper.kinds._planning import Size, planned
 
         size = None if self.parameters is None else Size(self.parameters, self.units)
-        return planned(name, self.resolved(request).config, size=size)
+        sweep = self.resolved(request)
+        axes = " x ".join(f"{axis.name} {{{', '.join(axis.settings)}}}" for axis in sweep.axes)
+        fixed = "".join(f", {path.rpartition('.')[2]}={value}" for path, value in self.fixed.items())
+        others = ", ".join(cell.name for cell in sweep.config.cells[len(sweep.points) :])
+        methods = f"{sweep.method} at {axes}{fixed}: {len(sweep.points)} points; {others}"
+        return planned(name, sweep.config, size=size, methods=methods)
 
     def run(self, request: Request, progress: "Progress") -> "Swept":
         """Run all points; the best is chosen on half of the groups and reported on the other."""

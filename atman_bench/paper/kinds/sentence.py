@@ -51,6 +51,11 @@ class Sentence(TextRun):
         if self.evidence not in self.prompt:
             raise ConfigError(f"evidence must be part of the prompt, received {self.evidence!r}")
 
+    def text_in_words(self) -> tuple[str, str]:
+        """The sentence, suppressed token by token."""
+        passes = f"one plain, and one for each token of these {len(self.prompt.split())} words"
+        return f"“{self.prompt}” → “{self.target.strip()}”", passes
+
     @property
     def evidence_spans(self) -> tuple[tuple[int, int], ...]:
         """Half-open character ranges of the evidence in the prompt, everywhere it occurs."""

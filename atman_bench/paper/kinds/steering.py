@@ -29,6 +29,11 @@ class Steering(TextRun):
     words: tuple[str, ...]
     factors: tuple[float, ...]
 
+    def text_in_words(self) -> tuple[str, str]:
+        """The prompt, continued once for every word and factor."""
+        changes = f"{', '.join(self.words)} x {', '.join(f'{factor:g}' for factor in self.factors)}"
+        return f"“{self.prompt}”", f"one for each token of {1 + len(self.words) * len(self.factors)} texts: {changes}"
+
     def run(self, request: Request, progress: "Progress") -> "Continuations":
         """Steer by every word and factor."""
         from atman_bench.api.steering import Change, steer
