@@ -193,10 +193,11 @@ def test_forward_passes_are_those_of_all_methods_on_all_samples(asked):
 
 
 def test_a_run_of_several_experiments_is_counted_once(asked):
-    first, chunks, other = plans(["table1a", "table1a_chunks", "table1b"], asked)
+    first, chunks, rollout, other = plans(["table1a", "table1a_chunks", "rollout", "table1b"], asked)
     assert first.passes
     assert (chunks.what, chunks.passes, chunks.needs) == ("the run of table1a", None, ())
-    assert chunks.unknown
+    assert chunks.unknown == ()
+    assert [line.partition(":")[0] for line in rollout.unknown] == ["rows"]
     assert other.passes
 
 

@@ -54,20 +54,21 @@ def plan(name: str, request: Request) -> Plan:
 
 
 def plans(names: Sequence[str], request: Request) -> list[Plan]:
-    """The plan of each experiment; one whose run an earlier one has says so, and costs nothing more.
+    """The plan of each experiment; one whose run an earlier one has costs nothing more, and says so.
 
     Raises:
         UnknownNameError: See ``plan``.
         ConfigError: See ``plan``.
     """
     found = []
-    first: dict[str, str] = {}
+    first: dict[str, Plan] = {}
     for name in names:
         planned = plan(name, request)
         run = EXPERIMENTS.get(name).runs.get(request.preset)
-        owner = name if run is None else first.setdefault(repr(run.computed), name)
-        if owner != name:
-            planned = Plan(name, f"the run of {owner}", unknown=planned.unknown)
+        owner = planned if run is None else first.setdefault(repr(run.computed), planned)
+        if owner is not planned:
+            added = tuple(unknown for unknown in planned.unknown if unknown not in owner.unknown)
+            planned = Plan(name, f"the run of {owner.name}", unknown=added)
         found.append(planned)
     return found
 

@@ -70,7 +70,7 @@ class Grid(Run):
 
         size = None if self.parameters is None else Size(self.parameters, self.units)
         sweep = self.resolved(request)
-        axes = " x ".join(f"{axis.name} {{{', '.join(axis.settings)}}}" for axis in sweep.axes)
+        axes = " x ".join(f"{axis.name} {{{'; '.join(axis.settings)}}}" for axis in sweep.axes)
         fixed = "".join(f", {path.rpartition('.')[2]}={value}" for path, value in self.fixed.items())
         others = ", ".join(cell.name for cell in sweep.config.cells[len(sweep.points) :])
         methods = f"{sweep.method} at {axes}{fixed}: {len(sweep.points)} points; {others}"
