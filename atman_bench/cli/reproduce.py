@@ -180,7 +180,7 @@ def _lines_of(plan: "Plan") -> "Table":
         low, high = plan.device_hours
         lines.append(("hours", f"{low:,.1f} to {high:,.1f} on one {DEVICE}"))
     if plan.weights_bytes is not None:
-        lines.append(("memory", f"{plan.weights_bytes / 1e9:.1f} GB of weights; a method's peak: atman-bench plan"))
+        lines.append(("memory", f"{plan.weights_bytes / 1e9:.1f} GB of weights"))
     lines += [("needs", need) for need in plan.needs]
     lines += [("unknown", unknown) for unknown in plan.unknown]
     table = Table.grid(padding=(0, 2))

@@ -186,7 +186,7 @@ def suppressor(
             config.graded,
             config.most_neighbours,
             # The release suppresses a patch by what its own similarity says: one of a small norm hardly, or not at all.
-            own=config.similarity is not Similarity.REF,
+            config.similarity is not Similarity.REF,
         )
         return AttentionEdit(factors, config.form, config.row_min, layers)
 

@@ -101,10 +101,16 @@ def planned(
     length = size.units + BEYOND_UNITS + _TARGETS
     passes = sum(forwards)
     reused = sum(forward_positions(cell.method, cell.options, length, size.units, _TARGETS) for cell in run.cells)
+    family, _, argument = run.model_name.partition(":")
+    peaks = f"atman-bench plan {argument} --tokens {length} --dtype {run.dtype.value}"
     typical = f"{size.units} explained units, {BEYOND_UNITS} further tokens and a target of {_TARGETS}"
     return replace(
         plan,
-        details=(*plan.details, ("a sample", f"taken to have {typical}: {passes:,.0f} forward passes")),
+        details=(
+            *plan.details,
+            ("a sample", f"taken to have {typical}: {passes:,.0f} forward passes"),
+            *([("peaks", f"memory of each method: {peaks}")] if family == "hf" else []),
+        ),
         passes=samples * passes,
         device_hours=(
             hours(run, size.parameters, samples * reused),
