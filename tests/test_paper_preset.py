@@ -24,6 +24,7 @@ from atman_bench.paper.kinds.comparison import Comparison
 from atman_bench.paper.kinds.evaluation import Evaluated, Evaluation
 from atman_bench.paper.kinds.examples import Examples
 from atman_bench.paper.kinds.grid import Grid
+from atman_bench.paper.kinds.positions import Positions
 from atman_bench.paper.reproduce import plan, plans
 from atman_bench.report import grid
 
@@ -43,6 +44,8 @@ def configs(run: Run, asked: Request) -> list[RunConfig]:
             return [side.resolved(asked) for side in run.sides.values()]
         case Chunks():
             return [run.tokens.resolved(asked)]
+        case Positions():
+            return [run.pictures.resolved(asked)]
         case Examples():
             return [Evaluation(run.options).resolved(asked)]
         case Grid():
@@ -110,7 +113,7 @@ def test_blip_is_scored_and_edited_as_released(asked):
     assert run.sign == "absolute"
     assert run.dataset_options.threshold == 50 / 255
     atman = {cell.options.similarity: cell.options for cell in run.cells if cell.method == "atman"}
-    assert set(atman) == {Similarity.COSINE, Similarity.REF}
+    assert list(atman) == [Similarity.REF, Similarity.COSINE]  # claims are about the first
     for options in atman.values():
         edit = (options.form, options.f, options.kappa, options.most_neighbours)
         assert edit == (Form.LITERAL, 0.95, 0.1, 150)

@@ -127,8 +127,8 @@ BLIP = Evaluation(
         # Evidence is what more than 50 of 255 of a patch's area are of, and relevance |delta|: the released notebook.
         "datasets": {"openimages": {"threshold": 50 / 255}},
         "sign": "absolute",
-        # Cosines of BLIP's own patches, and the release's similarity; Chefer of the loss, as released, and of logits.
-        "methods": ["atman:blip", "atman:blip-ref", "chefer:blip", "chefer", "random", "uniform", "centre"],
+        # As released: AtMan by the release's similarity, Chefer of the loss. Beside them cosines, and Chefer of logits.
+        "methods": ["atman:blip-ref", "atman:blip", "chefer:blip", "chefer", "random", "uniform", "centre"],
     },
     parameters=0.385e9,
     samples=27_871,

@@ -37,6 +37,11 @@ class Positions(Run):
 
     pictures: Evaluation
 
+    @property
+    def computed(self) -> Run:
+        """The run of the pictures."""
+        return self.pictures
+
     def plan(self, name: str, request: Request) -> Plan:
         """That of the pictures."""
         return self.pictures.plan(name, request)
