@@ -35,6 +35,7 @@ def explained(read, tmp_path, **example):
     (sample,) = DATASETS.get("scenes").load(config.dataset_options).samples
     adapter = SimpleNamespace(
         name="m",
+        dtype_name="float32",
         complete=lambda prompt, n, picture: "".join(WORDS),
         encode_text=lambda prompt, target, units, picture, part: read.append((prompt, target, part)),
     )

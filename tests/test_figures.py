@@ -10,7 +10,7 @@ from atman_bench.methods.floors import FLOORS
 from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.figures import FIGURES, draw_all
 from atman_bench.report.figures._base import floor_line, main_cells
-from atman_bench.report.figures.phrases import MOST_TOKENS, phrases_of
+from atman_bench.report.figures.phrases import MOST_PHRASES, phrases_of, word_starts
 from atman_bench.report.heatmap import Grid, HeatMap, Phrase
 
 
@@ -179,16 +179,40 @@ def test_methods_that_explain_no_single_token_are_left_out_of_phrases():
 
 def test_phrases_that_are_named_replace_tokens():
     heat = replace(example(np.eye(2, 7, dtype=np.float32)), phrases=(Phrase("a star", (0, 2)),))
-    (panel,) = phrases_of(heat, heat.per_target)
+    (panel,) = phrases_of(heat, heat.per_target, "nats")
     assert panel.title == "“a star”"
     assert panel.scores[:2].tolist() == [0.5, 0.5]
 
 
-def test_long_generations_are_cut_into_runs_of_tokens():
+def test_long_generations_are_cut_into_runs_of_words():
     long = HeatMap(
         "m", ("a",), np.ones(1), tuple(f"w{i} " for i in range(14)), np.arange(14.0)[:, None], "a", ((0, 1),)
     )
-    panels = phrases_of(long, long.per_target)
-    assert len(panels) == MOST_TOKENS
+    panels = phrases_of(long, long.per_target, "nats")
+    assert len(panels) == MOST_PHRASES
     assert panels[0].title == "“w0 w1”"
     assert [float(panel.scores[0]) for panel in panels] == [0.5, 3.0, 5.5, 7.5, 10.0, 12.5]
+
+
+@pytest.mark.parametrize(
+    ("texts", "starts"),
+    [
+        ((" ", "um", "brel", "la"), [0]),
+        ((" a", " bea", "ver", " swims"), [0, 1, 3]),
+        (("w0 ", "w1 "), [0, 1]),
+        (("one", "two"), [0, 1]),
+    ],
+)
+def test_pieces_of_a_word_are_one_phrase(texts, starts):
+    assert word_starts(texts) == starts
+
+
+def test_panels_of_one_unit_share_a_colour_scale():
+    quiet, loud = (replace(example(), scores=scale * example().scores) for scale in (1, 100))
+    figure = FIGURES.get("examples").plot(examples(quiet, loud).assign(method="atman", example=["a", "b"]))
+    words = [np.array(patch.get_facecolor()[:3]) for patch in figure.axes[0].patches]
+    first, second = np.split(np.array(words), 2)
+    # A hundredth of the score is a tenth of the colour.
+    np.testing.assert_allclose((1 - first).max(), (1 - second).max() / 10, atol=0.01)
+    assert len(figure.axes) == 2
+    assert figure.axes[1].get_xlabel() == "change of the loss, nats"

@@ -191,7 +191,7 @@ def test_patches_of_token_ids_are_no_text():
 
 
 def test_the_map_lies_where_the_model_sees_the_picture():
-    _, shown = JOINT.pictures(JOINT.scores)
+    _, shown = JOINT.pictures(JOINT.scores, JOINT.full)
     red, blue = (shown[..., channel].astype(int) for channel in (0, 2))
     supports = np.zeros((40, 80), bool)
     supports[:20, 30:50] = True  # patch (0, 1)
@@ -205,14 +205,14 @@ def test_relevance_of_overlapping_grids_adds_up():
     """Tiles of a picture beside the whole of it."""
     whole, tile = PatchUnits((1, 1), (0, 0, 80, 40), (80, 40)), PatchUnits((1, 1), (0, 0, 40, 40), (80, 40))
     heat = replace(JOINT, texts=("w", "t"), scores=np.array([1.0, -1.0]), grids=(Grid(0, whole), Grid(1, tile)))
-    _, shown = heat.pictures(heat.scores)
+    _, shown = heat.pictures(heat.scores, heat.full)
     assert np.ptp(shown[:, :40], axis=-1).max() == 0
     assert (shown[:, 40:, 0] > shown[:, 40:, 2]).all()
 
 
 def test_a_large_picture_is_made_smaller_for_display():
     heat = replace(JOINT, picture=np.zeros((1000, 2000, 3), np.uint8))
-    assert {pixels.shape for pixels in heat.pictures(heat.scores)} == {(240, 480, 3)}
+    assert {pixels.shape for pixels in heat.pictures(heat.scores, heat.full)} == {(240, 480, 3)}
 
 
 def test_dict_says_where_patches_are():

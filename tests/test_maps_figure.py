@@ -207,8 +207,40 @@ def test_other_data_than_the_maps_were_computed_on_are_refused(run, tmp_path):
 def test_a_row_per_sample_and_a_column_per_method(run):
     figure = plot(frame_of_maps(maps_of(run, n=2)))
     titles = [axis.get_title().replace("\n", "") for axis in figure.axes]
-    assert titles == ["picture", "atman:shifted", "input_x_gradient:pixels", "", "", ""]
-    assert [axis.get_ylabel() for axis in figure.axes] == ["cat", "", "", "cat", "", ""]
+    bars = ["", ""]
+    assert titles == ["picture", "atman:shifted", "input_x_gradient:pixels", "", "", "", *bars]
+    assert [axis.get_ylabel() for axis in figure.axes] == ["cat", "", "", "cat", "", "", *bars]
+    assert [axis.get_xlabel() for axis in figure.axes[-2:]] == [
+        "change of the\nloss, nats",
+        "input x gradient\n(own unit)",
+    ]
+
+
+def reds(axis) -> np.ndarray:
+    """(h, w) how much redder than grey each pixel of a drawn map is."""
+    shown = np.asarray(axis.images[0].get_array()).astype(int)
+    return shown[..., 0] - shown[..., 2]
+
+
+def test_maps_of_one_unit_share_a_colour_scale_over_all_rows(run):
+    frame = frame_of_maps(maps_of(run, n=2, methods=["atman:shifted"]))
+    loud = np.zeros(len(frame["map"][0]))
+    loud[0] = 1.0
+    frame = frame.assign(map=[loud, loud / 4], noise=0.0)
+    _, first, _, second, bar = plot(frame).axes
+    # A quarter of the score is half the colour: the scale is a square root.
+    strongest, weaker = reds(first).max(), reds(second).max()
+    assert weaker == pytest.approx(strongest / 2, rel=0.05)
+    assert [text.get_text() for text in bar.get_xticklabels()] == ["0", "1"]
+
+
+def test_what_rounding_can_make_is_drawn_as_nothing(run):
+    frame = frame_of_maps(maps_of(run, n=1, methods=["atman:shifted"]))
+    assert frame["noise"][0] >= 16 * np.finfo(np.float32).eps
+    frame = frame.assign(map=[np.full(len(frame["map"][0]), 3.6e-07)])
+    _, shown, bar = plot(frame).axes
+    assert not reds(shown).any()
+    assert [text.get_text() for text in bar.get_xticklabels()] == ["nothing above the noise"]
 
 
 def test_a_method_without_a_map_of_a_sample_leaves_a_gap(run):

@@ -78,7 +78,7 @@ def explain(
         **options,
     )
     caption = f"{loaded.name} · {explanation.method} {explanation.variant}"
-    heat = heat_map_of(explanation, prompt, picture, caption, _phrases(explanation, phrases))
+    heat = heat_map_of(explanation, prompt, picture, caption, _phrases(explanation, phrases), loaded.dtype_name)
     _deliver(heat, json_path, html_path, png_path)
 
 

@@ -1,7 +1,8 @@
 """One explanation as a heat map over text, an image or both: in the terminal, as a web page, as a PNG, as plain data.
 
-White is no relevance, red supports the target, blue opposes it. Each map has its own linear scale: full colour is its
-largest positive score, or its largest magnitude where no score is positive; stronger negative scores are clipped.
+White is no relevance, red supports the target, blue opposes it. All maps of one explanation share a linear scale: full
+colour is their largest positive score, or their largest magnitude where no score is positive; stronger negative scores
+are clipped. What rounding of the losses can make is white.
 """
 
 import io
@@ -22,6 +23,7 @@ from atman_bench.core.errors import ConfigError
 from atman_bench.core.records import PatchUnits
 from atman_bench.report import _html
 from atman_bench.report._overlay import BLUE, RED, overlay, pooled, scale_of, shrink, spread
+from atman_bench.report._scales import shared_scale, without_noise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,6 +97,7 @@ class HeatMap:
         picture: What the patches lie on.
         phrases: Parts of the target that get a map of their own, the mean over their tokens (Fig. 1a); none where
             ``per_target`` is None.
+        noise: The largest score that rounding can make: it is drawn as nothing.
     """
 
     caption: str
@@ -107,6 +110,16 @@ class HeatMap:
     grids: tuple[Grid, ...] = ()
     picture: UInt8[np.ndarray, "H W 3"] | None = None
     phrases: tuple[Phrase, ...] = ()
+    noise: float = 0.0
+
+    @cached_property
+    def full(self) -> float:
+        """The score that gets full colour in every map."""
+        return shared_scale(self.drawn(scores) for _, scores in self.blocks())
+
+    def drawn(self, scores: Float[np.ndarray, " U"]) -> Float[np.ndarray, " U"]:
+        """What of a map is drawn: all but noise."""
+        return without_noise(scores, self.noise)
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -130,14 +143,19 @@ class HeatMap:
             pieces.append(Piece(self.prompt[done:], None))
         return tuple(pieces)
 
-    def pictures(self, scores: Float[np.ndarray, " U"]) -> tuple[UInt8[np.ndarray, "h w 3"], ...]:
-        """The picture, and the picture under a map, at most 480 pixels wide and high; nothing without a picture."""
+    def pictures(self, scores: Float[np.ndarray, " U"], full: float) -> tuple[UInt8[np.ndarray, "h w 3"], ...]:
+        """The picture, and the picture under a map, at most 480 pixels wide and high; nothing without a picture.
+
+        Args:
+            scores: The map.
+            full: The score that gets full colour.
+        """
         if self.picture is None or not self.grids:
             return ()
         pixels = shrink(self.picture, _PICTURE_PIXELS)
         spreads = np.stack([spread(grid.units, scores[grid.members], pixels.shape[:2]) for grid in self.grids])
         relevance = np.where(np.isnan(spreads).all(0), np.nan, np.nansum(spreads, axis=0))
-        return pixels, overlay(pixels, relevance, scale_of(scores))
+        return pixels, overlay(pixels, relevance, full)
 
     def blocks(self) -> Iterator[tuple[str, Float[np.ndarray, " U"]]]:
         """Title and scores of each map: the mean, the phrases, and each target token where there are several."""
@@ -296,11 +314,13 @@ def to_html(heat: HeatMap) -> str:
     blocks = [
         {
             "title": title,
-            "scale": f"{scale_of(scores):.3g}",
-            "units": [_html_unit(piece, scores, scale_of(scores)) for piece in heat.pieces],
+            "scale": f"{heat.full:.3g}",
+            "units": [_html_unit(piece, scores, heat) for piece in heat.pieces],
             "images": [
                 (alt, _png_uri(pixels))
-                for alt, pixels in zip(("image", "relevance of its patches"), heat.pictures(scores), strict=False)
+                for alt, pixels in zip(
+                    ("image", "relevance of its patches"), heat.pictures(heat.drawn(scores), heat.full), strict=False
+                )
             ],
         }
         for title, scores in heat.blocks()
@@ -314,12 +334,12 @@ def _png_uri(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
     return _html.data_uri(file.getvalue(), "png")
 
 
-def _html_unit(piece: Piece, scores: Float[np.ndarray, " U"], scale: float) -> dict[str, str]:
+def _html_unit(piece: Piece, scores: Float[np.ndarray, " U"], heat: HeatMap) -> dict[str, str]:
     """What the page shows of a piece; no background where it is not explained."""
     if piece.unit is None:
         return {"text": piece.text, "background": ""}
     score = scores[piece.unit]
-    background = colour(score, scale)
+    background = colour(heat.drawn(score), heat.full)
     return {
         "text": _visible(piece.text),
         "background": background,
@@ -375,7 +395,13 @@ def write_cells(
 
 
 def write_words(
-    axes: "Axes", words: Sequence[Placed], scores: Float[np.ndarray, " U"], left: float, top: float, size: float
+    axes: "Axes",
+    words: Sequence[Placed],
+    scores: Float[np.ndarray, " U"],
+    full: float,
+    left: float,
+    top: float,
+    size: float,
 ) -> None:
     """Write words on the colours of their scores into axes as of ``write_cells``; grey where they have no score.
 
@@ -383,19 +409,19 @@ def write_words(
         axes: See ``write_cells``.
         words: From ``lay_out``.
         scores: Of each unit.
+        full: The score that gets full colour.
         left: Column of the first cell of every line.
         top: First line.
         size: Points.
     """
     from matplotlib.patches import Rectangle
 
-    scale = scale_of(scores)
     for word in words:
         column, line = left + word.column, top + word.line
         if word.unit is None:
             write_cells(axes, column, line, word.text, size, "#777777")
             continue
-        background = colour(scores[word.unit], scale)
+        background = colour(scores[word.unit], full)
         axes.add_patch(Rectangle((column, line + 0.04), cell_len(word.text), 0.92, facecolor=background, linewidth=0))
         write_cells(axes, column, line, word.text, size, ink(background))
 
@@ -410,7 +436,7 @@ def to_png(heat: HeatMap, path: Path) -> None:
 
     placed = lay_out(heat.pieces, _PNG_COLUMNS)
     blocks = list(heat.blocks())
-    picture_lines = _PNG_PICTURE_LINES + 1 if heat.pictures(heat.scores) else 0
+    picture_lines = _PNG_PICTURE_LINES + 1 if heat.pictures(heat.scores, heat.full) else 0
     block_lines = (placed[-1].line + 3 if placed else 2) + picture_lines
     lines = 2 + block_lines * len(blocks)
     # One column of margin on either side.
@@ -421,14 +447,14 @@ def to_png(heat: HeatMap, path: Path) -> None:
     write_cells(axes, 0, 0, heat.caption, _PNG_FONT_SIZE, bold=True)
     for index, (title, scores) in enumerate(blocks):
         top = 2 + index * block_lines
-        write_cells(axes, 0, top, f"{title}   (full colour = {scale_of(scores):.3g})", _PNG_FONT_SIZE, "#555555")
+        write_cells(axes, 0, top, f"{title}   (full colour = {heat.full:.3g})", _PNG_FONT_SIZE, "#555555")
         left = 0.0
-        for pixels in heat.pictures(scores):
+        for pixels in heat.pictures(heat.drawn(scores), heat.full):
             # Side by side, each in half of the page at most, undistorted: a line is so many columns high.
             height, width = pixels.shape[:2]
             columns = min(_PNG_COLUMNS / 2 - 1, _PNG_PICTURE_LINES * _LINE_COLUMNS * width / height)
             bottom = top + 1.2 + columns * height / width / _LINE_COLUMNS
             axes.imshow(pixels, extent=(left, left + columns, bottom, top + 1.2), aspect="auto", interpolation="none")
             left += columns + 1
-        write_words(axes, placed, scores, 0, top + 1 + picture_lines, _PNG_FONT_SIZE)
+        write_words(axes, placed, heat.drawn(scores), heat.full, 0, top + 1 + picture_lines, _PNG_FONT_SIZE)
     figure.savefig(path, format="png")

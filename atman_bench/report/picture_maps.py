@@ -15,7 +15,7 @@ import pandas as pd
 from atman_bench.core.errors import DataError, UnknownNameError
 from atman_bench.core.images import open_picture, rgb_array
 from atman_bench.core.options import build
-from atman_bench.core.records import JointUnits, Label, Modality, PatchUnits, Picture, Sample, ScoredCell, Status
+from atman_bench.core.records import Dtype, JointUnits, Label, Modality, PatchUnits, Picture, Sample, ScoredCell, Status
 from atman_bench.datasets import DATASETS
 from atman_bench.evaluation import store
 from atman_bench.evaluation.scoring import dataset_name, grid_of, maps_of, named, row_of
@@ -24,6 +24,7 @@ from atman_bench.evaluation.stored import Identity, StoredMap
 from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics import METRICS
 from atman_bench.metrics._signs import Sign
+from atman_bench.report._scales import noise_of
 from atman_bench.report.heatmap import Grid, HeatMap, Phrase
 from atman_bench.report.tables import cell_name, frame_of
 
@@ -44,6 +45,7 @@ class PictureMap:
         picture: What it lies on.
         units: Where its patches are.
         scores: (U,) the map under the sign rule.
+        noise: The largest score that rounding can make.
         label: Where the evidence is.
     """
 
@@ -53,6 +55,7 @@ class PictureMap:
     picture: Picture
     units: PatchUnits
     scores: np.ndarray
+    noise: float
     label: Label
 
     @property
@@ -123,6 +126,7 @@ def frame_of_maps(maps: Sequence[PictureMap]) -> pd.DataFrame:
             "picture": item.picture,
             "units": item.units,
             "map": item.scores,
+            "noise": item.noise,
             "label": item.label,
         }
         for item in maps
@@ -216,6 +220,7 @@ def _maps_of_sample(cell: Cell, stored: StoredMap, sample: Sample, sign: Sign) -
             picture=sample.picture,
             units=units,
             scores=x,
+            noise=noise_of(cell.identity.method, stored.target_logprobs, cell.identity.dtype),
             label=label,
         )
         for index, ((x, y), (name, label)) in enumerate(zip(maps_of(stored, sign), explained, strict=True))
@@ -223,7 +228,12 @@ def _maps_of_sample(cell: Cell, stored: StoredMap, sample: Sample, sign: Sign) -
 
 
 def heat_map_of(
-    explanation: "Explanation", prompt: str, picture: Picture | None, caption: str, phrases: tuple[Phrase, ...] = ()
+    explanation: "Explanation",
+    prompt: str,
+    picture: Picture | None,
+    caption: str,
+    phrases: tuple[Phrase, ...] = (),
+    dtype: str = Dtype.FLOAT32,
 ) -> HeatMap:
     """One explanation as a heat map over the words of its prompt, the patches of its picture, or both.
 
@@ -233,6 +243,7 @@ def heat_map_of(
         picture: What it saw.
         caption: Model, method and variant, in words.
         phrases: Parts of the target that get a map of their own.
+        dtype: Of the model that was explained.
 
     Raises:
         SampleError: The picture cannot be decoded.
@@ -257,4 +268,5 @@ def heat_map_of(
         grids=tuple(grids),
         picture=None if picture is None else rgb_array(open_picture(picture)),
         phrases=phrases,
+        noise=noise_of(explanation.method, explanation.target_logprobs, dtype),
     )

@@ -78,7 +78,7 @@ def explain_examples(adapter: ModelAdapter, config: RunConfig, examples: Sequenc
             title = f"{question.strip()} → {sample.target.strip()}"
             caption = f"{adapter.name} · {cell.method} {cell.variant}"
             phrases = _phrases(explanation, example.phrases)
-            heat = heat_map_of(explanation, sample.prompt, sample.picture, caption, phrases)
+            heat = heat_map_of(explanation, sample.prompt, sample.picture, caption, phrases, adapter.dtype_name)
             maps.append(ExampleMap(of_cell, title, heat))
     return tuple(maps)
 

@@ -9,7 +9,9 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from atman_bench.report._scales import shades, shared_scale
 from atman_bench.report.figures._base import WIDTH
+from atman_bench.report.figures._colour_bar import draw_bar
 from atman_bench.report.heatmap import CELL_INCHES, HeatMap, lay_out, write_cells, write_words
 
 SIZE = 6.5
@@ -22,6 +24,8 @@ ABOVE = 0.02
 LEAST, MOST = 24, 46
 """Cells of the narrowest and of the widest panel."""
 PICTURE_LINES = 11
+BAR_LINES = 4.5
+"""For the colour bars, their ticks and their labels."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,27 @@ class Panel:
         title: Above it.
         heat: What it is of.
         scores: The map; None shows the picture alone.
+        scale: Panels of the same name share a colour scale: see ``scale_name``.
     """
 
     title: str
     heat: HeatMap
     scores: Float[np.ndarray, " U"] | None
+    scale: str = ""
+
+    @property
+    def shown(self) -> Float[np.ndarray, " U"]:
+        """Its positive relevance without noise; zeros of a picture alone."""
+        if self.scores is None:
+            return np.zeros(len(self.heat.texts))
+        return np.maximum(self.heat.drawn(self.scores), 0)
 
 
 def draw_panels(rows: Sequence[tuple[str, Sequence[Panel]]]) -> Figure:
     """Draw rows of panels, each row under its title.
 
-    Only positive relevance is shown, as the benchmark scores it: dark supports the target, also in black and white.
+    Only positive relevance is shown, as the benchmark scores it: dark supports the target, also in black and white. One
+    colour scale, with a colour bar below, for all panels of the same unit; what rounding can make is white.
 
     Args:
         rows: Title and panels of each.
@@ -57,10 +71,14 @@ def draw_panels(rows: Sequence[tuple[str, Sequence[Panel]]]) -> Figure:
         len(title) + 2 + PICTURE_LINES * has + max((p[-1].line + 1 for p in line if p), default=0) + 1
         for title, has, line in zip(titles, pictured, placed, strict=True)
     ]
-    inches = sum(heights) * LINE
+    scales = {
+        name: shared_scale(panel.shown for _, panels in rows for panel in panels if panel.scale == name)
+        for name in dict.fromkeys(p.scale for _, panels in rows for p in panels if p.scores is not None)
+    }
+    inches = (sum(heights) + BAR_LINES) * LINE
     whole = (inches + TOP) / (1 - ABOVE)
     figure = Figure(figsize=(total * COLUMN, whole))
-    axes = figure.add_axes((0, 0, 1, inches / whole), xlim=(-1, total - 1), ylim=(sum(heights), 0))
+    axes = figure.add_axes((0, 0, 1, inches / whole), xlim=(-1, total - 1), ylim=(sum(heights) + BAR_LINES, 0))
     axes.axis("off")
     top = 0.0
     for title, (_, panels), texts, has, height in zip(titles, rows, placed, pictured, heights, strict=True):
@@ -69,17 +87,21 @@ def draw_panels(rows: Sequence[tuple[str, Sequence[Panel]]]) -> Figure:
         for i, (panel, words) in enumerate(zip(panels, texts, strict=True)):
             left, below = i * (width + 2.0), top + len(title)
             write_cells(axes, left, below, panel.title[:width], SIZE, "#555555")
+            strength = shades(panel.shown, scales.get(panel.scale, 0.0))
             if has:
-                _picture(axes, panel, left, below + 1.1, width)
+                _picture(axes, panel, strength, left, below + 1.1, width)
             if panel.scores is not None:
-                write_words(axes, words, np.maximum(panel.scores, 0), left, below + 1.3 + PICTURE_LINES * has, SIZE)
+                write_words(axes, words, strength, 1.0, left, below + 1.3 + PICTURE_LINES * has, SIZE)
         top += height
+    for i, (name, full) in enumerate(scales.items()):
+        # In figure coordinates, below all rows: one bar after the other, as wide as panels.
+        place = (2 + i * (width + 2)) / total, 2.4 * LINE / whole, (width - 3) / total, 0.7 * LINE / whole
+        draw_bar(figure.add_axes(place), full, "\n".join(wrap(name.replace("_", " "), int(1.1 * width))), ticks=3)
     return figure
 
 
-def _picture(axes: Axes, panel: Panel, left: float, top: float, width: int) -> None:
-    scores = np.zeros(len(panel.heat.texts)) if panel.scores is None else np.maximum(panel.scores, 0)
-    shown = panel.heat.pictures(scores)
+def _picture(axes: Axes, panel: Panel, strength: Float[np.ndarray, " U"], left: float, top: float, width: int) -> None:
+    shown = panel.heat.pictures(strength, 1.0)
     if not shown:
         return
     pixels = shown[0 if panel.scores is None else 1]

@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from atman_bench.report._scales import scale_name
 from atman_bench.report.figures._base import FigureSpec
 from atman_bench.report.figures._panels import Panel, draw_panels
 from atman_bench.report.tables import cell_name
@@ -19,7 +20,7 @@ def plot(frame: pd.DataFrame) -> Figure:
         first = maps["heat"].iloc[0]
         panels = [Panel("picture", first, None)] if first.grids else []
         panels += [
-            Panel(cell_name(method, variant), heat, heat.scores)
+            Panel(cell_name(method, variant), heat, heat.scores, scale_name(method))
             for method, variant, heat in maps[["method", "variant", "heat"]].itertuples(index=False, name=None)
         ]
         rows.append((str(title), panels))
