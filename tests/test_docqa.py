@@ -74,6 +74,13 @@ def test_the_contract_has_the_papers_number_of_chunks_and_its_evidence_is_one_ch
     assert CONTRACT.questions[3].evidence == ()
 
 
+def test_every_chunk_of_the_contract_but_the_last_ends_after_a_delimiter_and_none_of_them_begins_with_and():
+    chunks = [CONTRACT.text[start:end] for start, end in split_document(CONTRACT.text)]
+    assert all(chunk.endswith(DELIMITERS) for chunk in chunks[:-1])
+    assert not any(chunk.split()[0] == "and" for chunk in chunks)
+    assert sum(chunk.endswith(" and") for chunk in chunks) == CONTRACT.text.count(" and ")
+
+
 @pytest.mark.parametrize("text", ["", " \n", ".,\n and"])
 def test_a_document_without_text_is_refused(text):
     with pytest.raises(DataError, match="no text"):

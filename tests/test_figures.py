@@ -6,10 +6,12 @@ from lines import Line, frame_of_lines
 
 from atman_bench.core.errors import DataError, StoreError
 from atman_bench.core.records import PatchUnits, Status
+from atman_bench.methods import METHODS
 from atman_bench.methods.floors import FLOORS
 from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.figures import FIGURES, draw_all
-from atman_bench.report.figures._base import floor_line, main_cells
+from atman_bench.report.figures._base import main_cells
+from atman_bench.report.figures._styles import style_of
 from atman_bench.report.figures.phrases import MOST_PHRASES, phrases_of, word_starts
 from atman_bench.report.heatmap import Grid, HeatMap, Phrase
 
@@ -43,6 +45,9 @@ DRAWN = [
     if {f.name for f in fields(Line)}.issuperset(FIGURES.get(name).columns) and not FIGURES.get(name).methods
 ]
 """Figures of rows alone; those that need more have tests of their own."""
+
+
+EXPLAINING = [name for name in METHODS.names if name not in FLOORS]
 
 
 @pytest.fixture
@@ -123,7 +128,10 @@ def test_an_empty_bin_of_question_counts_moves_no_point():
     # Six quantiles of four samples: the third and the fifth bin are empty.
     frame = frame_of_lines(rows("atman", 4)).assign(n_questions=lambda frame: frame["uid"].str[1:].astype(int) + 1)
     axis = FIGURES.get("map_by_questions").plot(frame).axes[0]
-    labels = {int(tick): text.get_text() for tick, text in zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)}
+    labels = {
+        int(tick): text.get_text().partition("\n")[0]
+        for tick, text in zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+    }
     (line,) = (line for line in axis.lines if line.get_label() == "atman")
     of_precision = frame[frame["metric"] == "average_precision"].set_index("n_questions")["value"]
     shown = {labels[round(x)]: y for x, y in zip(*line.get_data(), strict=True)}
@@ -132,7 +140,7 @@ def test_an_empty_bin_of_question_counts_moves_no_point():
 
 def test_every_floor_has_a_line_of_its_own(monkeypatch):
     monkeypatch.setitem(FLOORS.__dict__, "names", (*FLOORS.names, "one", "two", "three"))
-    assert len({floor_line(floor) for floor in FLOORS.names}) == len(FLOORS.names)
+    assert len({style_of(floor).line for floor in FLOORS.names}) == len(FLOORS.names)
 
 
 # Figures of single examples
@@ -216,3 +224,27 @@ def test_panels_of_one_unit_share_a_colour_scale():
     np.testing.assert_allclose((1 - first).max(), (1 - second).max() / 10, atol=0.01)
     assert len(figure.axes) == 2
     assert figure.axes[1].get_xlabel() == "change of the loss, nats"
+
+
+def test_each_group_of_question_counts_says_how_many_samples_it_has(frame):
+    axis = FIGURES.get("map_by_questions").plot(frame).axes[0]
+    said = [text.get_text().rpartition("n = ")[2] for text in axis.get_xticklabels()]
+    assert len(said) > 1
+    assert sum(map(int, said)) == frame["uid"].nunique()
+
+
+@pytest.mark.parametrize("looks", ["colour", "marker"])
+def test_every_method_has_a_colour_and_a_marker_of_its_own(looks):
+    found = [getattr(style_of(method), looks) for method in EXPLAINING]
+    assert len(set(found)) == len(found)
+
+
+def test_floors_are_told_apart_from_methods_and_from_one_another():
+    assert len({style_of(name).marker for name in METHODS.names}) == len(METHODS.names)
+    greys = {style_of(floor).colour for floor in FLOORS.names}
+    assert not greys & {style_of(method).colour for method in EXPLAINING}
+
+
+def test_a_method_of_another_package_can_be_drawn(tmp_path):
+    assert style_of("of_somebody").marker not in {style_of(method).marker for method in METHODS.names}
+    FIGURES.get("box").draw(frame_of_lines(rows("of_somebody", 3)), tmp_path / "figure")

@@ -272,7 +272,17 @@ def test_a_comparison_pairs_the_same_samples_under_two_prompts(fakes, experiment
     assert [table.title.partition(":")[0] for table in section.tables] == ["plain", "turned round"]
     assert set(section.figures) == {"methods_bar-plain", "methods_bar-turned-round"}
     assert all((page.folder_of(tmp_path, "table9") / f"{name}.png").is_file() for name in section.figures)
+    assert not any("cannot be drawn" in note for note in section.notes)
     assert "on 4 samples" in section.verdicts[0].because
+
+
+def test_a_caption_names_the_experiments_own_table_and_not_that_of_the_kind_of_figure(fakes, experiments, tmp_path):
+    of = {"Table 9: of a model": "Table 9", "Not in the paper": None}
+    for paper, place in of.items():
+        experiments(table9=replace(experiment(FACTS, figures=("methods_bar",)), paper=paper))
+        (caption,) = sections([], request(tmp_path))["table9"].figures.values()
+        assert "Table 1a" not in caption
+        assert caption.endswith(f"({place})" if place else "as lines")
 
 
 def test_a_side_that_lacks_its_model_is_noted_and_its_claims_are_not_tested(fakes, experiments, tmp_path):

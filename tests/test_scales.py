@@ -36,5 +36,7 @@ def test_colour_is_the_signed_root_of_the_share():
 
 
 def test_methods_with_units_of_their_own_share_with_no_other():
-    assert scale_name("atman") == scale_name("occlusion")
-    assert len({scale_name(name) for name in ("atman", "chefer", "gradcam")}) == 3
+    assert scale_name("atman", "shifted") == scale_name("occlusion", "default")
+    assert scale_name("rollout", "default") == scale_name("rollout", "without-last-1")
+    assert len({scale_name(name, "default") for name in ("atman", "chefer", "gradcam")}) == 3
+    assert scale_name("gradcam", "guided-pixels") != scale_name("gradcam", "guided")

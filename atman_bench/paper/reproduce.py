@@ -137,7 +137,9 @@ def _filled(
     except (DataError, SampleError) as error:
         figures, failed = {}, (f"No figure: {error}",)
     printed = () if experiment.reported is None else (in_words(experiment.reported),)
-    undrawn = [name for name in experiment.figures if name not in figures]
+    # Figures of several frames end in the frame's name.
+    drawn = {name.partition("-")[0] for name in figures}
+    undrawn = [name for name in experiment.figures if name not in drawn]
     if undrawn and not failed:
         failed = (f"Rows of this run cannot be drawn as {', '.join(undrawn)}.",)
     return replace(

@@ -19,9 +19,14 @@ _ROUNDINGS = 16
 the embedded models their scores differ by up to 1.9e-6 nats, 16 epsilons of float32."""
 
 
-def scale_name(method: str) -> str:
-    """What maps that may share a colour scale have in common: their unit."""
-    return "change of the loss, nats" if method in LOSS_CHANGES else f"{method} (own unit)"
+def scale_name(method: str, variant: str) -> str:
+    """What maps that may share a colour scale have in common: their unit, and what it is counted over.
+
+    A pixel's score is a small part of a patch's, so maps of pixels have a scale of their own.
+    """
+    if method in LOSS_CHANGES:
+        return "change of the loss, nats"
+    return f"{method} {'of pixels ' if variant.endswith('pixels') else ''}(own unit)"
 
 
 def noise_of(method: str, target_logprobs: Sequence[float], dtype: str = Dtype.FLOAT32) -> float:

@@ -315,7 +315,7 @@ def to_html(heat: HeatMap) -> str:
         {
             "title": title,
             "scale": f"{heat.full:.3g}",
-            "units": [_html_unit(piece, scores, heat) for piece in heat.pieces],
+            "units": [_html_unit(piece, heat.drawn(scores), heat.full) for piece in heat.pieces],
             "images": [
                 (alt, _png_uri(pixels))
                 for alt, pixels in zip(
@@ -334,12 +334,12 @@ def _png_uri(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
     return _html.data_uri(file.getvalue(), "png")
 
 
-def _html_unit(piece: Piece, scores: Float[np.ndarray, " U"], heat: HeatMap) -> dict[str, str]:
+def _html_unit(piece: Piece, scores: Float[np.ndarray, " U"], full: float) -> dict[str, str]:
     """What the page shows of a piece; no background where it is not explained."""
     if piece.unit is None:
         return {"text": piece.text, "background": ""}
     score = scores[piece.unit]
-    background = colour(heat.drawn(score), heat.full)
+    background = colour(score, full)
     return {
         "text": _visible(piece.text),
         "background": background,

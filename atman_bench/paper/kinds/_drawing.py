@@ -1,5 +1,6 @@
 """Figures of rows, and stored maps laid over their images."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ import pandas as pd
 from atman_bench.evaluation.scoring import dataset_name
 from atman_bench.evaluation.store import Cell
 from atman_bench.methods.floors import FLOORS
+from atman_bench.paper.experiments._base import Experiment
 from atman_bench.report.figure_files import FigureFormat, remove_others
 from atman_bench.report.tables import cell_name
 
@@ -19,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def draw_figures(
-    names: Sequence[str], frame: pd.DataFrame, folder: Path, formats: Sequence[FigureFormat], suffix: str = ""
+    experiment: Experiment, frame: pd.DataFrame, folder: Path, formats: Sequence[FigureFormat], suffix: str = ""
 ) -> dict[str, str]:
-    """Draw those figures that the rows have values for.
+    """Draw those figures of an experiment that the rows have values for.
 
     Args:
-        names: Of the figures.
+        experiment: Names the figures, and where they are in the paper.
         frame: The rows.
         folder: Where to write.
         formats: Each gives a file; files of other formats are removed.
@@ -36,13 +38,20 @@ def draw_figures(
     from atman_bench.report.figures import FIGURES
 
     drawn = {}
-    for name in names:
+    for name in experiment.figures:
         figure = FIGURES.get(name)
         if not figure.lacks(frame):
             figure.draw(frame, folder / f"{name}{suffix}", formats)
             remove_others(folder / f"{name}{suffix}", formats)
-            drawn[f"{name}{suffix}"] = figure.summary
+            drawn[f"{name}{suffix}"] = caption(figure.summary, experiment)
     return drawn
+
+
+def caption(summary: str, experiment: Experiment) -> str:
+    """What a figure shows, with the place in the paper of its experiment instead of that of the kind of figure."""
+    shown = re.sub(r"\s*\([^()]*\)$", "", summary)
+    place, colon, _ = experiment.paper.partition(":")
+    return f"{shown} ({place})" if colon else shown
 
 
 def selected(

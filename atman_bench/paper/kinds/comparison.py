@@ -87,9 +87,7 @@ class Compared(PairedOutcome):
         """Figures of each."""
         drawn = {}
         for name, side in self.sides.items():
-            of_side = draw_figures(
-                experiment.figures, side.frame, folder, formats, "-" + re.sub(r"\W+", "-", name.lower())
-            )
+            of_side = draw_figures(experiment, side.frame, folder, formats, "-" + re.sub(r"\W+", "-", name.lower()))
             drawn.update({file: f"{name}: {summary}" for file, summary in of_side.items()})
         return drawn
 

@@ -91,7 +91,7 @@ class Costed(Outcome):
         self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
     ) -> Mapping[str, str]:
         """Figures of costs."""
-        return draw_figures(experiment.figures, self.frame, folder, formats)
+        return draw_figures(experiment, self.frame, folder, formats)
 
     def verdict(self, claim: Claim) -> Verdict:
         """The verdict on a claim about the costs of two methods, at every model and length that has both."""

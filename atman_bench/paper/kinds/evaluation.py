@@ -102,7 +102,7 @@ class Evaluated(PairedOutcome):
         self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
     ) -> Mapping[str, str]:
         """Figures of rows, and maps."""
-        drawn = draw_figures(experiment.figures, self.frame, folder, formats)
+        drawn = draw_figures(experiment, self.frame, folder, formats)
         if experiment.maps is not None:
             drawn |= draw_maps(experiment.title, self.config, self.selection(experiment.maps), folder, formats)
         return drawn

@@ -131,4 +131,4 @@ class ExampleMaps(Outcome):
         write_atomically(folder / "examples.json", json.dumps(records, ensure_ascii=False, indent=1) + "\n")
         frame = frame_of(found.row for found in self.maps)
         frame = frame.assign(example=[m.title for m in self.maps], heat=pd.Series([m.heat for m in self.maps]))
-        return draw_figures(experiment.figures, frame, folder, formats)
+        return draw_figures(experiment, frame, folder, formats)

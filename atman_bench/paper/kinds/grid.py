@@ -120,7 +120,7 @@ class Swept(PairedOutcome):
         self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
     ) -> Mapping[str, str]:
         """Figures of the grid, and maps of all its points."""
-        drawn = draw_figures(experiment.figures, self.frame, folder, formats)
+        drawn = draw_figures(experiment, self.frame, folder, formats)
         if experiment.maps is not None:
             selection = selected(self.summary, self.points, (), None, experiment.maps.n)
             drawn |= draw_maps(experiment.title, self.config, selection, folder, formats)

@@ -15,8 +15,7 @@ from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.kinds._base import Outcome, Request
 from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
 from atman_bench.report._format import NOTHING
-from atman_bench.report.figure_files import FigureFormat
-from atman_bench.report.heatmap import HeatMap, to_png
+from atman_bench.report.figure_files import FigureFormat, remove_others
 from atman_bench.report.render import TextTable
 from atman_bench.report.tables import cell_name
 from atman_bench.report.verdicts import Ending, Verdict
@@ -85,13 +84,20 @@ class Losses(Outcome):
     model: str
     explanation: "Explanation"
 
+    @property
+    def plain(self) -> float:
+        """The loss of the plain model, in nats a target token."""
+        return -float(np.mean(self.explanation.target_logprobs))
+
+    @property
+    def shown(self) -> Sequence[int]:
+        """The tokens that are shown, in order: all, or of many those that change the loss most."""
+        changes = self.explanation.scores.abs().tolist()
+        return sorted(sorted(range(len(changes)), key=lambda i: -changes[i])[:_MOST_TOKENS])
+
     def tables(self, experiment: Experiment) -> tuple[TextTable, ...]:
         """The plain loss, and the loss without each token; of many tokens those that matter most."""
-        increases = self.explanation.scores.tolist()
-        shown: Sequence[int] = range(len(increases))
-        if len(increases) > _MOST_TOKENS:
-            shown = sorted(sorted(shown, key=lambda i: -abs(increases[i]))[:_MOST_TOKENS])
-        plain = -float(np.mean(self.explanation.target_logprobs))
+        increases, shown, plain = self.explanation.scores.tolist(), self.shown, self.plain
         lines = [("(none)", f"{plain:.2f}", NOTHING)]
         lines += [
             (
@@ -108,20 +114,23 @@ class Losses(Outcome):
     def draw(
         self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
     ) -> Mapping[str, str]:
-        """The text as a heat map."""
-        caption = f"{self.model} · {cell_name(self.explanation.method, self.explanation.variant)}"
-        units = self.explanation.units
-        heat = HeatMap(
-            caption=caption,
-            texts=units.texts,
-            scores=self.explanation.scores.numpy(),
-            target_texts=self.explanation.target_texts,
-            prompt=self.sentence.prompt,
-            spans=units.spans if isinstance(units, TextUnits) else None,
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        to_png(heat, folder / "losses.png")
-        return {"losses": f"Change of the loss of each token, {caption}"}
+        """The loss without each token, as the paper's column."""
+        from atman_bench.report.figures._base import save
+        from atman_bench.report.figures._losses import LossLine, plot_losses
+
+        prompt, units = self.sentence.prompt, self.explanation.units
+        spans = units.spans if isinstance(units, TextUnits) else None
+        lines = [LossLine(prompt, "", "", self.plain)]
+        for i in self.shown:
+            start, end = spans[i] if spans else (0, 0)
+            loss = self.plain + float(self.explanation.scores[i])
+            lines.append(LossLine(prompt[:start], prompt[start:end] or units.texts[i], prompt[end:], loss))
+        target = "".join(self.explanation.target_texts).strip()
+        method = cell_name(self.explanation.method, self.explanation.variant)
+        caption = f"Loss of “{target}” without each token · {self.model} · {method}"
+        save(lambda: plot_losses(lines), caption, folder / "losses", formats)
+        remove_others(folder / "losses", formats)
+        return {"losses": f"Loss of “{target}” without each token, {self.model}, {method}"}
 
     def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
         """Whether the token that matters most shares characters with the evidence; white space alone never does."""

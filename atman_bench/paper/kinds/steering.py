@@ -1,12 +1,15 @@
 """Continuations of ``atman-bench steer`` (Fig. 2b)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.kinds._base import Outcome, Request
 from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
 from atman_bench.report._format import NOTHING
+from atman_bench.report.figure_files import FigureFormat, remove_others
 from atman_bench.report.render import TextTable
 from atman_bench.report.verdicts import Ending, Verdict
 
@@ -74,6 +77,22 @@ class Continuations(Outcome):
         columns = ("change", "first step", "mean", "continuation")
         title = f"“{self.steered[0][2].prompt}” · {self.model}"
         return (TextTable(title, note, columns, tuple(lines), (False,) * len(lines)),)
+
+    def draw(
+        self, experiment: Experiment, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)
+    ) -> Mapping[str, str]:
+        """The shift of each watched word by each change."""
+        from atman_bench.report.figures._base import save
+        from atman_bench.report.figures._shifts import Shift, plot_shifts
+
+        shifts = [
+            Shift(word, factor, topic.word, topic.first.shift, topic.mean.shift)
+            for word, factor, found in self.steered
+            for topic in found.topics
+        ]
+        save(lambda: plot_shifts(shifts), self.model, folder / "shifts", formats)
+        remove_others(folder / "shifts", formats)
+        return {"shifts": f"Shift of the log-probability of each word by the factor, {self.model}"}
 
     def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
         """Whether each change moves its word's log-probability the way it should."""

@@ -34,10 +34,8 @@ WIDTH = 7.0
 PAPER_METRICS = {"mAP": "average_precision", "mAR": "average_recall"}
 """The two metrics of the paper, which its figures show side by side."""
 
-_LINES: tuple[str | tuple[int, tuple[int, ...]], ...] = ((0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)), "-.", "--", ":")
-METHOD_GREY, FLOOR_GREY = "0.75", "0.95"
-OWN_HATCH = "///"
-"""AtMan, the method of the paper, is hatched."""
+METHOD_GREY = "0.75"
+"""What has no method."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +110,6 @@ def save(plot: Callable[[], Figure], caption: str, path: Path, formats: Sequence
                     reduce_colours(file)
         except OSError as error:
             raise StoreError(f"cannot write the figure {path}: {error.strerror}; choose a writable folder") from error
-
-
-def floor_line(floor: str) -> str | tuple[int, tuple[int, ...]]:
-    """The line style of a floor, by its place among all floors: one for each, however many there are."""
-    place = FLOORS.names.index(floor)
-    return _LINES[place] if place < len(_LINES) else (0, (9, 1) + (2, 1) * (place - len(_LINES) + 1))
 
 
 def of_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

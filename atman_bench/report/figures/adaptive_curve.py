@@ -47,7 +47,7 @@ def plot(frame: pd.DataFrame) -> Figure:
     axis.set_ylim(bottom=0)
     axis.set_xlabel("forward tokens, in % of the exact sweep's")
     axis.set_ylabel("metric, in % of the exact sweep's\n(95 % interval of the paired difference)")
-    axis.legend()
+    figure.legend(loc="outside lower center", ncols=1)
     return figure
 
 

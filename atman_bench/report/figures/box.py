@@ -5,19 +5,17 @@ from matplotlib.figure import Figure
 
 from atman_bench.methods.floors import FLOORS
 from atman_bench.report.figures._base import (
-    FLOOR_GREY,
-    METHOD_GREY,
-    OWN_HATCH,
     PAPER_METRICS,
     WIDTH,
     FigureSpec,
     cell_labels,
     values_by_cell,
 )
+from atman_bench.report.figures._styles import style_of
 
 
 def plot(frame: pd.DataFrame) -> Figure:
-    """Horizontal boxes in two panels, methods by mAP; a diamond marks the mean, whiskers reach 1.5 box lengths."""
+    """Horizontal boxes in two panels, methods by mAP; a marker is at the mean, whiskers reach 1.5 box lengths."""
     order = list(values_by_cell(frame, "average_precision"))
     figure = Figure(figsize=(WIDTH, 1.0 + 0.3 * max(len(order), 2)), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
@@ -30,14 +28,17 @@ def plot(frame: pd.DataFrame) -> Figure:
             orientation="horizontal",
             widths=0.6,
             patch_artist=True,
-            showmeans=True,
             medianprops={"color": "black", "linewidth": 1.4},
-            meanprops={"marker": "D", "markerfacecolor": "white", "markeredgecolor": "black", "markersize": 4},
             flierprops={"marker": "o", "markersize": 2, "markeredgecolor": "0.3"},
         )
         for (method, _), box in zip(order, boxes["boxes"], strict=True):
-            box.set(facecolor=FLOOR_GREY if method in FLOORS else METHOD_GREY, linewidth=0.8)
-            box.set_hatch(OWN_HATCH if method == "atman" else None)
+            style = style_of(method)
+            box.set(facecolor="0.95" if method in FLOORS else style.colour, linewidth=0.8)
+            box.set_hatch(style.hatch)
+        for place, cell in enumerate(order):
+            if cell in cells:
+                mean = 100 * cells[cell]["value"].mean()
+                axis.plot(mean, place, color="black", markerfacecolor="white", marker=style_of(cell[0]).marker, ms=5)
         axis.set_xlabel(f"{name.removeprefix('m')} × 100 of a sample")
     axes[0].set_yticks(range(len(order)), cell_labels(order, frame))
     axes[0].invert_yaxis()

@@ -20,7 +20,7 @@ def plot(frame: pd.DataFrame) -> Figure:
         first = maps["heat"].iloc[0]
         panels = [Panel("picture", first, None)] if first.grids else []
         panels += [
-            Panel(cell_name(method, variant), heat, heat.scores, scale_name(method))
+            Panel(cell_name(method, variant), heat, heat.scores, scale_name(method, variant))
             for method, variant, heat in maps[["method", "variant", "heat"]].itertuples(index=False, name=None)
         ]
         rows.append((str(title), panels))

@@ -12,14 +12,18 @@ LINES = ("-", "--", ":", "-.")
 
 
 def plot(frame: pd.DataFrame) -> Figure:
-    """A row of panels for each form (and further axis of the grid); the first kappa is filled, the others are lines."""
+    """A row of panels for each form (and further axis of the grid); the first kappa is filled, the others are lines.
+
+    The means are in the titles, in the order of the legend.
+    """
     rows = [axis for axis in axes_of(frame) if axis != "grid.kappa"]
     grid = frame[frame["point"].notna()]
     of_row = list(grid.groupby(rows, observed=True))
-    figure = Figure(figsize=(WIDTH, 0.5 + 1.5 * len(of_row)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.8 + 1.5 * len(of_row)), layout="constrained")
     panels = figure.subplots(len(of_row), 2, sharex=True, sharey=True, squeeze=False)
     for line, (key, part) in zip(panels, of_row, strict=True):
         for axis, (name, metric) in zip(line, PAPER_METRICS.items(), strict=True):
+            means: list[str] = []
             for i, (kappa, cell) in enumerate(of_metric(part, metric).groupby("grid.kappa", observed=True)):
                 values = 100 * cell["value"].to_numpy()
                 axis.hist(
@@ -30,14 +34,17 @@ def plot(frame: pd.DataFrame) -> Figure:
                     edgecolor="0.5" if i == 0 else "black",
                     linestyle="-" if i == 0 else LINES[(i - 1) % len(LINES)],
                     linewidth=0.6 if i == 0 else 1.3,
-                    label=f"kappa {kappa}, mean {values.mean():.1f}",
+                    label=f"kappa {kappa}",
                 )
-            axis.legend(fontsize=7)
-            axis.set_title(", ".join(f"{axis_title(a)} {value}" for a, value in zip(rows, key, strict=True)))
+                means.append(f"{values.mean():.1f}")
+            form = ", ".join(f"{axis_title(a)} {value}" for a, value in zip(rows, key, strict=True))
+            axis.set_title(f"{form}: means {' and '.join(means)}")
             if part is of_row[-1][1]:
                 axis.set_xlabel(f"{name.removeprefix('m')} × 100 of a sample")
         line[0].set_ylabel("samples")
         line[0].yaxis.get_major_locator().set_params(integer=True)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 

@@ -38,9 +38,12 @@ def plot(frame: pd.DataFrame) -> Figure:
             and ``explained``, how that reads; ``picture``, a ``Picture``; ``units``, ``PatchUnits``; ``map (U,)``;
             ``noise``, the largest score that means nothing; ``label``, where the evidence is.
     """
-    frame = frame.assign(map=[without_noise(*pair) for pair in zip(frame["map"], frame["noise"], strict=True)])
+    heard = [without_noise(*pair) for pair in zip(frame["map"], frame["noise"], strict=True)]
+    frame = frame.assign(map=pd.Series(heard, index=frame.index))
     methods = list(frame[CELL].drop_duplicates().itertuples(index=False, name=None))
-    scales = {name: shared_scale(maps) for name, maps in frame.groupby(frame["method"].map(scale_name))["map"]}
+    names = {cell: scale_name(*cell) for cell in methods}
+    frame["scale"] = [names[cell] for cell in frame[CELL].itertuples(index=False, name=None)]
+    scales = {name: shared_scale(maps) for name, maps in frame.groupby("scale")["map"]}
     targets = [
         {cell: of_cell.iloc[0] for cell, of_cell in rows.groupby(CELL)}
         for _, rows in frame.groupby(["uid", "word"], sort=False)
@@ -68,13 +71,13 @@ def plot(frame: pd.DataFrame) -> Figure:
         _outline(line[0], _evidence(any_map), pixels.shape[:2])
         for axis, method in zip(line[1:], methods, strict=True):
             if method in maps:
-                _draw_map(axis, pixels, maps[method], scales[scale_name(method[0])])
+                _draw_map(axis, pixels, maps[method], scales[names[method]])
             else:
                 axis.text(0.5, 0.5, "no map", ha="center", va="center", fontsize=7, transform=axis.transAxes)
     first = 1
-    for name, run in groupby(scale_name(method) for method, _ in methods):
+    for name, run in groupby(names.values()):
         last = first + len(list(run))
-        signed = bool((frame.loc[frame["method"].map(scale_name) == name, "map"].map(np.min) < 0).any())
+        signed = bool((frame.loc[frame["scale"] == name, "map"].map(np.min) < 0).any())
         label = "\n".join(wrap(name.replace("_", " "), 18 * (last - first)))
         draw_bar(
             figure.add_subplot(grid[-1, first:last]), scales[name], label, signed=signed, ticks=2 + (last - first > 1)

@@ -7,15 +7,13 @@ from matplotlib.figure import Figure
 from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics._statistics import bootstrap_interval
 from atman_bench.report.figures._base import (
-    METHOD_GREY,
-    OWN_HATCH,
     PAPER_METRICS,
     WIDTH,
     FigureSpec,
     cell_labels,
-    floor_line,
     values_by_cell,
 )
+from atman_bench.report.figures._styles import style_of
 
 
 def plot(frame: pd.DataFrame) -> Figure:
@@ -29,15 +27,16 @@ def plot(frame: pd.DataFrame) -> Figure:
             if cell not in cells:
                 continue
             values, groups = cells[cell]["value"].to_numpy(), cells[cell]["group"].to_numpy()
-            hatch = OWN_HATCH if cell[0] == "atman" else None
-            axis.barh(place, 100 * values.mean(), color=METHOD_GREY, edgecolor="black", linewidth=0.6, hatch=hatch)
+            style = style_of(cell[0])
+            axis.barh(
+                place, 100 * values.mean(), color=style.colour, edgecolor="black", linewidth=0.6, hatch=style.hatch
+            )
             if interval := bootstrap_interval(values, groups):
                 ends = np.array([interval.low, interval.high])
                 axis.plot(100 * ends, [place, place], color="black", linewidth=1.2, marker="|", markersize=5)
         for floor, rows in ((c[0], r) for c, r in cells.items() if c[0] in FLOORS):
-            axis.axvline(
-                100 * rows["value"].mean(), color="black", linewidth=1, linestyle=floor_line(floor), label=floor
-            )
+            style = style_of(floor)
+            axis.axvline(100 * rows["value"].mean(), color=style.colour, lw=1.4, linestyle=style.line, label=floor)
         axis.set_xlabel(f"{name} × 100")
     axes[0].set_yticks(range(len(order)), cell_labels(order, frame))
     axes[0].invert_yaxis()

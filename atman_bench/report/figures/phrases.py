@@ -12,6 +12,7 @@ from atman_bench.report._scales import scale_name
 from atman_bench.report.figures._base import FigureSpec
 from atman_bench.report.figures._panels import Panel, draw_panels
 from atman_bench.report.heatmap import HeatMap
+from atman_bench.report.tables import CELL
 
 MOST_PHRASES = 6
 """Panels beside the picture; generations of more words are cut into so many phrases."""
@@ -25,10 +26,10 @@ def plot(frame: pd.DataFrame) -> Figure:
             that explain tokens one by one.
     """
     rows = []
-    for title, method, heat in frame[["example", "method", "heat"]].itertuples(index=False, name=None):
+    for title, method, variant, heat in frame[["example", *CELL, "heat"]].itertuples(index=False, name=None):
         if heat.per_target is not None:
             picture = [Panel("picture", heat, None)] if heat.grids else []
-            rows.append((str(title), [*picture, *phrases_of(heat, heat.per_target, scale_name(method))]))
+            rows.append((str(title), [*picture, *phrases_of(heat, heat.per_target, scale_name(method, variant))]))
     return draw_panels(rows)
 
 
