@@ -1,4 +1,4 @@
-"""``caltech101``: photographs of one object each, with its mask.
+"""``caltech101``: photographs, each with the mask of one object.
 
 Source: Fei-Fei et al. 2004 (photographs); asked for as in the AtMan paper, Section 4.2 and A.7 (OpenImages).
 """
@@ -89,7 +89,7 @@ def load(config: Caltech101Config) -> Dataset:
 
 
 SPEC = DatasetSpec(
-    summary="Photographs of one object each with masks, Caltech-101 (as Table 1b)",
+    summary="Photographs with the mask of one object each, Caltech-101 (as Table 1b)",
     config=Caltech101Config,
     load=load,
     modality=Modality.IMAGE,

@@ -17,4 +17,10 @@ SPEC = Experiment(
         Preset.SMALL: Documents(SMALL_TEXT, "contract"),
         Preset.PAPER: Documents(GPT_J, "contract", loading=GPT_J_LOADING, parameters=GPT_J_PARAMETERS),
     },
+    readings=(
+        "A chunk ends after “.”, “,”, a line break or “ and” (A.8); one without a word joins the one before. A.8 "
+        "suppresses chunks wholly (f = 1); f = 0.9 is the factor of the paper's other experiments. All columns of the "
+        "figure have one colour scale. The last question is not answered by the text: no chunk of its column should "
+        "stand out as those of the others do.",
+    ),
 )

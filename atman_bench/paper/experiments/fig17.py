@@ -36,6 +36,7 @@ SPEC = Experiment(
     readings=(
         "The paper asks for a colour and whether something is there (a), counts animals and explains that word (b), "
         "and asks about a horse where a bike is, explaining “man” and what he rides (c, d). The generated scenes have "
-        "questions of the kinds of a, c and d; nothing is counted in them.",
+        "questions of the kinds of a, c and d. Nothing is counted in them, and the model was never asked to count, so "
+        "b has no counterpart: the objects of the last question are explained where they are named, as in c and d.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Fig. 3: three questions about one paragraph, explained by every method."""
+"""Fig. 3b: three questions about one paragraph, explained by every method."""
 
 from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.experiments._runs import (
@@ -16,7 +16,7 @@ _METHODS = [ATMAN, "chefer", "integrated_gradients", "input_x_gradient"]
 
 SPEC = Experiment(
     title="Three questions about one paragraph",
-    paper="Fig. 3: the paragraph of SQuAD about the Normans, a 6B model",
+    paper="Fig. 3b: the paragraph of SQuAD about the Normans, a 6B model",
     unknown=UNKNOWN_OF_QUESTIONS,
     runs={
         Preset.TINY: Examples(
@@ -36,4 +36,5 @@ SPEC = Experiment(
         ),
     },
     figures=("examples",),
+    readings=("(a)(i) is fig3a; (a)(ii), maps with and without correlated suppression, is fig13.",),
 )
