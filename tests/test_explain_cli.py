@@ -33,6 +33,7 @@ class StandIn:
     """A model that completes every prompt with " Bern"."""
 
     name = "stand-in"
+    dtype_name = "float32"
 
     def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
         return " Bern"
