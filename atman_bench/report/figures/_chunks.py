@@ -77,7 +77,6 @@ def plot_chunks(texts: Sequence[str], head: Sequence[str], columns: Sequence[Chu
     write_cells(axes, 0, height - _BELOW + 1, "in % of the mean of the answered questions'", _SIZE, "#555555")
     row = float(first)
     decimals = 2 if full >= 1 else 3
-    unsigned = f"-{0:.{decimals}f}", f"+{0:.{decimals}f}"
     strengths = [shades(column.scores, full) for column in columns]
     for chunk, parts in enumerate(lines):
         for i, part in enumerate(parts):
@@ -89,7 +88,9 @@ def plot_chunks(texts: Sequence[str], head: Sequence[str], columns: Sequence[Chu
             if chunk in column.expected:
                 axes.add_patch(Rectangle(*box, fill=False, edgecolor="black", linewidth=1.4))
             if column.scores[chunk]:
-                number = f"{column.scores[chunk]:+.{decimals}f}".replace(*unsigned)
+                number = f"{column.scores[chunk]:+.{decimals}f}"
+                if not float(number):
+                    number = number[1:]  # what is rounded to 0 has no sign
                 write_cells(axes, left + 0.4, row + (len(parts) - 1) / 2, number, _SIZE, ink(background))
         row += len(parts)
     place = _TEXT / width, 2.4 * _LINE / whole, 0.9 * (1 - _TEXT / width), 0.7 * _LINE / whole
