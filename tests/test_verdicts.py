@@ -1,5 +1,7 @@
 """Verdicts on claims: what counts, what is corrected, and what is measured of artefacts."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from atman_bench.paper.experiments._base import RECALL, Beats, Gathers, Preset, 
 from atman_bench.paper.kinds._base import untested
 from atman_bench.paper.kinds._paired import paired_test, paired_verdict
 from atman_bench.paper.kinds.positions import region_of
+from atman_bench.paper.kinds.steering import Continuations
 from atman_bench.report.verdicts import Ending, Verdict, corrected, headline, holm
 
 
@@ -176,3 +179,27 @@ def test_a_share_is_compared_with_that_of_a_uniform_map():
 def test_artefacts_are_measured_on_the_maps_of_the_pictures():
     claims = EXPERIMENTS.get("artefacts").claims
     assert {claim.region for claim in claims if isinstance(claim, Gathers)} == {Region.LAST_TWO, Region.EDGE}
+
+
+def continuations(**shifts: tuple[float, float]) -> Continuations:
+    """The word "soccer" with these factors -> its shift at the first step."""
+
+    def steered(shift: float) -> SimpleNamespace:
+        return SimpleNamespace(topics=[SimpleNamespace(word="soccer", first=SimpleNamespace(shift=shift))])
+
+    return Continuations({}, (), "m", tuple(("soccer", factor, steered(shift)) for factor, shift in shifts.values()))
+
+
+@pytest.mark.parametrize(
+    ("amplified", "suppressed", "ending"),
+    [
+        (0.5, -0.3, Ending.HOLDS),
+        (-0.5, 0.3, Ending.OPPOSITE),
+        (8e-06, -8e-06, Ending.NEGLIGIBLE),
+        (0.5, -8e-06, Ending.MIXED),
+    ],
+)
+def test_a_shift_of_a_few_millionths_of_a_nat_holds_nothing(amplified, suppressed, ending):
+    outcome = continuations(up=(2.0, amplified), down=(0.1, suppressed))
+    (found,) = outcome.verdicts(EXPERIMENTS.get("fig2b"))
+    assert (found.ending, found.source) == (ending, "Fig. 2b")

@@ -10,6 +10,9 @@ from atman_bench.paper.kinds._base import Plan, Request, Run
 if TYPE_CHECKING:
     from atman_bench.models._base import ModelAdapter
 
+LEAST = 0.1
+"""The smallest change of a log-probability that matters, in nats: a factor of 1.1."""
+
 ONE_EXAMPLE = "One example: there is nothing to take an interval over."
 """What every verdict on one example adds."""
 

@@ -25,6 +25,10 @@ WEAKER, WHOLLY = 0.9, 1.0
 """Suppression factors f: that of the paper's other experiments, and the whole suppression of A.8."""
 
 
+_SOURCE = "A.8, Fig. 16"
+"""Where the paper says what the verdicts are on."""
+
+
 @dataclass(frozen=True)
 class Documents(TextRun):
     """Questions to one document.
@@ -144,7 +148,12 @@ class DocumentAnswers(Outcome):
         first = ranks.count(1)
         ending = {len(ranks): Ending.HOLDS, 0: Ending.OPPOSITE}.get(first, Ending.MIXED)
         verdicts = [
-            Verdict("The chunk with the evidence has the highest score", ending, f"{first} of {len(ranks)} questions.")
+            Verdict(
+                "the chunk with the evidence has the highest score",
+                ending,
+                f"{first} of {len(ranks)} questions. {ONE_EXAMPLE}",
+                _SOURCE,
+            )
         ]
         for answer in self.answers:
             share = relative_maximum(answer, self.answers) if answer.expected == () else None
@@ -153,5 +162,5 @@ class DocumentAnswers(Outcome):
                     f"“{answer.question}”: the largest score is {share:.0%} of the mean of the others'. {ONE_EXAMPLE}"
                 )
                 ending = Ending.HOLDS if share < 1 else Ending.OPPOSITE
-                verdicts.append(Verdict("Without evidence nothing stands out as much", ending, because))
+                verdicts.append(Verdict("without evidence nothing stands out as much", ending, because, _SOURCE))
         return tuple(verdicts)

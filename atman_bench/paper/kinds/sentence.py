@@ -13,7 +13,7 @@ from atman_bench.core.records import CharSpans, TextUnits
 from atman_bench.metrics._align import unit_labels
 from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.kinds._base import Outcome, Request
-from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
+from atman_bench.paper.kinds._one_text import LEAST, ONE_EXAMPLE, TextRun
 from atman_bench.report._format import NOTHING
 from atman_bench.report.figure_files import FigureFormat, remove_others
 from atman_bench.report.render import TextTable
@@ -138,8 +138,11 @@ class Losses(Outcome):
         units = self.explanation.units
         text = units.texts[highest].strip()
         in_evidence = unit_labels(CharSpans(self.sentence.evidence_spans), units)[highest] > 0
-        ending = Ending.HOLDS if text and in_evidence else Ending.OPPOSITE
         increase = float(self.explanation.scores[highest])
+        ending = Ending.HOLDS if text and in_evidence else Ending.OPPOSITE
+        if increase < LEAST:
+            ending = Ending.NEGLIGIBLE
         shown = f"“{text}”" if text else "White space"
-        because = f"{shown} (token {highest}) increases the loss most, by {increase:.2f} nats. {ONE_EXAMPLE}"
-        return (Verdict(f"The loss increases most without “{self.sentence.evidence}”", ending, because),)
+        because = f"{shown} (token {highest}) increases the loss most, by {increase:.2f} nats (smallest that matters "
+        because += f"{LEAST:g}). {ONE_EXAMPLE}"
+        return (Verdict(f"the loss increases most without “{self.sentence.evidence}”", ending, because, "Fig. 2a"),)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from atman_bench.paper.experiments._base import Experiment
 from atman_bench.paper.kinds._base import Outcome, Request
-from atman_bench.paper.kinds._one_text import ONE_EXAMPLE, TextRun
+from atman_bench.paper.kinds._one_text import LEAST, ONE_EXAMPLE, TextRun
 from atman_bench.report._format import NOTHING
 from atman_bench.report.figure_files import FigureFormat, remove_others
 from atman_bench.report.render import TextTable
@@ -95,12 +95,24 @@ class Continuations(Outcome):
         return {"shifts": f"Shift of the log-probability of each word by the factor, {self.model}"}
 
     def verdicts(self, experiment: Experiment) -> tuple[Verdict, ...]:
-        """Whether each change moves its word's log-probability the way it should."""
-        verdicts = []
-        for word, factor, found in self.steered:
-            (topic,) = (topic for topic in found.topics if topic.word == word)
-            doing, way, sign = ("Amplifying", "more", 1) if factor > 1 else ("Suppressing", "less", -1)
-            ending = Ending.HOLDS if sign * topic.first.shift > 0 else Ending.OPPOSITE
-            because = f"{topic.first.shift:+.2g} nats at the first step. {ONE_EXAMPLE}"
-            verdicts.append(Verdict(f"{doing} “{word}” makes it {way} likely", ending, because))
-        return tuple(verdicts)
+        """Whether amplified words become more likely and suppressed ones less, by as much as matters."""
+        shifts = {
+            f"“{word}” × {factor:g}": (1 if factor > 1 else -1, topic.first.shift)
+            for word, factor, found in self.steered
+            for topic in found.topics
+            if topic.word == word
+        }
+        endings = {_ending(sign * shift) for sign, shift in shifts.values()}
+        because = (
+            f"{', '.join(f'{change} {shift:+.2g}' for change, (_, shift) in shifts.items())} nats at the first step; "
+            f"smallest that matters {LEAST:g}. {ONE_EXAMPLE}"
+        )
+        claim = "amplified words of the prompt become more likely in what follows, and suppressed ones less"
+        return (Verdict(claim, endings.pop() if len(endings) == 1 else Ending.MIXED, because, "Fig. 2b"),)
+
+
+def _ending(gain: float) -> Ending:
+    """The verdict on one shift, counted in the direction of the claim, in nats."""
+    if abs(gain) < LEAST:
+        return Ending.NEGLIGIBLE
+    return Ending.HOLDS if gain > 0 else Ending.OPPOSITE
