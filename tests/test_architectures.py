@@ -12,6 +12,7 @@ from atman_bench.core.errors import ModelError
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods._engine import EngineMode, EngineOptions, sweep
 from atman_bench.models import _causal_lm
+from atman_bench.models._causal_lm import CausalLM
 
 PATCHED = {"gptj", "gpt_neo", "bloom", "falcon", "falcon-new", "falcon-alibi"}
 EDITS = {
@@ -129,6 +130,19 @@ def test_losses_are_those_of_the_eager_model_with_an_edited_softmax(monkeypatch,
 def test_models_that_cannot_be_edited_are_refused_by_name(name, reason):
     with pytest.raises(ModelError, match=reason):
         AttentionHost(tiny_models.build(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("falcon_h1", "FalconH1ForCausalLM: a token that is removed from all attention still moves later logits"),
+        ("minimax", "MiniMaxForCausalLM cannot be run as AtMan needs it.* ValueError: MiniMax uses cache of its own"),
+        ("doge", "DogeForCausalLM cannot be run as AtMan needs it.* TypeError"),
+    ],
+)
+def test_models_that_suppression_or_the_store_would_not_reach_are_refused_before_they_are_explained(name, reason):
+    with pytest.raises(ModelError, match=reason):
+        CausalLM(name, tiny_models.build(name), None, name).probe()
 
 
 @pytest.mark.parametrize(("name", "scale"), [("gemma2", 32**0.5), ("gemma3", 32**0.5), ("llama", 1)])

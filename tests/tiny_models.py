@@ -142,8 +142,15 @@ REFUSED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "mpt": ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 64}),
     "lfm2": ("lfm2", LLAMA | {"layer_types": ["conv", "full_attention"]}),
+    "falcon_h1": (
+        "falcon_h1",
+        LLAMA | {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1},
+    ),
+    "minimax": ("minimax", LLAMA | EXPERTS | {"layer_types": ["full_attention"] * 2}),
+    "doge": ("doge", LLAMA),
 }
-"""Models without softmax attention, with attention that ignores transformers' interface, and with some of each."""
+"""Models without softmax attention, with attention that ignores transformers' interface, with some of each, with Mamba
+beside attention, with a cache of their own, and with masks that are no booleans."""
 
 
 def build(name: str) -> PreTrainedModel:

@@ -28,7 +28,8 @@ from atman_bench.attention.edit import (
 )
 from atman_bench.attention.families import PATCHES
 from atman_bench.attention.skipping import TokenWise, one_copy, only_rows, scattered
-from atman_bench.core.errors import ModelError
+from atman_bench.core.errors import AtmanBenchError, ModelError, one_line
+from atman_bench.core.memory import is_out_of_memory
 
 IMPLEMENTATION = "atman_bench"
 """Our name in transformers' attention and mask registries."""
@@ -45,6 +46,29 @@ HARMLESS_ARGUMENTS = frozenset(
     }
 )
 """Arguments of an attention call that do not change what it computes, or that the mask already contains."""
+
+
+@contextmanager
+def foreign_code(name: str) -> Iterator[None]:
+    """Run a model's own code on input of ours for the first time: what it raises is a reason to refuse the model.
+
+    Args:
+        name: Of the model's class.
+
+    Raises:
+        ModelError: It raised anything but our own errors, or for want of memory.
+    """
+    try:
+        yield
+    except AtmanBenchError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{name} cannot be run as AtMan needs it, so this model is refused: {type(error).__name__}: "
+            f"{one_line(error)}"
+        ) from error
 
 
 class Processor(Protocol):
@@ -288,9 +312,9 @@ class AttentionHost:
     @torch.no_grad()
     def _find_layers(self, run: Callable[[], object]) -> dict[nn.Module, int]:
         """Run the model to see which modules a forward pass calls, and in which order."""
-        with self._hosting(Session(Editor(None), {}, discovering=True)) as session:
-            run()
         name = type(self.model).__name__
+        with self._hosting(Session(Editor(None), {}, discovering=True)) as session, foreign_code(name):
+            run()
         expected = self.model.config.get_text_config().num_hidden_layers
         if not session.layers:
             raise ModelError(

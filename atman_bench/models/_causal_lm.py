@@ -13,9 +13,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from atman_bench.attention.edit import AttentionEdit
+from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.attention.kv_cache import PrefixStore
-from atman_bench.attention.patching import AttentionHost, Editor
+from atman_bench.attention.patching import AttentionHost, Editor, foreign_code
 from atman_bench.attention.skipping import are_copies
 from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.records import Completion, Explained, Picture, Sample, Word
@@ -243,32 +243,50 @@ class CausalLM:
         return token_texts(self.tokenizer, ids)
 
     def probe(self) -> ProbeReport:
-        """Check that edits reach every layer and that the hosted model is the same model.
+        """Check that edits reach every layer and all that a token does, and that the hosted model is the same model.
 
         Raises:
-            ModelError: An edit is not called in every layer, factors of 1 change the logits, or a later token moves
-                earlier logits (a lost causal mask).
+            ModelError: An edit is not called in every layer, factors of 1 change the logits, a later token moves
+                earlier logits (a lost causal mask), a removed token moves later ones (a path beside attention), or
+                restarting in the prefix store changes them.
         """
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(0, self.vocab_size, (1, 12), generator=generator)
-        changed = ids.clone()
+        other, changed = ids.clone(), ids.clone()
+        other[0, 4] = (other[0, 4] + 1) % self.vocab_size
         changed[0, -1] = (changed[0, -1] + 1) % self.vocab_size
-        with torch.inference_mode():
+        without = torch.ones(2, 12, device=self.device)
+        without[:, 4] = 0
+        store = PrefixStore(self.host.n_layers, 12)
+        name = type(self.model).__name__
+        with torch.inference_mode(), foreign_code(name):
             own = self.logits({"input_ids": ids}, None, None).float()
-            with self.host.applied(Editor(AttentionEdit(torch.ones(1, 12)))) as session:
+            with self.host.applied(Editor(AttentionEdit(torch.ones(1, 12, device=self.device)))) as session:
                 hosted = self.logits({"input_ids": ids}, None, None).float()
                 calls = list(session.calls)
                 later = self.logits({"input_ids": changed}, None, None).float()
-        probe = Probe(type(self.model).__name__, own, TOLERANCE.get(self.model.dtype, 1e-3))
+            with self.host.applied(Editor(AttentionEdit(without, Form.MASK))):
+                removed = self.logits({"input_ids": torch.cat([ids, other])}, None, None)[:, 5:].float()
+        probe = Probe(name, own, TOLERANCE.get(self.model.dtype, 1e-3))
+        beside = probe.check_removed(*removed.split(1))
+        with torch.inference_mode(), foreign_code(name), self.host.applied(Editor(None)):
+            stored = self.logits({"input_ids": ids}, [10, 11], store).float()
+            store.restart(6, 1)
+            restarted = self.logits({"input_ids": ids[:, 6:]}, [4, 5], store).float()
         probe.check_layers(calls, self.host.n_layers)
         noop = probe.check_same(
             hosted, "factors of 1 change", "the model's attention does something that our edit does not reproduce"
         )
         leak = probe.check_causal(hosted[:, :-1], later[:, :-1], "the model is not causal here")
+        kept = max(
+            probe.check_same(found, "keeping keys and values changes", "the model keeps more than these", slice(10, 12))
+            for found in (stored, restarted)
+        )
         details = (
             f"edit called once in each of {self.host.n_layers} layers",
             f"factors of 1 change logits by {noop:.1e} (relative; limit {probe.tolerance:g})",
-            f"a later token changes earlier logits by {leak:.1e}",
+            f"a later token changes earlier logits by {leak:.1e}, a removed one later logits by {beside:.1e}",
+            f"restarting from kept keys and values changes logits by {kept:.1e}",
         )
         return ProbeReport(self.host.path, self.host.n_layers, details)
 
@@ -290,7 +308,7 @@ class CausalLM:
         leaves = [m for m in self.model.modules() if m is not head and not list(m.children())]
         handles = [m.register_forward_hook(measure) for m in leaves]
         try:
-            with torch.inference_mode(), self.host.applied(Editor(None)):
+            with torch.inference_mode(), self.host.applied(Editor(None)), foreign_code(type(self.model).__name__):
                 self.logits({"input_ids": torch.zeros(1, 8, dtype=torch.long, device=self.device)}, [7], None)
         finally:
             for handle in handles:

@@ -62,18 +62,19 @@ class Probe:
                 f"{self.name}: the edit was called for layers {list(calls)}, expected each of {n_layers} once"
             )
 
-    def check_same(self, hosted: Float[Tensor, "1 R V"], change: str, reason: str) -> float:
+    def check_same(self, hosted: Float[Tensor, "1 K V"], change: str, reason: str, rows: slice = slice(None)) -> float:
         """Nothing changed.
 
         Args:
             hosted: Logits by our attention.
             change: What was done.
             reason: What it means if logits changed.
+            rows: Which K of the R rows they are of.
 
         Raises:
             ModelError: They did.
         """
-        found = self.difference(self.own, hosted)
+        found = self.difference(self.own[:, rows], hosted)
         if not found <= self.tolerance:
             raise ModelError(
                 f"{self.name}: {change} the logits by {found:.2g} of their largest value, expected at most "
@@ -90,4 +91,20 @@ class Probe:
         found = self.difference(earlier, later)
         if not found <= self.tolerance:
             raise ModelError(f"{self.name}: a later token moves earlier logits by {found:.2g}; {reason}")
+        return found
+
+    def check_removed(self, rows: Float[Tensor, "1 R V"], others: Float[Tensor, "1 R V"]) -> float:
+        """Logits behind a token that attention cannot see are the same with another token there.
+
+        Both are rows of one batch, which rounds them alike: a tenth of the tolerance finds weak paths too.
+
+        Raises:
+            ModelError: They are not.
+        """
+        found = self.difference(rows, others)
+        if not found <= self.tolerance / 10:
+            raise ModelError(
+                f"{self.name}: a token that is removed from all attention still moves later logits by {found:.2g}; its "
+                "layers have a path beside attention, in which AtMan cannot suppress it, so this model is refused"
+            )
         return found

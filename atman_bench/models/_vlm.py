@@ -23,7 +23,8 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel, Processor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from atman_bench.attention.edit import AttentionEdit
-from atman_bench.attention.patching import Editor
+from atman_bench.attention.kv_cache import PrefixStore
+from atman_bench.attention.patching import Editor, foreign_code
 from atman_bench.core.errors import ModelError, SampleError, first_line_of
 from atman_bench.core.images import open_picture, rgb_array
 from atman_bench.core.records import Completion, Explained, PatchUnits, Picture, Sample, Word
@@ -230,7 +231,12 @@ class VisionLM(CausalLM):
         ids = reading.ids
         inputs = self._capture(reading.features, [])
         encoded = encoded_of("probe", inputs, [TextPart(tuple(ids))], TextPart((0,)), [])
-        with torch.inference_mode():
+        visible = visible_columns(inputs)
+        last = len(ids) - 1
+        causal = last if visible is None else restarts_of(visible)[-1]
+        store = PrefixStore(self.host.n_layers, len(ids))
+        name = f"{type(self.model).__name__} with a picture"
+        with torch.inference_mode(), foreign_code(name):
             with self._reset_rope_deltas():
                 own = self.model(**self._extended(reading.features, []), use_cache=False).logits.float()
             with self.host.applied(Editor(AttentionEdit(torch.ones(1, len(ids))))) as session:
@@ -239,15 +245,23 @@ class VisionLM(CausalLM):
                 changed = inputs["inputs_embeds"].clone()
                 changed[:, -1] = 0
                 later = self.run(encoded, Pass(embeddings=changed)).float()
-        probe = Probe(f"{type(self.model).__name__} with a picture", own, TOLERANCE.get(self.model.dtype, 1e-3))
+            with self.host.applied(Editor(None)):
+                self.run(encoded, Pass(rows=[last], store=store))
+                store.restart(causal, 1)
+                restarted = self.run(encoded, Pass(causal, rows=[last], store=store)).float()
+        probe = Probe(name, own, TOLERANCE.get(self.model.dtype, 1e-3))
         probe.check_layers(calls, self.host.n_layers)
         noop = probe.check_same(
             hosted, "replaying the decoder changes", "the decoder depends on something that is not handed to it"
         )
-        visible = visible_columns(inputs)
-        causal = len(ids) - 1 if visible is None else restarts_of(visible)[-1]
+        kept = probe.check_same(
+            restarted, "keeping keys and values changes", "the decoder keeps more than these", slice(last, last + 1)
+        )
         leak = probe.check_causal(hosted[:, :causal], later[:, :causal], "the mask hides it, and yet it is seen")
-        return (f"replaying a picture changes logits by {noop:.1e}, a later token changes earlier ones by {leak:.1e}",)
+        return (
+            f"replaying a picture changes logits by {noop:.1e}, a later token changes earlier ones by {leak:.1e}",
+            f"restarting behind a picture changes logits by {kept:.1e}",
+        )
 
     @property
     def reads_text_alone(self) -> bool:
