@@ -145,6 +145,11 @@ class Session:
                 self._no_masks[shape] = torch.ones(shape, dtype=torch.bool, device=query.device)
             mask = self._no_masks[shape]
         if id(mask) not in self._masks:
+            if mask.dtype is not torch.bool:
+                raise ModelError(
+                    f"the model's own code makes its mask of {str(mask.dtype).removeprefix('torch.')} numbers, where "
+                    "transformers' masks are booleans: what each row sees is not known, so this model is refused"
+                )
             self._masks[id(mask)] = (mask, Visibility.of_mask(mask))  # holding the mask keeps its id from being reused
         seen = self._masks[id(mask)][1]
         if seen.visible.device != query.device:  # a dispatched model has layers on several devices
