@@ -34,6 +34,9 @@ from atman_bench.core.memory import is_out_of_memory
 IMPLEMENTATION = "atman_bench"
 """Our name in transformers' attention and mask registries."""
 
+NOT_HOSTED = "cannot be run as AtMan needs it, so this model is refused"
+"""What is said of a class whose code fails when it is run with our attention."""
+
 HARMLESS_ARGUMENTS = frozenset(
     {
         "is_causal",
@@ -49,11 +52,11 @@ HARMLESS_ARGUMENTS = frozenset(
 
 
 @contextmanager
-def foreign_code(name: str) -> Iterator[None]:
-    """Run a model's own code on input of ours for the first time: what it raises is a reason to refuse the model.
+def foreign_code(fails: str) -> Iterator[None]:
+    """Run a model's own code: what it raises is a reason to refuse the model, in one line.
 
     Args:
-        name: Of the model's class.
+        fails: What is said then, before the error.
 
     Raises:
         ModelError: It raised anything but our own errors, or for want of memory.
@@ -65,10 +68,7 @@ def foreign_code(name: str) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise ModelError(
-            f"{name} cannot be run as AtMan needs it, so this model is refused: {type(error).__name__}: "
-            f"{one_line(error)}"
-        ) from error
+        raise ModelError(f"{fails}: {type(error).__name__}: {one_line(error)}") from error
 
 
 class Processor(Protocol):
@@ -318,7 +318,10 @@ class AttentionHost:
     def _find_layers(self, run: Callable[[], object]) -> dict[nn.Module, int]:
         """Run the model to see which modules a forward pass calls, and in which order."""
         name = type(self.model).__name__
-        with self._hosting(Session(Editor(None), {}, discovering=True)) as session, foreign_code(name):
+        with (
+            self._hosting(Session(Editor(None), {}, discovering=True)) as session,
+            foreign_code(f"{name} {NOT_HOSTED}"),
+        ):
             run()
         expected = self.model.config.get_text_config().num_hidden_layers
         if not session.layers:

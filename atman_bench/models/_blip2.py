@@ -7,12 +7,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Blip2ForConditionalGeneration, PreTrainedTokenizerBase
 
-from atman_bench.core.errors import ModelError, SampleError, first_line_of
+from atman_bench.attention.patching import foreign_code
+from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.records import Completion, Picture
 from atman_bench.models._base import LoadOptions
-from atman_bench.models._loading import content_hash, hub_options, load_tokenizer, load_weights
+from atman_bench.models._loading import CANNOT_WRITE, content_hash, hub_options, load_weights, tokenizer_or_reason
 from atman_bench.models._parts import TextPart, completion_of, prompt_and_target, text_part
-from atman_bench.models._silence import silent_transformers
 from atman_bench.models._vision_tower import Texts, VisionTowerAdapter
 
 
@@ -80,12 +80,13 @@ class Blip2(VisionTowerAdapter):
         _, pixels = self.read_picture(picture)
         text = text_part(self.tokenizer, prompt)
         ids = self._behind_picture(text)
-        grown = self.model.generate(
-            pixel_values=pixels.to(self.device, self.model.dtype),
-            input_ids=torch.tensor([ids], device=self.device),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-        )
+        with foreign_code(f"model {self.name!r} {CANNOT_WRITE}"):
+            grown = self.model.generate(
+                pixel_values=pixels.to(self.device, self.model.dtype),
+                input_ids=torch.tensor([ids], device=self.device),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+            )
         return completion_of(self.tokenizer, text.ids, grown[0, len(ids) :].tolist())
 
     def _behind_picture(self, prompt: TextPart) -> list[int]:
@@ -107,12 +108,7 @@ def load_blip2(source: str | Path, name: str, options: LoadOptions) -> Blip2:
         ConfigError: No such type or device.
     """
     model = load_weights(Blip2Answerer, source, options, "a BLIP-2 for conditional generation")
-    try:
-        with silent_transformers():
-            tokenizer = load_tokenizer(source, hub_options(options))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{str(source)!r} has no tokenizer, without which it cannot be asked about a picture: "
-            f"{first_line_of(error)}"
-        ) from error
+    tokenizer, without = tokenizer_or_reason(source, hub_options(options))
+    if tokenizer is None:
+        raise ModelError(f"model {name!r} {without}: it cannot be asked about a picture")
     return Blip2(name, model, tokenizer, content_hash(Path(source), model, options.revision))

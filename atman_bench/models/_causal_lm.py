@@ -1,7 +1,7 @@
 """Text decoders: tokenisation, units, logits; nothing about methods."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -15,13 +15,20 @@ from transformers import (
 
 from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.attention.kv_cache import PrefixStore
-from atman_bench.attention.patching import AttentionHost, Editor, foreign_code
+from atman_bench.attention.patching import NOT_HOSTED, AttentionHost, Editor, foreign_code
 from atman_bench.attention.skipping import are_copies
 from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.records import Completion, Explained, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import WHOLE, LoadOptions, Pass, Plain
-from atman_bench.models._loading import content_hash, hub_options, load_tokenizer, load_weights
+from atman_bench.models._loading import (
+    CANNOT_WRITE,
+    NO_TOKENIZER,
+    content_hash,
+    hub_options,
+    load_weights,
+    tokenizer_or_reason,
+)
 from atman_bench.models._parts import (
     Block,
     Part,
@@ -49,16 +56,25 @@ class CausalLM:
         model: In evaluation mode, on its device; a dispatched model is never moved.
         tokenizer: A fast tokenizer (labels are tied to tokens by character offsets), or None for token ids only.
         content_hash: SHA-256 of local weights or a hub revision; part of the fingerprint of stored maps.
+        without: Why there is no tokenizer, as it is said of the model.
 
     Raises:
         ModelError: Attention edits cannot be installed in the model.
     """
 
-    def __init__(self, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, content_hash: str):
+    def __init__(
+        self,
+        name: str,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None,
+        content_hash: str,
+        without: str = NO_TOKENIZER,
+    ):
         self.name = name
         self.model = model
         self.tokenizer = tokenizer
         self.content_hash = content_hash
+        self.without = without
         self.host = AttentionHost(model)
         # Now, and not when the first explanation asks: that one would seem to cost more than the others.
         self.activation_bytes = self._measure_activations()
@@ -156,12 +172,13 @@ class CausalLM:
                 "a model with a longer window"
             )
         embeddings = torch.cat([self._part_embeddings(part) for part in parts], dim=1)
-        grown = self.model.generate(
-            inputs_embeds=embeddings,
-            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=self.device),
-            max_new_tokens=min(max_new_tokens, room),
-            do_sample=False,
-        )
+        with foreign_code(f"model {self.name!r} {CANNOT_WRITE}"):
+            grown = self.model.generate(
+                inputs_embeds=embeddings,
+                attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=self.device),
+                max_new_tokens=min(max_new_tokens, room),
+                do_sample=False,
+            )
         prompt_ids = [i for part in parts if isinstance(part, TextPart) for i in part.ids]
         return completion_of(self._require_tokenizer(), prompt_ids, grown[0].tolist())
 
@@ -259,7 +276,7 @@ class CausalLM:
         without[:, 4] = 0
         store = PrefixStore(self.host.n_layers, 12)
         name = type(self.model).__name__
-        with torch.inference_mode(), foreign_code(name):
+        with torch.inference_mode(), foreign_code(f"{name} {NOT_HOSTED}"):
             own = self.logits({"input_ids": ids}, None, None).float()
             with self.host.applied(Editor(AttentionEdit(torch.ones(1, 12, device=self.device)))) as session:
                 hosted = self.logits({"input_ids": ids}, None, None).float()
@@ -269,7 +286,7 @@ class CausalLM:
                 removed = self.logits({"input_ids": torch.cat([ids, other])}, None, None)[:, 5:].float()
         probe = Probe(name, own, TOLERANCE.get(self.model.dtype, 1e-3))
         beside = probe.check_removed(*removed.split(1))
-        with torch.inference_mode(), foreign_code(name), self.host.applied(Editor(None)):
+        with torch.inference_mode(), foreign_code(f"{name} {NOT_HOSTED}"), self.host.applied(Editor(None)):
             stored = self.logits({"input_ids": ids}, [10, 11], store).float()
             store.restart(6, 1)
             restarted = self.logits({"input_ids": ids[:, 6:]}, [4, 5], store).float()
@@ -308,7 +325,11 @@ class CausalLM:
         leaves = [m for m in self.model.modules() if m is not head and not list(m.children())]
         handles = [m.register_forward_hook(measure) for m in leaves]
         try:
-            with torch.inference_mode(), self.host.applied(Editor(None)), foreign_code(type(self.model).__name__):
+            with (
+                torch.inference_mode(),
+                self.host.applied(Editor(None)),
+                foreign_code(f"{type(self.model).__name__} {NOT_HOSTED}"),
+            ):
                 self.logits({"input_ids": torch.zeros(1, 8, dtype=torch.long, device=self.device)}, [7], None)
         finally:
             for handle in handles:
@@ -318,9 +339,7 @@ class CausalLM:
 
     def _require_tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer is None:
-            raise ModelError(
-                f"model {self.name!r} has no tokenizer in its folder; pass prompt_ids and target_ids instead"
-            )
+            raise ModelError(f"model {self.name!r} {self.without}; pass prompt_ids and target_ids instead")
         if not self.tokenizer.is_fast:
             raise ModelError(
                 f"model {self.name!r} has a slow tokenizer without character offsets, which tie labels to tokens; save "
@@ -386,9 +405,6 @@ def load_causal_lm(source: str | Path, name: str, options: LoadOptions) -> Causa
         ConfigError: No such type or device.
     """
     model = load_weights(AutoModelForCausalLM, source, options, "a causal language model")
-    tokenizer = None
-    with silent_transformers():
-        with suppress(OSError, ValueError, KeyError, TypeError):  # a folder without tokenizer: token ids only
-            tokenizer = load_tokenizer(source, hub_options(options))
-        # The first forward pass may have something to say too.
-        return CausalLM(name, model, tokenizer, content_hash(Path(source), model, options.revision))
+    tokenizer, without = tokenizer_or_reason(source, hub_options(options))
+    with silent_transformers():  # the first forward pass may have something to say too
+        return CausalLM(name, model, tokenizer, content_hash(Path(source), model, options.revision), without)

@@ -7,7 +7,7 @@ image encoder runs once per image.
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,8 +24,8 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.kv_cache import PrefixStore
-from atman_bench.attention.patching import Editor, foreign_code
-from atman_bench.core.errors import ModelError, SampleError, first_line_of
+from atman_bench.attention.patching import NOT_HOSTED, Editor, foreign_code
+from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.images import open_picture, rgb_array
 from atman_bench.core.records import Completion, Explained, PatchUnits, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
@@ -39,7 +39,7 @@ from atman_bench.models._decoder_call import (
     tensors_of,
     visible_columns,
 )
-from atman_bench.models._loading import content_hash, hub_options, load_weights
+from atman_bench.models._loading import CANNOT_WRITE, UNLIMITED, content_hash, hub_options, load_weights, loading
 from atman_bench.models._parts import (
     Block,
     Part,
@@ -164,7 +164,7 @@ class VisionLM(CausalLM):
             features = {n: t for n, t in reading.features.items() if n != "labels"}
             spaced = reading.spaced
         moved = {name: tensor.to(self.device) for name, tensor in features.items()}
-        with self._reset_rope_deltas():
+        with self._reset_rope_deltas(), foreign_code(f"model {self.name!r} {CANNOT_WRITE}"):
             grown = self.model.generate(**moved, max_new_tokens=max_new_tokens, do_sample=False)
         before, said = grown[0].tensor_split([features["input_ids"].shape[1]])
         completion = completion_of(self._require_tokenizer(), before.tolist(), said.tolist())
@@ -236,7 +236,7 @@ class VisionLM(CausalLM):
         causal = last if visible is None else restarts_of(visible)[-1]
         store = PrefixStore(self.host.n_layers, len(ids))
         name = f"{type(self.model).__name__} with a picture"
-        with torch.inference_mode(), foreign_code(name):
+        with torch.inference_mode(), foreign_code(f"{name} {NOT_HOSTED}"):
             with self._reset_rope_deltas():
                 own = self.model(**self._extended(reading.features, []), use_cache=False).logits.float()
             with self.host.applied(Editor(AttentionEdit(torch.ones(1, len(ids))))) as session:
@@ -523,13 +523,10 @@ def load_vision_lm(source: str | Path, model_type: str, name: str, options: Load
     """
     model = load_weights(AutoModelForImageTextToText, source, options, "a vision-language model")
     processor = None
-    try:
-        with silent_transformers():
-            processor = processor_class(model_type).from_pretrained(source, **hub_options(options))
-    except OSError:
-        pass  # no processor in the folder: token ids only
-    except (ImportError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"cannot load the processor of {str(source)!r}: {first_line_of(error)}") from error
+    # A folder without a processor: token ids only.
+    with loading(f"the processor of {str(source)!r}"), suppress(OSError):
+        processor = processor_class(model_type).from_pretrained(source, **hub_options(options))
+        processor.tokenizer.model_max_length = UNLIMITED
     with silent_transformers():  # the first forward pass may have something to say too
         return VisionLM(name, model, processor, content_hash(Path(source), model, options.revision, template=True))
 

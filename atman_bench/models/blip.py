@@ -10,16 +10,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import BertTokenizerFast, BlipConfig, BlipForQuestionAnswering, PreTrainedTokenizerBase
 
+from atman_bench.attention.patching import foreign_code
 from atman_bench.core.errors import ConfigError, ModelError, SampleError, first_line_of
 from atman_bench.core.records import Picture
 from atman_bench.models._base import LoadOptions, ModelSpec
-from atman_bench.models._loading import content_hash, load_tokenizer, usable_device, weights_type
+from atman_bench.models._loading import CANNOT_WRITE, content_hash, load_tokenizer, loading, usable_device, weights_type
 from atman_bench.models._parts import first_line
-from atman_bench.models._silence import silent_transformers
 from atman_bench.models._vision_tower import Texts, VisionTowerAdapter
 
 NAMING_PROMPT = "This is a picture of"
@@ -136,13 +135,14 @@ class BlipVQA(VisionTowerAdapter):
             SampleError: It is empty, or there is no readable image.
         """
         _, pixels = self.read_picture(picture)
-        answer = self.model.generate(
-            input_ids=torch.tensor([self._question_ids(prompt)], device=self.device),
-            pixel_values=pixels.to(self.device, self.model.dtype),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-        )
+        with foreign_code(f"model {self.name!r} {CANNOT_WRITE}"):
+            answer = self.model.generate(
+                input_ids=torch.tensor([self._question_ids(prompt)], device=self.device),
+                pixel_values=pixels.to(self.device, self.model.dtype),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+            )
         return first_line(self.tokenizer.decode(answer[0, 1:], skip_special_tokens=True))
 
     def _question_ids(self, prompt: str) -> list[int]:
@@ -171,13 +171,10 @@ def load(argument: str, options: LoadOptions) -> BlipVQA:
     if options.device_map is not None:
         raise ConfigError("blip runs on one device: leave device_map out")
     device, path = usable_device(options.device), Path(argument).expanduser()
-    try:
-        with silent_transformers():
-            if path.suffix == ".pth":
-                return _load_official(path, dtype, device, options.trust_checkpoint)
-            return _load_pretrained(path if path.is_dir() else argument, path.name, dtype, device, options)
-    except (OSError, KeyError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ModelError(f"cannot load model {argument!r}: {first_line_of(error)}") from error
+    with loading(f"model {argument!r}"):
+        if path.suffix == ".pth":
+            return _load_official(path, dtype, device, options.trust_checkpoint)
+        return _load_pretrained(path if path.is_dir() else argument, path.name, dtype, device, options)
 
 
 def _load_pretrained(
@@ -226,8 +223,8 @@ def _filled(source: str | Path | None, **how: Any) -> BlipAnswerer:  # transform
     Raises:
         ModelError: Some do not.
     """
-    model, loading = BlipAnswerer.from_pretrained(source, output_loading_info=True, **how)
-    if missing := sorted(loading["missing_keys"]):
+    model, loaded = BlipAnswerer.from_pretrained(source, output_loading_info=True, **how)
+    if missing := sorted(loaded["missing_keys"]):
         raise ModelError(
             f"the weights lack {len(missing)} tensors of BLIP for question answering ({missing[0]}, ...), which would "
             "stay random; use a checkpoint that was trained on VQA"

@@ -10,8 +10,7 @@ from atman_bench.core.errors import ModelError
 from atman_bench.models._base import LoadOptions, ModelAdapter, ModelSpec
 from atman_bench.models._blip2 import load_blip2
 from atman_bench.models._causal_lm import load_causal_lm
-from atman_bench.models._loading import hub_options
-from atman_bench.models._silence import silent_transformers
+from atman_bench.models._loading import check_sizes, holds_adapter, hub_options, key_at_fault, loading
 from atman_bench.models._vlm import load_vision_lm
 
 
@@ -21,7 +20,7 @@ def load(argument: str, options: LoadOptions) -> ModelAdapter:
         raise ModelError("model 'hf' needs a folder or a hub id: write hf:FOLDER or hf:ORGANISATION/NAME")
     folder = Path(argument).expanduser()
     source, name = folder if folder.is_dir() else argument, Path(argument).name
-    config = _config(source, options)
+    config = None if holds_adapter(source) else _config(source, options)
     if config is not None and config.model_type == "blip-2":
         return load_blip2(source, name, options)
     if config is not None and _reads_pictures(config):
@@ -30,9 +29,18 @@ def load(argument: str, options: LoadOptions) -> ModelAdapter:
 
 
 def _config(source: str | Path, options: LoadOptions) -> PreTrainedConfig | None:
-    """The configuration, or None where it cannot be read: loading the weights will say why."""
-    with suppress(OSError, ValueError, KeyError), silent_transformers():
-        return AutoConfig.from_pretrained(source, **hub_options(options))
+    """The configuration, or None where there is none: loading the weights will say why.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    try:
+        with loading(f"model {str(source)!r}, its config.json"), suppress(OSError):
+            config = AutoConfig.from_pretrained(source, **hub_options(options))
+            check_sizes(config)
+            return config
+    except ModelError as error:
+        raise ModelError(f"{error}{key_at_fault(source)}") from error
     return None
 
 
