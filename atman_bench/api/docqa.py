@@ -6,6 +6,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from atman_bench.api._remarks import say_remarks
 from atman_bench.core.errors import ModelError
 from atman_bench.core.options import build
 from atman_bench.core.tensors import Explanation
@@ -125,6 +126,7 @@ def ask(
         raise ModelError(f"model {model.name!r} does not tie its tokens to characters, so chunks cannot be suppressed")
     groups = tokens_of_chunks([(start + offset, end + offset) for start, end in chunks], prompt, offsets)
     encoded = model.encode_text(prompt, target, groups)
+    say_remarks(encoded)
     expected = None
     if question.evidence is not None:
         expected = tuple(

@@ -1,10 +1,10 @@
 """The Python API: load a model, explain a prompt. The command line uses nothing else."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from atman_bench.api._remarks import say_remarks
 from atman_bench.core.errors import ConfigError, UnknownNameError
 from atman_bench.core.options import build
 from atman_bench.core.records import Explained, Picture
@@ -13,8 +13,6 @@ from atman_bench.methods import METHODS
 from atman_bench.methods._explain import explain_encoded
 from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.models._load import load
-
-_LOG = logging.getLogger(__name__)
 
 
 def load_model(
@@ -91,7 +89,8 @@ def explain(
     Raises:
         UnknownNameError: No such method or option.
         ConfigError: An option has an impossible value, or text and ids are mixed.
-        SampleError: The prompt or target cannot be encoded.
+        SampleError: The prompt or target cannot be encoded, or nothing is explained.
+        ModelError: A log-probability or a score is not a finite number.
     """
     config = build(METHODS.get(method).config, options, f"methods.{method}")
     if explained not in list(Explained):
@@ -106,6 +105,5 @@ def explain(
         encoded = model.encode_ids(prompt_ids, target_ids, units)
     else:
         raise ConfigError("explain needs either prompt and target (text) or prompt_ids and target_ids (token ids)")
-    for remark in encoded.remarks:
-        _LOG.warning("%s", remark)
+    say_remarks(encoded)
     return explain_encoded(model, encoded, method, config, seed)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from atman_bench.api._remarks import say_remarks
 from atman_bench.attention.edit import AttentionEdit, Form, RowMin
 from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.patching import Editor
@@ -21,6 +22,7 @@ from atman_bench.datasets._chunking import Span
 from atman_bench.models._base import ModelAdapter, Pass
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._parts import text_after
+from atman_bench.models._writing import NO_NUMBERS
 
 PAPER_PROMPT = "Hello, my name is Lucas. I like soccer and math. Since the last few years, I've been working on"
 """The prompt of Fig. 2b."""
@@ -165,6 +167,7 @@ def generate(
 
     Raises:
         ConfigError: The edit looks ahead.
+        ModelError: Logits are no numbers.
         SampleError: The text exceeds the context window.
     """
     if edit is not None:
@@ -181,6 +184,8 @@ def generate(
             store.restart(done, 1)
             logits = model.run(encoded, Pass(start=done, rows=[len(ids) - 1], store=store))
             row = logits[0, 0].float().log_softmax(-1).cpu()
+            if row.isnan().any():
+                raise ModelError(NO_NUMBERS)
             done = len(ids)
             logprobs.append(row[list(watched)])
             chosen = int(row.argmax())
@@ -220,6 +225,7 @@ def steer(
         raise ModelError(f"model {model.name!r} continues no plain text: steering needs a decoder with its tokenizer")
     _check(model, changes, config)
     encoded = model.encode_text(prompt, Completion("", [0]))  # the target is never read
+    say_remarks(encoded)
     offsets = encoded.offsets or ()
     prompt_ids = encoded.inputs["input_ids"][0, : len(offsets)].tolist()
     edited = _factors(prompt, offsets, changes)

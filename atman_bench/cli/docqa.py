@@ -63,7 +63,7 @@ def docqa(
     answers = [ask(loaded, source.text, asked, options) for asked in source.questions]
     caption = f"{loaded.name} · {answers[0].explanation.method} {answers[0].explanation.variant}"
 
-    data = json.dumps(_as_dict(caption, answers), ensure_ascii=False, indent=2)
+    data = json.dumps(_as_dict(caption, answers), ensure_ascii=False, indent=2, allow_nan=False)
     if json_path == STDOUT:
         typer.echo(data)
     else:

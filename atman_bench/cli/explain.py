@@ -137,7 +137,7 @@ def _deliver(heat: "HeatMap", json_path: str | None, html_path: Path | None, png
 
     from atman_bench.report.heatmap import as_dict, to_html, to_png, to_terminal
 
-    data = json.dumps(as_dict(heat), ensure_ascii=False, indent=2)
+    data = json.dumps(as_dict(heat), ensure_ascii=False, indent=2, allow_nan=False)
     if json_path == STDOUT:
         typer.echo(data)
     else:

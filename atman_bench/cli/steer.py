@@ -63,7 +63,9 @@ def steer(
     steered = steering.steer(
         loaded, steering.PAPER_PROMPT if prompt is None else prompt, changes, max_new_tokens, config, topic or ()
     )
-    data = json.dumps({"model": loaded.name, "form": config.form, **asdict(steered)}, ensure_ascii=False, indent=2)
+    data = json.dumps(
+        {"model": loaded.name, "form": config.form, **asdict(steered)}, ensure_ascii=False, indent=2, allow_nan=False
+    )
     if json_path == STDOUT:
         typer.echo(data)
     else:

@@ -1,7 +1,11 @@
 """One method on one encoded sample, with what it cost."""
 
+import math
 from typing import Any
 
+import torch
+
+from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.measure import measure
 from atman_bench.core.tensors import Encoded, Explanation
 from atman_bench.methods import METHODS
@@ -20,10 +24,27 @@ def explain_encoded(
         config: An instance of the method's config class.
         seed: For stochastic methods.
         plain: The unperturbed model on the sample; None runs it.
+
+    Raises:
+        SampleError: The sample has no unit, so that there is nothing to explain.
+        ModelError: A log-probability or a score is not a finite number.
     """
+    if not len(encoded.units):
+        raise SampleError(f"sample {encoded.uid} has no unit to explain; expected at least one")
     spec = METHODS.get(method)
     attribution, cost = measure(lambda: spec.explain(model, encoded, config, seed), model.model, model.device)
     plain = plain or model.plain(encoded)
+    if not all(map(math.isfinite, plain.logprobs)):
+        raise ModelError(
+            f"the model gives the target log-probabilities that are no numbers ({plain.logprobs[0]}, ...): its weights "
+            "are damaged, or its type is too narrow (try float32)"
+        )
+    if not torch.isfinite(attribution.scores).all():
+        bad = int((~torch.isfinite(attribution.scores)).sum())
+        raise ModelError(
+            f"{method} gives {bad} of {len(attribution.scores)} units scores that are no finite numbers: the model's "
+            "weights are damaged, or its type is too narrow (try float32)"
+        )
     return Explanation(
         uid=encoded.uid,
         method=method,

@@ -90,7 +90,7 @@ def regress(
     """Coefficients of captum's regression of the target's mean log-probability on which units are present."""
 
     def logprob(present: Float[Tensor, "P U"]) -> Float[Tensor, " P"]:
-        return -occlude(model, encoded, present.bool(), config.baseline, config.engine_options()).losses.mean(1)
+        return mean_logprobs(model, encoded, present, config)
 
     present = torch.ones(1, len(encoded.units))
     with torch.random.fork_rng(devices=[]):
@@ -102,3 +102,11 @@ def regress(
             perturbations_per_eval=config.n_samples,  # the engine makes the batches
         )
     return Attribution(scores[0].float())
+
+
+def mean_logprobs(
+    model: ModelAdapter, encoded: Encoded, present: Float[Tensor, "P U"], config: RegressionConfig
+) -> Float[Tensor, " P"]:
+    """Mean log-probability of the target tokens for each coalition; equal ones run once (U units have 2^U)."""
+    distinct, which = present.bool().unique(dim=0, return_inverse=True)
+    return -occlude(model, encoded, distinct, config.baseline, config.engine_options()).losses.mean(1)[which]

@@ -1,15 +1,19 @@
 """KernelSHAP over units (captum), on replaced embeddings: coalitions are drawn, and weighed, by the Shapley kernel."""
 
+import torch
 from captum.attr import KernelShap
 
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
-from atman_bench.methods._perturbation import RegressionConfig, regress
+from atman_bench.methods._perturbation import RegressionConfig, mean_logprobs, regress
 from atman_bench.models._base import ModelAdapter
 
 
 def explain(model: ModelAdapter, encoded: Encoded, config: RegressionConfig, seed: int) -> Attribution:
-    """See ``regress``."""
+    """See ``regress``. A single unit has two coalitions, all and none: the Shapley value is their difference."""
+    if len(encoded.units) == 1:
+        present, absent = mean_logprobs(model, encoded, torch.tensor([[1.0], [0.0]]), config)
+        return Attribution((present - absent)[None])
     return regress(KernelShap, model, encoded, config, seed)
 
 

@@ -7,13 +7,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Blip2ForConditionalGeneration, PreTrainedTokenizerBase
 
-from atman_bench.attention.patching import foreign_code
 from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.records import Completion, Picture
 from atman_bench.models._base import LoadOptions
-from atman_bench.models._loading import CANNOT_WRITE, content_hash, hub_options, load_weights, tokenizer_or_reason
+from atman_bench.models._loading import content_hash, hub_options, load_weights, tokenizer_or_reason
 from atman_bench.models._parts import TextPart, completion_of, prompt_and_target, text_part
 from atman_bench.models._vision_tower import Texts, VisionTowerAdapter
+from atman_bench.models._writing import write_on
 
 
 class Blip2Answerer(Blip2ForConditionalGeneration):
@@ -80,14 +80,12 @@ class Blip2(VisionTowerAdapter):
         _, pixels = self.read_picture(picture)
         text = text_part(self.tokenizer, prompt)
         ids = self._behind_picture(text)
-        with foreign_code(f"model {self.name!r} {CANNOT_WRITE}"):
-            grown = self.model.generate(
-                pixel_values=pixels.to(self.device, self.model.dtype),
-                input_ids=torch.tensor([ids], device=self.device),
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-            )
-        return completion_of(self.tokenizer, text.ids, grown[0, len(ids) :].tolist())
+        inputs = {
+            "pixel_values": pixels.to(self.device, self.model.dtype),
+            "input_ids": torch.tensor([ids], device=self.device),
+        }
+        grown = write_on(self.model, self.name, inputs, max_new_tokens)
+        return completion_of(self.tokenizer, text.ids, grown[len(ids) :])
 
     def _behind_picture(self, prompt: TextPart) -> list[int]:
         # As in transformers' processor: the image tokens stand even before the start token.

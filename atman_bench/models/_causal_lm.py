@@ -22,7 +22,6 @@ from atman_bench.core.records import Completion, Explained, Picture, Sample, Wor
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import WHOLE, LoadOptions, Pass, Plain
 from atman_bench.models._loading import (
-    CANNOT_WRITE,
     NO_TOKENIZER,
     content_hash,
     hub_options,
@@ -43,6 +42,7 @@ from atman_bench.models._parts import (
 )
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 from atman_bench.models._silence import silent_transformers
+from atman_bench.models._writing import write_on
 
 SUMMED_TOKENS = 1 << 12
 """Embeddings that are looked up at once: a vocabulary's scaled copy would take as much memory as the table itself."""
@@ -172,15 +172,11 @@ class CausalLM:
                 "a model with a longer window"
             )
         embeddings = torch.cat([self._part_embeddings(part) for part in parts], dim=1)
-        with foreign_code(f"model {self.name!r} {CANNOT_WRITE}"):
-            grown = self.model.generate(
-                inputs_embeds=embeddings,
-                attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=self.device),
-                max_new_tokens=min(max_new_tokens, room),
-                do_sample=False,
-            )
+        attention_mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=self.device)
+        inputs = {"inputs_embeds": embeddings, "attention_mask": attention_mask}
+        said = write_on(self.model, self.name, inputs, min(max_new_tokens, room))
         prompt_ids = [i for part in parts if isinstance(part, TextPart) for i in part.ids]
-        return completion_of(self._require_tokenizer(), prompt_ids, grown[0].tolist())
+        return completion_of(self._require_tokenizer(), prompt_ids, said)
 
     def encode(self, sample: Sample) -> Encoded:
         """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its image.

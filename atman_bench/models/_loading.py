@@ -34,9 +34,6 @@ _LOG = logging.getLogger(__name__)
 NO_TOKENIZER = "has no tokenizer in its folder"
 """What is said where a tokenizer is needed, and nothing else is known."""
 
-CANNOT_WRITE = "cannot write on (is every value of its generation_config.json of the right type?)"
-"""What is said of a model that fails while it generates."""
-
 WEIGHTS = frozenset({".safetensors", ".bin", ".json", ".model", ".gguf"})
 """Suffixes of the files that decide what a folder's model computes."""
 

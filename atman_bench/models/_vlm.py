@@ -39,7 +39,7 @@ from atman_bench.models._decoder_call import (
     tensors_of,
     visible_columns,
 )
-from atman_bench.models._loading import CANNOT_WRITE, UNLIMITED, content_hash, hub_options, load_weights, loading
+from atman_bench.models._loading import UNLIMITED, content_hash, hub_options, load_weights, loading
 from atman_bench.models._parts import (
     Block,
     Part,
@@ -54,6 +54,7 @@ from atman_bench.models._parts import (
 from atman_bench.models._patch_grids import ProcessedPictures, patch_grids
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 from atman_bench.models._silence import silent_transformers
+from atman_bench.models._writing import write_on
 
 REMEMBERED_SAMPLES = 4
 """All methods explain a sample before the next one comes."""
@@ -164,10 +165,10 @@ class VisionLM(CausalLM):
             features = {n: t for n, t in reading.features.items() if n != "labels"}
             spaced = reading.spaced
         moved = {name: tensor.to(self.device) for name, tensor in features.items()}
-        with self._reset_rope_deltas(), foreign_code(f"model {self.name!r} {CANNOT_WRITE}"):
-            grown = self.model.generate(**moved, max_new_tokens=max_new_tokens, do_sample=False)
-        before, said = grown[0].tensor_split([features["input_ids"].shape[1]])
-        completion = completion_of(self._require_tokenizer(), before.tolist(), said.tolist())
+        with self._reset_rope_deltas():
+            grown = write_on(self.model, self.name, moved, max_new_tokens)
+        length = features["input_ids"].shape[1]
+        completion = completion_of(self._require_tokenizer(), grown[:length], grown[length:])
         # A target starts with a space, which the template may have written already.
         return Completion(f" {completion.lstrip()}", completion.ids) if spaced else completion
 

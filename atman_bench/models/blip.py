@@ -13,13 +13,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import BertTokenizerFast, BlipConfig, BlipForQuestionAnswering, PreTrainedTokenizerBase
 
-from atman_bench.attention.patching import foreign_code
 from atman_bench.core.errors import ConfigError, ModelError, SampleError, first_line_of
 from atman_bench.core.records import Picture
 from atman_bench.models._base import LoadOptions, ModelSpec
-from atman_bench.models._loading import CANNOT_WRITE, content_hash, load_tokenizer, loading, usable_device, weights_type
+from atman_bench.models._loading import content_hash, load_tokenizer, loading, usable_device, weights_type
 from atman_bench.models._parts import first_line
 from atman_bench.models._vision_tower import Texts, VisionTowerAdapter
+from atman_bench.models._writing import write_on
 
 NAMING_PROMPT = "This is a picture of"
 """How the datasets ask for a name; BLIP answers questions, and is asked the authors' one instead."""
@@ -135,15 +135,12 @@ class BlipVQA(VisionTowerAdapter):
             SampleError: It is empty, or there is no readable image.
         """
         _, pixels = self.read_picture(picture)
-        with foreign_code(f"model {self.name!r} {CANNOT_WRITE}"):
-            answer = self.model.generate(
-                input_ids=torch.tensor([self._question_ids(prompt)], device=self.device),
-                pixel_values=pixels.to(self.device, self.model.dtype),
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-            )
-        return first_line(self.tokenizer.decode(answer[0, 1:], skip_special_tokens=True))
+        inputs = {
+            "input_ids": torch.tensor([self._question_ids(prompt)], device=self.device),
+            "pixel_values": pixels.to(self.device, self.model.dtype),
+        }
+        answer = write_on(self.model, self.name, inputs, max_new_tokens)
+        return first_line(self.tokenizer.decode(answer[1:], skip_special_tokens=True))
 
     def _question_ids(self, prompt: str) -> list[int]:
         question = NAMING_QUESTION if prompt.startswith(NAMING_PROMPT) else prompt
