@@ -1,6 +1,7 @@
 """Bad input to the command line with real models: one line on stderr, exit code 2, stored results untouched."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -175,3 +176,15 @@ def test_in_a_process_of_its_own_there_is_no_traceback_either_and_what_is_stored
     assert ended.stderr.count("\n") == 1
     assert stored
     assert {path: path.read_bytes() for path in run.results.rglob("*") if path.is_file()} == stored
+
+
+def test_debug_prints_the_traceback_before_the_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["atman-bench", "explain", "--debug", "-m", f"hf:{tmp_path}"])
+    log = logging.getLogger("atman_bench")
+    monkeypatch.setattr(log, "level", log.level)
+    with pytest.raises(SystemExit):
+        main()
+    *traceback, last = capsys.readouterr().err.splitlines()
+    assert traceback[0] == "Traceback (most recent call last):"
+    assert last.startswith("error: cannot load model")
+    log.setLevel(logging.NOTSET)

@@ -1,5 +1,6 @@
 """Options that several commands share, each written once. None means not given: the configuration decides."""
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -42,6 +43,23 @@ def flags(**options: Any) -> Callable[[Callable[..., None]], Callable[..., None]
         return run
 
     return decorate
+
+
+def debuggable(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --debug, which shows what is logged for those who look for a fault, and tracebacks."""
+
+    @wraps(command)
+    def run(*, debug: bool, **given: Any) -> None:
+        if debug:
+            logging.basicConfig(format="%(name)s: %(message)s")
+            logging.getLogger("atman_bench").setLevel(logging.DEBUG)
+        command(**given)
+
+    own = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in signature(command).parameters.values()]
+    parameters = [*own, Parameter("debug", Parameter.KEYWORD_ONLY, default=False, annotation=Debug)]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 def names(flag: str, listed: str) -> list[str]:
@@ -103,6 +121,7 @@ FigureFormats = Annotated[
     typer.Option("--figure-format", metavar="FORMATS", help="What figures are written as: png, svg or both by commas."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, how long it takes and how much memory.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, also those of samples that fail.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")]
 
 

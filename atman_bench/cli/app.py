@@ -3,7 +3,9 @@
 Nothing that is imported for ``--help`` may import torch, numpy or pandas: commands import those inside their functions.
 """
 
+import logging
 import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from atman_bench.cli import _options
 from atman_bench.core.errors import AtmanBenchError, ConfigError
 
 app = typer.Typer(
@@ -46,6 +49,8 @@ class _Command(TyperCommand):
 for _group in (app, *(group.typer_instance for group in app.registered_groups if group.typer_instance)):
     for _command in _group.registered_commands:
         _command.cls = _Command
+        if _command.callback is not None:
+            _command.callback = _options.debuggable(_command.callback)
 
 
 def main() -> None:
@@ -53,6 +58,8 @@ def main() -> None:
     try:
         app()
     except AtmanBenchError as error:
+        if logging.getLogger("atman_bench").isEnabledFor(logging.DEBUG):
+            traceback.print_exc()
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
 

@@ -1,5 +1,6 @@
 """How many questions does a model answer (paper Table 4)? Greedy answers, with or without solved examples before."""
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 import torch
 
-from atman_bench.core.errors import AtmanBenchError, ConfigError, DataError, SampleError, one_line
+from atman_bench.core.errors import ConfigError, DataError, SampleError, one_line
 from atman_bench.core.jsonl import check_writable
 from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.options import identity_options
@@ -23,6 +24,8 @@ from atman_bench.metrics._answer_scores import Accuracy
 from atman_bench.models._base import ModelAdapter
 from atman_bench.models._parts import EmptyCompletionError
 from atman_bench.models._picture_lm import PictureLM
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULTS: Mapping[str, Mapping[str, str]] = {"gqa": {"explain_at": "nothing"}, "scenes": {"task": "questions"}}
 """Options of datasets that differ from their own here: questions need no evidence, and a scene's objects no names."""
@@ -212,7 +215,8 @@ def _ask(
         given = ""
     except SampleError as error:
         return Answer(sample.uid, Status.SKIPPED, None, right, sample.group, one_line(error))
-    except (AtmanBenchError, RuntimeError, MemoryError) as error:
+    except Exception as error:  # whatever one question meets, the others are not to be lost for it
+        _LOG.debug("question %s", sample.uid, exc_info=True)
         status = Status.OOM if is_out_of_memory(error) else Status.ERROR
         return Answer(sample.uid, status, None, right, sample.group, one_line(error))
     return Answer(sample.uid, Status.OK, given, right, sample.group)

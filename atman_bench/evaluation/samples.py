@@ -10,7 +10,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from atman_bench.core.errors import ConfigError, DataError, SampleError
+from atman_bench.core.errors import AtmanBenchError, ConfigError, DataError, SampleError, one_line
 from atman_bench.core.records import Picture, Sample, Skipped, Units, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.datasets._base import Dataset
@@ -123,6 +123,11 @@ def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Select
         except SampleError as error:
             # Reasons are counted, so they must not name the sample.
             unusable.append(Skipped(sample.uid, str(error).removeprefix(f"sample {sample.uid}: ")))
+        except AtmanBenchError:  # of the model, the data or the configuration, so for every sample
+            raise
+        except Exception as error:  # whatever one sample meets, the others are not to be lost for it
+            _LOG.debug("sample %s", sample.uid, exc_info=True)
+            unusable.append(Skipped(sample.uid, f"{type(error).__name__}: {one_line(error)}"))
         else:
             n_targets = encoded.target_ids.shape[0]
             usable.append(PreparedSample(adapter, sample, label, words, encoded.length, n_targets))
