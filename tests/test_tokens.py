@@ -15,7 +15,15 @@ from atman_bench.datasets._base import Dataset
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.evaluation.samples import select
 from atman_bench.models._causal_lm import CausalLM
-from atman_bench.models._parts import BYTE_OF_CHARACTER, completion_of, prompt_and_target, text_part, token_texts
+from atman_bench.models._parts import (
+    BYTE_OF_CHARACTER,
+    alignment_of,
+    completion_of,
+    following_part,
+    prompt_and_target,
+    text_part,
+    token_texts,
+)
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 WORDS = [
@@ -146,7 +154,7 @@ def test_a_run_counts_the_samples_where_a_token_spans(caplog):
 
 
 def test_a_token_that_holds_the_whole_prompt_leaves_nothing_to_explain():
-    with pytest.raises(SampleError, match=r"no token overlaps"):
+    with pytest.raises(SampleError, match="white space"):
         mistral().encode_text(" ", "Paris")
 
 
@@ -207,3 +215,52 @@ def test_a_completion_keeps_its_leading_space_and_ends_at_its_first_line_break()
     assert tokenizer.convert_ids_to_tokens(completion.ids) == ["▁Paris", "▁("]
     assert isinstance(completion, Completion)
     assert type(completion.strip()) is str
+
+
+class Pointed(PreTrainedTokenizerFast):
+    """Gives tokens of several characters ranges of length 0, as published tokenizers of Llama 3 do, or wrong ones."""
+
+    shift = 0
+
+    def __call__(self, *arguments, **options):
+        encoding = super().__call__(*arguments, **options)
+        if "offset_mapping" in encoding:
+            encoding["offset_mapping"] = [
+                (a + self.shift, (a if b > a + 1 else b) + self.shift) for a, b in encoding["offset_mapping"]
+            ]
+        return encoding
+
+
+def pointed() -> Pointed:
+    return Pointed(tokenizer_object=sentencepiece().backend_tokenizer, unk_token="<unk>")
+
+
+def test_tokens_with_ranges_of_length_0_reach_to_the_next_token():
+    told = text_part(sentencepiece(), CAPITAL, special=False)
+    assert text_part(pointed(), CAPITAL, special=False).ids == told.ids
+    found = text_part(pointed(), CAPITAL, special=False).offsets
+    assert [CAPITAL[a:b].strip() for a, b in found] == [CAPITAL[a:b].strip() for a, b in told.offsets]
+
+
+def test_tokens_outside_of_their_text_are_refused_and_doctor_counts_such_texts():
+    tokenizer = pointed()
+    tokenizer.shift = 40
+    with pytest.raises(SampleError, match="where its tokens lie is not known"):
+        text_part(tokenizer, CAPITAL, special=False)
+    assert alignment_of(tokenizer).startswith("5 of 5 texts fail: ")
+    assert alignment_of(byte_level()).startswith("all of 5 texts")
+
+
+@pytest.mark.parametrize("prompt", ["\n\n", "\t "])
+def test_a_prompt_of_white_space_is_called_that(prompt):
+    with pytest.raises(SampleError, match="white space"):
+        mistral().encode_text(prompt, "Paris")
+
+
+def test_a_text_behind_another_has_the_tokens_that_it_continues_with():
+    tokenizer = sentencepiece()
+    whole = text_part(tokenizer, f"{CAPITAL} Paris")
+    after = following_part(tokenizer, CAPITAL, " Paris")
+    assert (*text_part(tokenizer, CAPITAL).ids, *after.ids) == whole.ids
+    assert tokenizer.convert_ids_to_tokens(list(after.ids)) == ["▁Paris"]
+    assert following_part(tokenizer, "", CAPITAL).ids == text_part(tokenizer, CAPITAL).ids

@@ -32,6 +32,7 @@ from atman_bench.models._parts import (
     Block,
     Part,
     TextPart,
+    alignment_of,
     completion_of,
     encoded_of,
     plain_of,
@@ -295,12 +296,14 @@ class CausalLM:
             probe.check_same(found, "keeping keys and values changes", "the model keeps more than these", slice(10, 12))
             for found in (stored, restarted)
         )
-        details = (
+        details: tuple[str, ...] = (
             f"edit called once in each of {self.host.n_layers} layers",
             f"factors of 1 change logits by {noop:.1e} (relative; limit {probe.tolerance:g})",
             f"a later token changes earlier logits by {leak:.1e}, a removed one later logits by {beside:.1e}",
             f"restarting from kept keys and values changes logits by {kept:.1e}",
         )
+        if self.tokenizer is not None and self.tokenizer.is_fast:
+            details = (*details, f"alignment: {alignment_of(self.tokenizer)}")
         return ProbeReport(self.host.path, self.host.n_layers, details)
 
     @property

@@ -22,6 +22,9 @@ REPLACEMENT = "\ufffd"
 BYTE_OF_CHARACTER = {character: byte for byte, character in bytes_to_unicode().items()}
 """The printable characters that stand for bytes in byte-level vocabularies."""
 
+SPECIMENS = ("The capital of France is Paris.", "München, (née) 3.14\nnext line", "你好世界", "a  b\tc", "🙂👩‍🚀 ok")
+"""Texts that a tokenizer is tried on: words, accents, line breaks, no spaces, many spaces, characters of many bytes."""
+
 BYTE_NAME = re.compile("<0x[0-9A-F]{2}>")
 """How vocabularies with byte fallback, and we, write a single byte."""
 
@@ -114,6 +117,9 @@ def text_part(tokenizer: PreTrainedTokenizerBase, text: str, special: bool = Tru
 
     A token that would end the text, such as ``</s>``, is left out, and so is a second start token before a text that
     has its own (chat templates write it).
+
+    Raises:
+        SampleError: Where a token lies in the text is not known.
     """
     encoding = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, add_special_tokens=special)
     ids, added = encoding["input_ids"], encoding["special_tokens_mask"]
@@ -126,8 +132,69 @@ def text_part(tokenizer: PreTrainedTokenizerBase, text: str, special: bool = Tru
     if own and own[0] > 0 and ids[own[0]] == ids[own[0] - 1] == tokenizer.bos_token_id:
         kept.remove(own[0] - 1)
         remarks.append("the prompt begins with the start token itself: the tokenizer's own is left out")
-    offsets = encoding["offset_mapping"]
-    return TextPart(tuple(ids[i] for i in kept), text, tuple(tuple(offsets[i]) for i in kept), remarks=tuple(remarks))
+    offsets = _placed(tokenizer, text, ids, own, encoding["offset_mapping"])
+    return TextPart(tuple(ids[i] for i in kept), text, tuple(offsets[i] for i in kept), remarks=tuple(remarks))
+
+
+def _placed(
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    ids: Sequence[int],
+    own: Sequence[int],
+    offsets: Sequence[tuple[int, int]],
+) -> list[tuple[int, int]]:
+    """Character ranges of a text's tokens, of which ``own`` are the text's.
+
+    Published tokenizers of Llama 3 give whole words a range of length 0 at their first character: it reaches to where
+    the next token starts.
+
+    Raises:
+        SampleError: A token that can be read has no range, or one outside of the text.
+    """
+    placed = [(a, b) for a, b in offsets]
+    if all(0 <= placed[i][0] < placed[i][1] <= len(text) for i in own):
+        return placed
+    next_start = len(text)
+    for i in reversed(own):
+        start, end = placed[i]
+        if start == end:
+            placed[i] = start, end = start, next_start
+        if not 0 <= start <= end <= len(text) or (start == end and tokenizer.decode([ids[i]]).strip()):
+            raise SampleError(
+                f"the tokenizer puts a token at characters {start} to {end} of a text of {len(text)}: where its tokens "
+                "lie is not known"
+            )
+        next_start = start
+    return placed
+
+
+def alignment_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Whether a tokenizer's tokens are tied to characters, and say the text that they were made of: tried, and told."""
+    problems = []
+    for text in SPECIMENS:
+        try:
+            part = text_part(tokenizer, text, special=False)
+            if text_part(tokenizer, tokenizer.decode(list(part.ids)), special=False).ids != part.ids:
+                problems.append(f"the tokens of {text!r}, decoded and encoded again, are others")
+        except SampleError as error:
+            problems.append(f"{text!r}: {error}")
+    if not problems:
+        return f"all of {len(SPECIMENS)} texts: tokens lie inside the text, and encoding it again gives the same"
+    return f"{len(problems)} of {len(SPECIMENS)} texts fail: {problems[0]}"
+
+
+def following_part(tokenizer: PreTrainedTokenizerBase, before: str, text: str) -> TextPart:
+    """Tokenise a text that comes after another one, with or without an image between them.
+
+    Its tokens are those that it has as a continuation. Where one would span both texts, it is tokenised on its own.
+    """
+    if not before:
+        return text_part(tokenizer, text)
+    first, whole = text_part(tokenizer, before), text_part(tokenizer, before + text)
+    if whole.ids[: len(first)] != first.ids:
+        return text_part(tokenizer, text, special=False)
+    offsets = tuple((max(a - len(before), 0), b - len(before)) for a, b in whole.offsets[len(first) :])
+    return TextPart(whole.ids[len(first) :], text, offsets)
 
 
 def prompt_and_target(
@@ -206,6 +273,9 @@ def units_of(parts: Sequence[Part], explain: tuple[int, int] | None, pictures: b
             if tokens:
                 blocks.append(part.block(tokens))
     if not blocks:
+        text = next((part.text for part in parts if isinstance(part, TextPart) and part.text is not None), "")
+        if explain is not None and not text[slice(*explain)].strip():
+            raise SampleError("the text that is explained is white space: there is no token to explain")
         raise SampleError(f"no token overlaps the explained range {explain}, and no picture is explained")
     return blocks
 

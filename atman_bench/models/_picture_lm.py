@@ -16,7 +16,7 @@ from atman_bench.core.records import Completion, PatchUnits, Picture
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._image_prefix import ImagePrefix
-from atman_bench.models._parts import Block, Part, PicturePart, TextPart, text_part
+from atman_bench.models._parts import Block, Part, PicturePart, TextPart, following_part
 
 REMEMBERED_BYTES = 1 << 28
 """Memory for encoded images. A run first looks which samples it can use, and later explains them: as long as they fit
@@ -134,12 +134,14 @@ class PictureLM(CausalLM):
             SampleError: The prompt exceeds the context window, or an image cannot be read.
         """
         tokenizer = self._require_tokenizer()
-        read: list[Part] = [
-            self._remembered_part(part)
-            if isinstance(part, Picture)
-            else text_part(tokenizer, part, special=not any(isinstance(before, str) for before in parts[:i]))
-            for i, part in enumerate(parts)
-        ]
+        read: list[Part] = []
+        before = ""
+        for part in parts:
+            if isinstance(part, Picture):
+                read.append(self._remembered_part(part))
+            else:
+                read.append(following_part(tokenizer, before, part))
+                before += part
         return self._continue(read, max_new_tokens)
 
     def embeddings_from_pixels(self, encoded: Encoded, pixels: Float[Tensor, "B 3 n n"]) -> Float[Tensor, "B S D"]:

@@ -32,12 +32,14 @@ class Texts:
         target_ids: The T tokens whose loss is explained.
         first_row: The row of the logits that predicts the first of them; the others follow.
         answer_ids: The whole answer, of which the targets are the beginning; None means that they are all of it.
+        remarks: What a reader has to know about how the texts became tokens.
     """
 
     inputs: Mapping[str, Tensor]
     target_ids: tuple[int, ...]
     first_row: int
     answer_ids: tuple[int, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class VisionTowerAdapter(ABC):
@@ -302,6 +304,7 @@ class VisionTowerAdapter(ABC):
             answer_rows=None if texts.answer_ids is None else texts.first_row + torch.arange(len(texts.answer_ids)),
             reading_rows=torch.zeros(n_targets, dtype=torch.long),
             restarts=(0,) * length,
+            remarks=texts.remarks,
         )
 
     def _no_pixels(self) -> Float[Tensor, "1 3 n n"]:
