@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import Fakes
+from fakes import FakeAdapter, Fakes
 from lines import lines_in, lines_of
 
 from atman_bench.core.errors import DataError, ModelError, NotApplicableError, SampleError, StoreError
@@ -118,6 +118,23 @@ def test_a_sample_that_fails_is_a_row_and_the_run_goes_on(config, fakes, error, 
     assert summary.computed == {status: 2, Status.OK: 10}
     assert {(r.status, r.value) for r in failed} == {(status, None)}
     assert "\n" not in failed[0].error
+
+
+def test_a_sample_that_no_model_code_can_encode_is_counted_and_the_run_goes_on(config, fakes, monkeypatch):
+    encode = FakeAdapter.encode
+
+    def failing(adapter, sample):
+        if sample.uid == uids[0]:
+            raise ZeroDivisionError("by zero")
+        return encode(adapter, sample)
+
+    run(replace(config, limit=2))
+    uids = uids_of(config)
+    monkeypatch.setattr(FakeAdapter, "encode", failing)
+    summary = run(replace(config, limit=2), overwrite=True)
+    assert summary.skipped == {"ZeroDivisionError: by zero": 1}
+    assert len(summary.uids) == 2
+    assert uids[0] not in summary.uids
 
 
 def test_failures_are_tried_again_and_refusals_are_not(config, fakes):

@@ -369,3 +369,8 @@ def test_blip2_completes_with_its_own_answer(picture):
     completion = model.complete(PROMPT, 2, picture)
     encoded = model.encode_text(PROMPT, completion, picture=picture, explained=Explained.IMAGE)
     assert model.plain(encoded).answered
+
+
+def test_blip2_says_what_a_reader_has_to_know_about_its_tokens(picture):
+    encoded = tiny_vlms.blip2().encode_text("User: Whe", "re is", picture=picture, explained=Explained.IMAGE)
+    assert ["spans the end of the prompt" in remark for remark in encoded.remarks] == [True]
