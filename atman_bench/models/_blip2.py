@@ -68,7 +68,8 @@ class Blip2(VisionTowerAdapter):
         most = getattr(self.model.config.text_config, "max_position_embeddings", len(ids))
         if len(ids) > most:
             raise SampleError(f"sample {uid}: {len(ids)} tokens exceed the model's context window of {most}")
-        return Texts({"input_ids": torch.tensor([ids])}, target_ids, len(before) - 1, (*text.remarks, *answer.remarks))
+        remarks = (*text.remarks, *answer.remarks)
+        return Texts({"input_ids": torch.tensor([ids])}, target_ids, len(before) - 1, remarks=remarks)
 
     @torch.inference_mode()
     def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> Completion:
