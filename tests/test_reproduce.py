@@ -492,13 +492,12 @@ def test_evidence_that_is_nowhere_in_the_sentence_is_refused():
         Sentence("tiny-text", "He asks.", " it", "Hatha")
 
 
+def cost_row(name: str, tokens: int, status: ScaleStatus = ScaleStatus.OK, **measured) -> ScaleRow:
+    return ScaleRow(name, "m", "float32", "cpu", 1, name, "default", tokens, None, 1, None, status, **measured)
+
+
 def costs(peaks: dict[tuple[str, int], int]) -> Costed:
-    measured = [
-        ScaleRow(
-            name, "m", "float32", "cpu", 1, name, "default", tokens, None, 1, None, ScaleStatus.OK, peak_bytes=(p,)
-        )
-        for (name, tokens), p in peaks.items()
-    ]
+    measured = [cost_row(name, tokens, peak_bytes=(p,)) for (name, tokens), p in peaks.items()]
     return Costed({}, (), cost_report.frame_of(measured))
 
 
@@ -514,6 +513,39 @@ def costs(peaks: dict[tuple[str, int], int]) -> Costed:
 def test_costs_are_compared_at_each_length(peaks, ending):
     (found,) = costs(peaks).verdicts(experiment(FACTS, Cheaper("a", "b", "peak")))
     assert found.ending is ending
+
+
+@pytest.mark.parametrize(("load", "ending"), [(0.0, Ending.HOLDS), (1.0, Ending.UNTESTED)])
+def test_times_of_a_machine_that_was_not_quiet_do_not_count(load, ending):
+    rows = [cost_row("a", 128, seconds=(1.0,), load=load), cost_row("b", 128, seconds=(2.0,), load=0.0)]
+    costed = Costed({}, (), cost_report.frame_of(rows))
+    (found,) = costed.verdicts(experiment(FACTS, Cheaper("a", "b", "time")))
+    assert found.ending is ending
+    assert ("1 cells were not quiet" in found.because) is bool(load)
+
+
+def test_what_runs_out_of_memory_takes_more_than_what_does_not():
+    rows = [
+        cost_row("a", 128, peak_bytes=(1,)),
+        cost_row("b", 128, peak_bytes=(2,)),
+        cost_row("a", 256, peak_bytes=(3,)),
+        cost_row("b", 256, ScaleStatus.OOM),
+    ]
+    (found,) = Costed({}, (), cost_report.frame_of(rows)).verdicts(experiment(FACTS, Cheaper("a", "b", "peak")))
+    assert found.ending is Ending.HOLDS
+    assert "2 of 2 sizes and lengths" in found.because
+    assert "b alone runs out of memory at 1" in found.because
+
+
+@pytest.mark.parametrize("preset", Preset)
+def test_the_full_and_the_minimal_backward_pass_of_chefer_are_two_runs(preset, tmp_path):
+    fig5, fig7 = (EXPERIMENTS.get(name).runs[preset].resolved(request(tmp_path)) for name in ("fig5", "fig7"))
+    assert {"chefer:full"} == set(fig5.methods) - set(fig7.methods)
+    assert {"chefer", "input_x_gradient", "integrated_gradients:batched", "gradcam"} == set(fig7.methods) - set(
+        fig5.methods
+    )
+    shared = {cell.fingerprint for cell in fig5.cells} & {cell.fingerprint for cell in fig7.cells}
+    assert shared  # of plain passes and AtMan, which are measured once
 
 
 # The command

@@ -20,6 +20,7 @@ from atman_bench.models._sizes import SIZES, config_of
 from atman_bench.models.random import build
 from atman_bench.profiling import cell as cell_module
 from atman_bench.profiling import grid
+from atman_bench.profiling import load as load_module
 from atman_bench.profiling import workers as server_module
 from atman_bench.profiling.cell import Measured, Request, ScaleCell, measure_cell
 from atman_bench.profiling.grid import ScaleConfig, load_scale_config, missing_cells
@@ -27,8 +28,8 @@ from atman_bench.profiling.memory import watch_resident
 from atman_bench.profiling.repeat import Repeat, resident_peak
 from atman_bench.profiling.rows import Agreement, ScaleRow, ScaleStatus, Source
 from atman_bench.profiling.workers import Ending, Outcome, Server, Team
-from atman_bench.report.costs import agreement_markdown, frame_of, markdown
-from atman_bench.report.figures import FIGURES
+from atman_bench.report.costs import agreement_markdown, frame_of, markdown, most_parallel
+from atman_bench.report.figures import FIGURES, scaling
 
 MEGABYTE = 1 << 20
 
@@ -299,6 +300,16 @@ def test_wrong_options_are_refused_before_anything_runs(flags, error, match):
         load_scale_config(None, flags)
 
 
+def test_methods_for_images_explain_144_tokens_at_every_length():
+    config = ScaleConfig(methods=("gradcam", "chefer"), tokens=(128, 256))
+    assert [(c.method, c.tokens) for c in config.cells] == [("gradcam", 144), ("chefer", 128), ("chefer", 256)]
+
+
+def test_gradcam_runs_on_a_decoder_whose_tokens_stand_for_patches(tiny):
+    found = measured(cell(method="gradcam", tokens=12, batch=None, units=None))
+    assert (found.status, found.forward_tokens) == (ScaleStatus.OK, 12)
+
+
 @pytest.mark.parametrize("preset", sorted(path.stem for path in grid.SCALE_PRESETS.glob("*.yaml")))
 def test_presets_are_valid(preset):
     assert load_scale_config(preset, {"device": "cpu"}).cells
@@ -325,12 +336,52 @@ def test_a_resumed_run_tries_again_what_other_limits_could_change():
 
 
 def test_rows_survive_the_disk_and_a_torn_line(tmp_path):
-    from dataclasses import asdict
-
     whole, worse = row(), row(status=ScaleStatus.ERROR, seconds=())
-    text = "".join(json.dumps(asdict(r)) + "\n" for r in (whole, worse))
+    text = "".join(json.dumps(r.to_json()) + "\n" for r in (whole, worse))
     (tmp_path / "scale-a.jsonl").write_text(text + '{"torn')
     assert grid.read_scale_rows(tmp_path) == [whole]
+
+
+def test_rows_of_before_loads_were_stored_are_read(tmp_path):
+    content = row().to_json()
+    del content["load"], content["spread"]
+    (tmp_path / "scale-a.jsonl").write_text(json.dumps(content) + "\n")
+    (found,) = grid.read_scale_rows(tmp_path)
+    assert (found, found.load) == (row(), None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "disturbances"),
+    [
+        ({"load": 0.1, "seconds": (1.0, 1.1)}, ()),
+        ({"load": 1.26, "seconds": (1.0, 1.1)}, ("load 1.3",)),
+        ({"load": None, "seconds": (2.0, 1.0, 3.0)}, ("spread 100.0%",)),
+        ({"load": 2.0, "seconds": (1.0,)}, ("load 2.0",)),
+        ({"load": 0.0, "seconds": (1.0,)}, ()),
+    ],
+)
+def test_a_row_is_not_quiet_when_its_load_or_spread_says_so(changes, disturbances):
+    assert row(**changes).disturbances == disturbances
+
+
+def test_the_load_is_what_runs_beside_the_reader(tmp_path, monkeypatch):
+    source = tmp_path / "loadavg"
+    monkeypatch.setattr(load_module, "_LOADAVG", source)
+    monkeypatch.setattr(load_module, "_SECONDS_BETWEEN", 0)
+    for text, load in (("9.20 0.18 0.12 3/80 11206", 2.0), ("0.00 0.00 0.00 0/0 0", None), ("nothing", None)):
+        source.write_text(text)
+        assert load_module.other_load() == load
+
+
+def test_the_command_stores_load_and_spread_and_warns_in_one_line(tmp_path, monkeypatch):
+    loads = iter([0.0, 1.5])
+    monkeypatch.setattr(grid, "other_load", lambda: next(loads))
+    arguments = ["scale", "--tokens", "16,32", "--methods", "plain:lean", "--threads", "1", "--repeats", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--results", str(tmp_path)])
+    assert "not quiet: 1 of 2 cells" in result.output
+    stored = [json.loads(line) for line in next(tmp_path.glob("scale-*.jsonl")).read_text().splitlines()]
+    assert [(line["load"], line["spread"]) for line in stored] == [(0.0, None), (1.5, None)]
+    assert "ok, not quiet (load 1.5)" in (tmp_path / "table.md").read_text()
 
 
 def test_the_command_measures_stores_resumes_and_says_what_did_not_fit(tmp_path):
@@ -354,8 +405,11 @@ def test_the_command_measures_stores_resumes_and_says_what_did_not_fit(tmp_path)
 
 def frame():
     rows = [
-        row(method=m, variant=v, tokens=t, seconds=(s * t,), peak_bytes=(t * 1000,), units=u, batch=b, model=model)
-        for model in ("random:10M", "random:90M")
+        row(method=m, variant=v, tokens=t, seconds=(s * t,), peak_bytes=(t * 1000,), units=u, batch=b, **model)
+        for model in (
+            {"model": "random:10M", "model_bytes": 100_000_000},
+            {"model": "random:90M", "model_bytes": 800_000_000, "parameters": 90_000_000},
+        )
         for t in (128, 512)
         for m, v, s, u, b in (
             ("plain", "lean", 1, None, None),
@@ -379,24 +433,67 @@ def test_without_asking_nothing_is_extrapolated():
     assert "≈" not in markdown(partial)
 
 
-def test_the_figure_shows_baseline_lightning_and_extrapolation(tmp_path):
+def panels(figure) -> dict[str, object]:
+    """Left axes of the scaling figure by their titles; each is followed by its right one."""
+    return {axis.get_title(): axis for axis in figure.axes if axis.get_title()}
+
+
+def right_of(axis):
+    return next(other for other in axis.figure.axes if other is not axis and other.bbox.bounds == axis.bbox.bounds)
+
+
+def legend_of(figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def drawn(axis, style: str) -> list[tuple[float, ...]]:
+    return [tuple(line.get_ydata()) for line in axis.lines if line.get_linestyle() == style]
+
+
+def test_the_figure_has_a_panel_for_each_method_with_weights_and_a_green_baseline(tmp_path):
     figure = FIGURES.get("scaling").plot(frame())
-    axis = figure.axes[0]
-    assert "plain:lean at 512" in axis.get_legend_handles_labels()[1]
-    assert "lightning: out of memory; hollow: extrapolated" in figure._supxlabel.get_text()
+    assert list(panels(figure)) == ["atman, batch 1, time ≈", "chefer"]
+    chefer = panels(figure)["chefer"]
+    baseline, short, long = drawn(chefer, "-")[-3:]
+    assert short == pytest.approx((0.100128, 0.800128))  # two models, weights and peak
+    assert long == baseline == pytest.approx((0.100512, 0.800512))
+    assert drawn(right_of(chefer), "--")[1] == (384.0, 384.0)
+    assert legend_of(figure)[-3:] == ["plain:lean, 512 tokens", "peak memory (left)", "time (right)"]
     FIGURES.get("scaling").draw(frame(), tmp_path / "scaling")
     assert (tmp_path / "scaling.png").exists()
 
 
-def test_speed_up_is_over_one_worker_with_one_perturbation_a_pass():
+def test_the_figure_marks_what_did_not_fit_above_everything_else():
+    figure = FIGURES.get("scaling").plot(frame())
+    chefer = panels(figure)["chefer"]
+    (mark,) = [line for line in chefer.lines if line.get_transform() == chefer.get_xaxis_transform()]
+    highest = max(max(values) for values in drawn(chefer, "-"))
+    assert highest / chefer.get_ylim()[1] < 1 - scaling._BAND < mark.get_ydata()[0] < 1
+    assert "lightning: out of memory; ≈: extrapolated" in figure._supxlabel.get_text()
+
+
+def test_one_model_is_drawn_over_the_lengths():
+    one = frame().query("model == 'random:10M'")
+    axis = panels(FIGURES.get("scaling").plot(one))["chefer"]
+    assert axis.get_xlabel() == "tokens"
+    assert drawn(axis, "-")[-1] == pytest.approx((0.100128, 0.100512))
+
+
+def test_speed_up_and_efficiency_are_over_one_worker_with_one_perturbation_a_pass():
     rows = [
-        row(method="atman", units=128, batch=b, workers=w, seconds=(s,))
+        row(method="atman", units=128, batch=b, workers=w, threads=2 // w, seconds=(s,))
         for b, w, s in ((1, 1, 12.0), (4, 1, 6.0), (1, 2, 6.0), (4, 2, 3.0))
     ]
-    spec = FIGURES.get("parallel")
-    axis = spec.plot(spec.select(frame_of(rows))).axes[1]
-    assert [list(line.get_ydata()) for line in axis.lines[:1]] == [[1.0, 2.0]]
-    assert any(list(line.get_ydata()) == [2.0, 4.0] for line in axis.lines)
+    found = most_parallel(frame_of(rows))
+    assert found[["workers", "batch", "speed_up", "efficiency"]].to_numpy().tolist() == [
+        [1, 1, 1, 1],
+        [1, 4, 2, 0.5],
+        [2, 1, 2, 1],
+        [2, 4, 4, 0.5],
+    ]
+    assert "| 4 per pass, 2 workers | 3 | 4.00 | 0.50 |" in markdown(frame_of(rows))
+    figure = FIGURES.get("parallel").plot(found)
+    assert "fastest: 4 per pass, 2 workers: 4.00 times as fast, efficiency 0.50" in figure._supxlabel.get_text()
 
 
 def at_paper_size(method: str, variant: str, tokens: int, **changes: object) -> ScaleRow:
@@ -414,6 +511,7 @@ def test_the_paper_s_readings_stand_beside_our_cells():
     shown = [
         line for line in markdown(frame_of(rows)).partition("Beside the paper")[2].splitlines() if "random" in line
     ]
+    shown = [line for line in shown if line.endswith("ok (simulated) |") or "chefer:full |" in line]
     assert len(shown) == 2  # the paper shows only Chefer with gradients of all weights
     assert "| atman, batch 1 | 100 | 343.5 | 35.0 | 38.7 | ok (simulated) |" in shown[0]
     assert "| chefer:full | 1 | oom | 35.0 | oom | oom (simulated) |" in shown[1]
@@ -423,11 +521,43 @@ def test_the_paper_s_readings_stand_beside_our_cells():
 def test_the_figure_marks_the_paper_s_readings():
     rows = [at_paper_size("atman", "default", tokens, seconds=(9.0,)) for tokens in (512, 1024)]
     figure = FIGURES.get("scaling").plot(frame_of([*rows, at_paper_size("chefer", "full", 512, seconds=(1.0,))]))
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    assert list(handles[labels.index("paper: atman")].get_ydata()) == [79.0, 343.5]
-    memory, labels = figure.axes[1].get_legend_handles_labels()
-    assert list(memory[labels.index("paper: atman")].get_ydata()) == pytest.approx([1820, 4020])  # without its weights
-    assert "grey lightning" in figure._supxlabel.get_text()
+    atman = panels(figure)["atman, batch 1"]
+    found = {
+        mark: [line.get_ydata()[0] for line in axis.lines if line.get_marker() == mark]
+        for axis, mark in ((atman, "+"), (right_of(atman), "x"))
+    }
+    assert found == {"+": [36.5, 38.7], "x": [79.0, 343.5]}  # memory with weights
+    assert legend_of(figure)[-3:] == ["memory in the paper", "time in the paper", "did not fit in the paper"]
+
+
+def test_the_paper_s_lightnings_are_compared_mark_by_mark():
+    rows = [
+        at_paper_size("chefer", "full", 512, status=ScaleStatus.OOM),
+        at_paper_size("chefer", "full", 1024),
+        at_paper_size("chefer", "default", 1024),
+        at_paper_size("chefer", "full", 256, status=ScaleStatus.OOM),  # where the paper has none
+    ]
+    text = markdown(frame_of(rows)).partition("out-of-memory marks")[2]
+    assert "| 512 | out of memory | out of memory (simulated) | 35.0 | – | – |" in text
+    assert "| 1024 | out of memory | fits (simulated) | 35.0 | fits (simulated) | 35.0 |" in text
+    assert "chefer:full: 1 of the paper's 2 marks come out, and 1 where it has none (1 cells)" in text
+    assert "chefer: 0 of the paper's 1 marks come out" in text
+
+
+def test_gradients_stand_beside_a_plain_pass_of_the_greatest_length():
+    rows = [
+        row(method=m, variant=v, tokens=t, model_bytes=100, peak_bytes=(p,), status=s)
+        for m, v, t, p, s in (
+            ("plain", "default", 1024, 100, ScaleStatus.OK),
+            ("input_x_gradient", "default", 1024, 300, ScaleStatus.OK),
+            ("integrated_gradients", "batched", 512, 300, ScaleStatus.OK),
+            ("integrated_gradients", "batched", 1024, 900, ScaleStatus.OOM),
+            ("gradcam", "default", 144, 110, ScaleStatus.OK),
+        )
+    ]
+    text = markdown(frame_of(rows)).partition("Memory beside a plain pass")[2]
+    assert "| 4e-07 (+100%) | 1e-06 (+400%, oom) | 2.1e-07 (+5%) |" in text
+    assert "out of memory in 1 of 2 sizes and lengths" in text
 
 
 def test_agreement_is_told_cell_by_cell_and_by_method():
@@ -459,11 +589,9 @@ def test_reports_of_costs_do_without_torch():
     assert "torch" not in result.stdout.split()
 
 
-def test_measured_and_simulated_cells_of_one_method_are_two_lines():
+def test_measured_and_simulated_cells_of_one_method_are_two_panels():
     measured = [row(method="chefer", tokens=tokens) for tokens in (128, 256)]
     simulated = [row(method="chefer", tokens=tokens, source=Source.SIMULATED) for tokens in (128, 256)]
     spec = FIGURES.get("scaling")
-    legend = spec.plot(spec.select(frame_of([*measured, *simulated]))).legends[0]
-    assert [text.get_text() for text in legend.get_texts()] == ["chefer", "chefer (simulated)"]
-    legend = spec.plot(spec.select(frame_of(simulated))).legends[0]
-    assert [text.get_text() for text in legend.get_texts()] == ["chefer"]
+    assert list(panels(spec.plot(spec.select(frame_of([*measured, *simulated]))))) == ["chefer", "chefer (simulated)"]
+    assert list(panels(spec.plot(spec.select(frame_of(simulated))))) == ["chefer"]

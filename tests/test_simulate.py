@@ -52,6 +52,8 @@ ALL_METHODS = (
     "input_x_gradient:default",
     "input_x_gradient:checkpointed",
     "integrated_gradients:default",
+    "integrated_gradients:batched",
+    "gradcam:default",
     "rollout:default",
     "atman_gradient:default",
 )
@@ -236,6 +238,12 @@ def test_steps_of_integrated_gradients_cost_time_and_no_memory(monkeypatch: pyte
     one, ten = simulated("input_x_gradient:default"), simulated("integrated_gradients:default")
     assert ten.forward_tokens == 10 * one.forward_tokens
     assert ten.peak_bytes < 1.5 * one.peak_bytes
+
+
+def test_steps_in_one_batch_cost_the_memory_of_all():
+    one, ten = simulated("input_x_gradient:default"), simulated("integrated_gradients:batched")
+    assert ten.forward_tokens == 10 * one.forward_tokens
+    assert ten.peak_bytes > 8 * one.peak_bytes
 
 
 def test_a_continued_integral_peaks_where_one_of_all_steps_does(monkeypatch: pytest.MonkeyPatch):

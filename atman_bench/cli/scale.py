@@ -179,6 +179,12 @@ def _report(
             typer.echo(
                 f"{row.status}: {row.model}, {row.method}:{row.variant}, {row.tokens} tokens: {row.error}", err=True
             )
+    if disturbed := sum(bool(row.disturbances) for row in summary.rows):
+        typer.echo(
+            f"not quiet: {disturbed} of {len(summary.rows)} cells (table.md says why); their times say little: "
+            "measure them again with --overwrite while nothing else runs",
+            err=True,
+        )
     screen.print(f"{summary.computed} cells done; rows, table.md and figures are in {settings.results}")
     if summary.interrupted:
         typer.echo("stopped: the same command goes on from here", err=True)

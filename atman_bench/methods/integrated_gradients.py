@@ -60,6 +60,10 @@ SPEC = MethodSpec(
     explain=explain,
     forwards=lambda n_units, n_targets, config: 3 * n_targets * config.n_steps,
     label=variant_name,
-    variants={**PIXEL_VARIANTS, "checkpointed": {"checkpointing": True}},
+    variants={
+        **PIXEL_VARIANTS,
+        "checkpointed": {"checkpointing": True},
+        "batched": {"internal_batch_size": None},  # captum's default, as the authors ran it: "vastly runs OOM" (A.1)
+    },
     image_variants=tuple(PIXEL_VARIANTS),
 )

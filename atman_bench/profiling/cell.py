@@ -14,7 +14,7 @@ from atman_bench.core.errors import AtmanBenchError, ConfigError, UnknownNameErr
 from atman_bench.core.measure import count_tokens
 from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.options import build
-from atman_bench.core.records import Dtype
+from atman_bench.core.records import Dtype, Modality, PatchUnits
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS
 from atman_bench.methods._perturbation import EngineConfig
@@ -28,6 +28,9 @@ from atman_bench.profiling.workers import Team
 
 WARM_UP_TOKENS = 32
 """On a CPU a short warm-up loads code and weights as well as a long one; CUDA picks its kernels by size."""
+
+IMAGE_TOKENS = 144
+"""What a method for images alone explains, at every length: the 12 x 12 image tokens of MAGMA (Fig. 7)."""
 
 ABANDONED = "another worker failed"
 """The error of a worker that had to stop for another; never the cause."""
@@ -92,6 +95,11 @@ class ScaleCell:
         if issubclass(spec.config, EngineConfig):
             named["batch"] = self.batch
         return build(spec.config, named, f"methods.{self.method}:{self.variant}")
+
+    @property
+    def images_only(self) -> bool:
+        """Whether the method is defined for images alone."""
+        return self.method != PLAIN and METHODS.get(self.method).modalities == {Modality.IMAGE}
 
     @property
     def fingerprint(self) -> str:
@@ -187,8 +195,8 @@ def _warmed_up(cell: ScaleCell, team: Team, model: CausalLM) -> Callable[[], obj
     """What is measured of a cell, after a short run of it."""
     on_cuda = model.device.type == "cuda"
     short = cell.tokens if on_cuda else min(cell.tokens, WARM_UP_TOKENS)
-    _measured_function(cell, model, _sample(model, short, None if cell.units is None else [0, short // 2]))()
-    sample = _sample(model, cell.tokens, _share(cell, team))
+    _measured_function(cell, model, _sample(cell, model, short, None if cell.units is None else [0, short // 2]))()
+    sample = _sample(cell, model, cell.tokens, _share(cell, team))
     if not on_cuda:
         # Matrix products keep scratch memory that grows with their size; it should not count as the method's.
         plain_pass("lean", model, sample)
@@ -241,11 +249,18 @@ def _share(cell: ScaleCell, team: Team) -> list[int] | None:
     return spaced[team.index :: team.size]
 
 
-def _sample(model: CausalLM, tokens: int, positions: list[int] | None) -> Encoded:
+def _sample(cell: ScaleCell, model: CausalLM, tokens: int, positions: list[int] | None) -> Encoded:
     """Random token ids and one target token, as in the protocol of Figs 5 and 7; the same for every method."""
     generator = torch.Generator().manual_seed(tokens)
     *prompt, target = torch.randint(0, model.vocab_size, (tokens + 1,), generator=generator).tolist()
-    return model.encode_ids(prompt, [target], None if positions is None else [[p] for p in positions])
+    encoded = model.encode_ids(prompt, [target], None if positions is None else [[p] for p in positions])
+    return as_patches(encoded) if cell.images_only else encoded
+
+
+def as_patches(encoded: Encoded) -> Encoded:
+    """Take every unit for a patch of one image; where in it they lie changes no cost, and no image encoder runs."""
+    count = len(encoded.units)
+    return replace(encoded, units=PatchUnits((1, count), (0, 0, count, 1), (count, 1)))
 
 
 def _measured_function(cell: ScaleCell, model: CausalLM, encoded: Encoded) -> Callable[[], object]:

@@ -22,7 +22,8 @@ from atman_bench.core.records import Dtype
 from atman_bench.methods import METHODS
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models import MODELS
-from atman_bench.profiling.cell import ABANDONED, Measured, Request, ScaleCell, known, measure_cell
+from atman_bench.profiling.cell import ABANDONED, IMAGE_TOKENS, Measured, Request, ScaleCell, known, measure_cell
+from atman_bench.profiling.load import other_load
 from atman_bench.profiling.rows import ScaleRow, ScaleStatus
 from atman_bench.profiling.workers import Ending, Outcome, Server
 
@@ -40,7 +41,7 @@ class ScaleConfig:
         models: ``NAME`` or ``NAME:ARGUMENT``; ``random:SIZE`` needs no weights.
         methods: ``METHOD`` or ``METHOD:VARIANT``; ``plain:default`` and ``plain:lean`` are forward passes without
             explanation.
-        tokens: Sequence lengths.
+        tokens: Sequence lengths; methods for images alone explain 144 image tokens instead.
         batches: Perturbations per forward pass, for methods that perturb; null lets the memory budget decide.
         workers: Processes that share the perturbations, for the same methods.
         atman_tokens: How many evenly spaced units methods that perturb one unit at a time measure; null takes all.
@@ -122,6 +123,8 @@ class ScaleConfig:
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         threads = self.threads or os.cpu_count() or 1
         base = ScaleCell(model, self.dtype, device, threads, method, variant or "default", tokens)
+        if base.images_only:
+            base = replace(base, tokens=IMAGE_TOKENS)
         perturbs = isinstance(base.options, EngineConfig)
         one_by_one = perturbs and not METHODS.get(method).stochastic
         units = min(self.atman_tokens or tokens, tokens) if one_by_one else None
@@ -210,10 +213,12 @@ def run(
     facts = {threads: environment(device="", threads=threads) for threads in {cell.threads for cell in todo}}
 
     def measured(cell: ScaleCell) -> ScaleRow:
+        load = other_load()  # now, while nothing of ours runs
         request = Request(cell, config.repeats, config.repeat_seconds, config.memory_limit_bytes)
         outcomes = server.run(measure_cell, request, workers=cell.workers, seconds=config.time_limit)
         return replace(
             _combine(cell, outcomes),
+            load=load,
             time_limit=config.time_limit,
             memory_limit=config.memory_limit_bytes,
             environment=facts[cell.threads] | {"device": cell.device},
@@ -246,7 +251,7 @@ def store_rows(
     try:
         for cell in todo:
             progress(len(cells) - len(todo) + done, len(cells), str(cell))
-            writer.write("scale", (json.dumps(asdict(row_of(cell)), allow_nan=False) + "\n").encode())
+            writer.write("scale", (json.dumps(row_of(cell).to_json(), allow_nan=False) + "\n").encode())
             done += 1
     except KeyboardInterrupt:
         interrupted = True

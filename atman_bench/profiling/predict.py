@@ -26,7 +26,7 @@ from atman_bench.core.errors import AtmanBenchError, ModelError, first_line_of
 from atman_bench.core.jsonl import check_writable
 from atman_bench.core.measure import count_tokens
 from atman_bench.core.memory import free_bytes
-from atman_bench.core.records import Dtype
+from atman_bench.core.records import Dtype, Modality
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS, atman
 from atman_bench.methods._engine import FULL_SPEED_TOKENS, MOST_ROWS, EngineMode, plan
@@ -40,7 +40,7 @@ from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._pull import PulledKind, pulled_folder
 from atman_bench.models._silence import silent_transformers
 from atman_bench.models._sizes import config_of
-from atman_bench.profiling.cell import ScaleCell, plain_pass
+from atman_bench.profiling.cell import ScaleCell, as_patches, plain_pass
 from atman_bench.profiling.devices import Device, find_device
 from atman_bench.profiling.fake_run import (
     Ledger,
@@ -78,6 +78,7 @@ class Job:
         targets: T, target tokens.
         one_by_one: Whether every unit is perturbed for itself, so that a share of them tells what all cost.
         budget: Share of the work that is done at the most.
+        images_only: Whether the method explains nothing but patches.
     """
 
     explain: Callable[[CausalLM, Encoded, Any], object]
@@ -87,6 +88,7 @@ class Job:
     targets: int = 1
     one_by_one: bool = False
     budget: float = 1.0
+    images_only: bool = False
 
     @property
     def simulated_units(self) -> list[int]:
@@ -109,7 +111,8 @@ class Job:
         prompt = self.tokens - self.targets + 1
         edges = np.linspace(0, prompt, self.units + 1).astype(int).tolist()
         units = [range(edges[unit], edges[unit + 1]) for unit in self.simulated_units]
-        return adapter.encode_ids([0] * prompt, [0] * self.targets, units)
+        encoded = adapter.encode_ids([0] * prompt, [0] * self.targets, units)
+        return as_patches(encoded) if self.images_only else encoded
 
 
 def method_job(method: str, options: Any, tokens: int, units: int, targets: int = 1) -> Job:
@@ -128,7 +131,8 @@ def method_job(method: str, options: Any, tokens: int, units: int, targets: int 
     def explain(adapter: CausalLM, encoded: Encoded, changed: Any) -> object:
         return spec.explain(adapter, encoded, changed, 0)
 
-    return Job(explain, options, tokens, units, targets, one_by_one, budget)
+    images_only = spec.modalities == {Modality.IMAGE}
+    return Job(explain, options, tokens, units, targets, one_by_one, budget, images_only)
 
 
 def plain_job(variant: str, tokens: int, targets: int = 1) -> Job:
@@ -372,10 +376,14 @@ def _with_depth(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
 
 
 def _simulate_steps(job: Job, config: PreTrainedConfig, dtype: torch.dtype, device: Device) -> Simulation:
-    """Integrated gradients repeat one step, so a long integral is continued from two short ones."""
+    """Integrated gradients repeat one step, so a long integral is continued from two short ones.
+
+    Steps that share a batch are one pass, which is simulated as it is.
+    """
     model, options = fake_model(config, dtype), job.options
     few, more = STEPS
-    if not isinstance(options, IntegratedGradientsConfig) or options.n_steps <= more:
+    stepwise = isinstance(options, IntegratedGradientsConfig) and options.internal_batch_size is not None
+    if not stepwise or options.n_steps <= more:
         return _simulate_whole(job, model, device)
     first, second = (_simulate_whole(replace(job, options=replace(options, n_steps=n)), model, device) for n in STEPS)
     return first.towards(second, (options.n_steps - few) / (more - few))

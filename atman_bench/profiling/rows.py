@@ -1,7 +1,7 @@
 """What one explanation costs at one size: the rows behind Figs 5, 6 and 7. Nothing here needs torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from statistics import median
 from typing import Any
@@ -30,6 +30,14 @@ class Source(StrEnum):
     MEASURED = "measured"
     SIMULATED = "simulated"
 
+
+QUIET_LOAD = 0.2
+"""Other processes that run in the mean before a quiet cell, at the most: one that runs a fifth of the time takes about
+a tenth of two processor cores, which is how far repeats differ anyway."""
+
+QUIET_SPREAD = 0.25
+"""Relative spread of a quiet cell's repeats, at the most. Of the 27 cells with repeats that two idle cores measured
+(``results/scale``) 22 lie below it; the median is 0.11."""
 
 _REPEATED = ("seconds", "cpu_seconds", "device_seconds", "peak_bytes")
 
@@ -60,6 +68,7 @@ class ScaleRow:
             resident set of one run before them, since measuring it slows a run.
         reserved_bytes: Highest that the CUDA allocator held, weights included.
         driver_bytes: What the driver (NVML) had given by the end, CUDA context included: a check of the one before.
+        load: Mean number of other processes that ran or were ready to, just before the cell; None where not known.
         forward_tokens: Positions that went through the layers in one repeat, all workers together.
         time_limit: Seconds that the cell was given, loading included.
         memory_limit: Bytes that each worker was given, weights included.
@@ -88,6 +97,7 @@ class ScaleRow:
     peak_bytes: tuple[int, ...] = ()
     reserved_bytes: int | None = None
     driver_bytes: int | None = None
+    load: float | None = None
     forward_tokens: int | None = None
     time_limit: float | None = None
     memory_limit: int | None = None
@@ -111,12 +121,31 @@ class ScaleRow:
             return None
         return median(self.seconds) * (self.tokens / self.workers + 1) / (self.units / self.workers + 1)
 
+    @property
+    def spread(self) -> float | None:
+        """Longest less shortest repeat, relative to the median; None if there are no two."""
+        return (max(self.seconds) - min(self.seconds)) / median(self.seconds) if len(self.seconds) > 1 else None
+
+    @property
+    def disturbances(self) -> tuple[str, ...]:
+        """What says that the machine was not quiet, with its number; empty if nothing does."""
+        found = []
+        if self.load is not None and self.load > QUIET_LOAD:
+            found.append(f"load {self.load:.1f}")
+        if self.spread is not None and self.spread > QUIET_SPREAD:
+            found.append(f"spread {self.spread:.1%}")
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as it is stored: its fields, and the spread beside the repeats that it is of."""
+        return {**asdict(self), "spread": self.spread}
+
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ScaleRow":
-        """A row as ``json`` read it back."""
+        """A row as ``json`` read it back; rows of before loads were stored have none."""
         return cls(
             **{
-                **content,
+                **{name: value for name, value in content.items() if name != "spread"},
                 "status": ScaleStatus(content["status"]),
                 "source": Source(content["source"]),
                 **{name: tuple(content[name]) for name in _REPEATED},

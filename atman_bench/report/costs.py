@@ -1,16 +1,16 @@
 """Tables of what explanations cost: a line per model, length and method."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from statistics import median
-from typing import Any
 
 import pandas as pd
 
 from atman_bench.core.errors import DataError
-from atman_bench.profiling.rows import PLAIN, Agreement, ScaleRow, ScaleStatus, Source
-from atman_bench.report._format import NOTHING
-from atman_bench.report._paper_costs import OOM, Reading, paper_reading
+from atman_bench.profiling.rows import PLAIN, QUIET_LOAD, QUIET_SPREAD, Agreement, ScaleRow, Source
+from atman_bench.report._cost_cells import status_of, table_of
+from atman_bench.report._format import number
+from atman_bench.report._paper_cost_tables import paper_tables
 from atman_bench.report.render import TextTable
 from atman_bench.report.tables import cell_name
 
@@ -18,6 +18,7 @@ BASELINE = f"{PLAIN}:lean"
 """What ratios are taken of: the same model and length, target logits only."""
 
 _AT = ["model", "dtype", "device", "threads", "tokens", "source"]
+_CASE = ["model", "dtype", "device", "tokens", "source", "method", "variant"]
 
 
 def frame_of(rows: Iterable[ScaleRow], *, extrapolate: bool = False) -> pd.DataFrame:
@@ -29,8 +30,10 @@ def frame_of(rows: Iterable[ScaleRow], *, extrapolate: bool = False) -> pd.DataF
 
     Returns:
         Columns of ``ScaleRow`` and ``name`` (``atman``, ``chefer:full``, with its batch), ``time`` (median seconds, or
-        the estimate), ``extrapolated`` (which of the two), ``peak`` (median bytes above the loaded model),
-        ``time_ratio`` and ``peak_ratio`` to ``BASELINE`` at the same model and length. NaN where there is no number.
+        the estimate), ``extrapolated`` (which of the two), ``spread`` (of the repeats), ``disturbed`` (what says that
+        the machine was not quiet; empty if nothing does), ``peak`` (median bytes above the loaded model), ``total``
+        (the model included), ``time_ratio`` and ``peak_ratio`` to ``BASELINE`` at the same model and length. NaN where
+        there is no number.
 
     Raises:
         DataError: There are no rows.
@@ -43,19 +46,22 @@ def frame_of(rows: Iterable[ScaleRow], *, extrapolate: bool = False) -> pd.DataF
             "name": name_of(row),
             "time": _time(row, extrapolate),
             "extrapolated": row.partial and extrapolate,
+            "spread": row.spread,
+            "disturbed": ", ".join(row.disturbances),
             "peak": median(row.peak_bytes) if row.peak_bytes else None,
         }
         for row in rows
     ]
     if not lines:
         raise DataError("there are no measured costs; expected at least one row: run `atman-bench scale` first")
-    numbers = ["time", "peak", "parameters", "model_bytes", "batch", "units", "forward_tokens"]
+    numbers = ["time", "spread", "load", "peak", "parameters", "model_bytes", "batch", "units", "forward_tokens"]
     frame = pd.DataFrame(lines).astype(dict.fromkeys(numbers, float))
+    frame["total"] = frame["model_bytes"] + frame["peak"]
     frame = frame.sort_values([*_AT, "name", "workers"], kind="stable", ignore_index=True)
     baselines = frame[frame["name"] == BASELINE].drop_duplicates(_AT).set_index(_AT)
     at = pd.MultiIndex.from_frame(frame[_AT])
-    for number in ("time", "peak"):
-        frame[f"{number}_ratio"] = frame[number] / baselines[number].reindex(at).to_numpy()
+    for column in ("time", "peak"):
+        frame[f"{column}_ratio"] = frame[column] / baselines[column].reindex(at).to_numpy()
     return frame
 
 
@@ -76,7 +82,7 @@ def name_of(row: ScaleRow) -> str:
 
 
 def cost_tables(frame: pd.DataFrame) -> tuple[TextTable, ...]:
-    """A line for each model, length and method; and the cells that the paper's Fig. 5 shows too, where there are any.
+    """A line for each model, length and method; and what the paper says of its own, where there is any of it.
 
     Args:
         frame: From ``frame_of``; a time with ``≈`` is an estimate from fewer perturbations than there are.
@@ -87,12 +93,12 @@ def cost_tables(frame: pd.DataFrame) -> tuple[TextTable, ...]:
             str(row["tokens"]),
             str(row["name"]),
             str(row["workers"]),
-            ("≈ " if row["extrapolated"] else "") + _number(row["time"], ".3g"),
+            ("≈ " if row["extrapolated"] else "") + number(row["time"], ".3g"),
             str(len(row["seconds"])),
-            _number(row["time_ratio"], ".3g"),
-            _number(row["peak"] / 1e6, ",.0f"),
-            _number(row["peak_ratio"], ".2f"),
-            _status(row),
+            number(row["time_ratio"], ".3g"),
+            number(row["peak"] / 1e6, ",.0f"),
+            number(row["peak_ratio"], ".2f"),
+            status_of(row),
         )
         for row in frame.to_dict("records")
     ]
@@ -100,38 +106,64 @@ def cost_tables(frame: pd.DataFrame) -> tuple[TextTable, ...]:
     note = "Peak memory above the loaded model; × plain: of a plain pass that keeps the target's logits only."
     if frame["extrapolated"].any():
         note += " ≈ extrapolated: some perturbations, evenly spaced, were timed, and the time scaled to all."
-    beside_paper = _beside_paper(frame)
-    return _table("Time and memory", note, columns, lines), *([beside_paper] if beside_paper.lines else [])
+    if frame["disturbed"].ne("").any():
+        note += (
+            f" Not quiet: the times say little, because more than {QUIET_LOAD:g} other processes ran before the cell "
+            f"(load), or because its repeats differ by more than {QUIET_SPREAD:.0%} of their median (spread)."
+        )
+    if (frame["load"].isna() & frame["source"].eq(Source.MEASURED)).any():
+        note += " Rows without a stored load are judged by their spread alone."
+    others = (_parallel_table(frame), *paper_tables(frame))
+    return table_of("Time and memory", note, columns, lines), *(table for table in others if table.lines)
+
+
+def most_parallel(frame: pd.DataFrame) -> pd.DataFrame:
+    """The method, model and length with most batches and workers, and what these gain (Fig. 6).
+
+    Args:
+        frame: From ``frame_of``.
+
+    Returns:
+        Its cells with a known batch, none if there is one only, with ``speed_up`` over the cell with the fewest
+        workers and perturbations per pass, and ``efficiency``: the speed-up by how many times as many perturbations run
+        at once. 1 is A.1's division by the batch size and the workers.
+    """
+    known = frame[frame["batch"].notna()]
+    # Workers share the threads, so that cells of several have fewer each.
+    cases = [part for _, part in known.groupby(_CASE) if len(part) > 1]
+    if not cases:
+        return known.iloc[:0].assign(speed_up=0.0, efficiency=0.0)
+    found = max(cases, key=len).sort_values(["workers", "batch"])
+    at_once = found["batch"] * found["workers"]
+    first = found.iloc[0]
+    speed_up = first["time"] / found["time"]
+    return found.assign(speed_up=speed_up, efficiency=speed_up * at_once.iloc[0] / at_once)
+
+
+def _parallel_table(frame: pd.DataFrame) -> TextTable:
+    """What perturbations that run at once gain."""
+    lines = [
+        (
+            f"{row['batch']:g} per pass, {row['workers']} worker{'' if row['workers'] == 1 else 's'}",
+            number(row["time"], ".3g"),
+            number(row["speed_up"], ".2f"),
+            number(row["efficiency"], ".2f"),
+            number(row["peak"] / 1e6, ",.0f"),
+        )
+        for row in most_parallel(frame).to_dict("records")
+    ]
+    columns = ("perturbations", "time, s", "speed-up", "efficiency", "peak, MB")
+    note = (
+        "Speed-up over the first line; efficiency: the speed-up, divided by how many times as many perturbations run "
+        "at once. At 1 the time is divided by the batch size and the workers, as A.1 of the paper remarks; here the "
+        "workers share the threads of one machine."
+    )
+    return table_of("Perturbations at once", note, columns, lines)
 
 
 def markdown(frame: pd.DataFrame) -> str:
     """The tables of ``frame_of`` in Markdown."""
     return "\n".join(table.markdown() for table in cost_tables(frame))
-
-
-def _beside_paper(frame: pd.DataFrame) -> TextTable:
-    """The cells that the paper's Fig. 5 shows too, with its readings."""
-    alone = frame[(frame["workers"] == 1) & (frame["batch"].eq(1) | frame["units"].isna())]
-    lines = [
-        (
-            f"{row['model']}, {row['dtype']} on {row['device']}",
-            str(row["tokens"]),
-            str(row["name"]),
-            _number(row["time"], ".3g"),
-            _paper_number(reading, reading.seconds, ".4g"),
-            _number((row["model_bytes"] + row["peak"]) / 1e9, ".1f"),
-            _paper_number(reading, reading.gigabytes, ".1f"),
-            _status(row),
-        )
-        for row in alone.to_dict("records")
-        if (reading := paper_reading(row["model"], row["method"], row["variant"], row["tokens"])) is not None
-    ]
-    columns = ("model", "tokens", "method", "time, s", "paper, s", "with weights, GB", "paper, GB", "status")
-    note = (
-        "The paper's numbers are read off its Fig. 5: memory to 0.5 GB, and its weights hold an image encoder and "
-        "adapters besides (0.8 GB for 6.0B). Its AtMan ran one whole pass per token."
-    )
-    return _table("Beside the paper", note, columns, lines)
 
 
 def agreement_markdown(pairs: Sequence[Agreement]) -> str:
@@ -162,30 +194,13 @@ def agreement_markdown(pairs: Sequence[Agreement]) -> str:
     note = "Simulated by measured peak memory above the loaded model."
     columns = ("model", "tokens", "method", "measured, MB", "simulated, MB", "simulated / measured")
     tables = (
-        _table("Simulated and measured peak memory", note, ("method", "cells", "median", "range"), medians),
-        _table("Cell by cell", note, columns, lines),
+        table_of("Simulated and measured peak memory", note, ("method", "cells", "median", "range"), medians),
+        table_of("Cell by cell", note, columns, lines),
     )
     return "\n".join(table.markdown() for table in tables)
-
-
-def _table(title: str, note: str, columns: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> TextTable:
-    return TextTable(title, note, columns, tuple(lines), (False,) * len(lines))
 
 
 def _time(row: ScaleRow, extrapolate: bool) -> float | None:
     if row.partial:
         return row.extrapolated_seconds if extrapolate else None
     return median(row.seconds) if row.seconds else None
-
-
-def _status(row: Mapping[Hashable, Any]) -> str:
-    """How a cell ended; a simulated one says so."""
-    return str(row["status"]) if row["source"] == Source.MEASURED else f"{row['status']} ({row['source']})"
-
-
-def _paper_number(reading: Reading, value: float | None, form: str) -> str:
-    return ScaleStatus.OOM if reading == OOM else _number(value, form)
-
-
-def _number(value: float | None, form: str) -> str:
-    return NOTHING if value is None or pd.isna(value) else f"{value:{form}}"

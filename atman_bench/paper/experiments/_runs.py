@@ -1,6 +1,6 @@
 """Runs that several experiments are drawn from: questions, images, sweeps and costs at each preset."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atman_bench.paper.experiments._base import Beats, Preset
@@ -233,9 +233,33 @@ def text_sweep(
     }
 
 
-COSTS: Mapping[Preset, Costs] = {
-    Preset.TINY: Costs(config="tiny"),
-    Preset.SMALL: Costs(config="sizes"),
-    Preset.PAPER: Costs(config="paper"),
-}
-"""Methods over model sizes and sequence lengths: Figs 5 and 7."""
+PLAIN_PASSES = "plain:default", "plain:lean"
+"""What costs are compared with: a forward pass with transformers' defaults, and one of the target's logits alone."""
+
+
+def costs(methods: Sequence[str], paper_models: Sequence[str]) -> Mapping[Preset, Costs]:
+    """Methods over model sizes and sequence lengths; cells that several experiments have are measured once.
+
+    Args:
+        methods: Names as ``atman-bench scale`` takes them.
+        paper_models: Sizes of the preset paper.
+    """
+    options = {"methods": [*methods]}
+    return {
+        Preset.TINY: Costs({**options, "models": ["random:10M", "random:30M"]}, "tiny"),
+        # All steps of integrated gradients at once would fill the memory of the machine.
+        Preset.SMALL: Costs({**options, "memory_limit": 16}, "sizes"),
+        Preset.PAPER: Costs({**options, "models": [*paper_models]}, "paper"),
+    }
+
+
+FIG5_MODELS = "random:6.0B", "random:8.9B", "random:13.1B", "random:17.3B"
+"""The sizes of Fig. 5."""
+
+SIMULATED_MARKS = (
+    "Of the five cells that did not fit 80 GB in Fig. 5 (17.3B from 512 tokens on, 13.1B from 768 on) none runs out of "
+    "memory in our simulation of that device (results/scale-simulated, mark by mark): they take 52 to 72 GB with a "
+    "full backward pass, whose activations are freed while the gradients of the weights accumulate, and 37 to 56 GB with a "
+    "minimal one. So Chefer with minimal gradients fits at 17.3B and 1,024 tokens, with 56 GB."
+)
+"""What becomes of the lightnings of Fig. 5, with either backward pass."""

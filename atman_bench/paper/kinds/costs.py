@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from atman_bench.paper.experiments._base import Cheaper, Claim, Experiment
 from atman_bench.paper.kinds._base import Outcome, Plan, Request, Run
 from atman_bench.paper.kinds._drawing import draw_figures
+from atman_bench.profiling.rows import ScaleStatus
 from atman_bench.report.costs import cost_tables, frame_of
 from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.render import TextTable
@@ -45,7 +47,7 @@ class Costs(Run):
         return load_scale_config(self.config, {**self.options, "results": request.results / "costs"})
 
     def plan(self, name: str, request: Request) -> Plan:
-        """Models, lengths and cells."""
+        """Methods, models, lengths and cells."""
         config = self.resolved(request)
         what = f"{', '.join(config.models)} at {', '.join(map(str, config.tokens))} tokens"
         batches = ", ".join("what memory allows" if batch is None else str(batch) for batch in config.batches)
@@ -94,20 +96,37 @@ class Costed(Outcome):
         return draw_figures(experiment, self.frame, folder, formats)
 
     def verdict(self, claim: Claim) -> Verdict:
-        """The verdict on a claim about the costs of two methods, at every model and length that has both."""
+        """The verdict on a claim about the costs of two methods, at every model and length that has both.
+
+        What ran out of memory takes more than what did not. Times of machines that were not quiet do not count.
+        """
         if not isinstance(claim, Cheaper):
             return super().verdict(claim)
         words = claim.words or f"{claim.left} costs less than {claim.right}"
-        at = ["model", "tokens"]
-        alone = self.frame[self.frame["workers"].eq(1) & self.frame[claim.number].notna()]
-        left, right = (alone[alone["name"].eq(side)].set_index(at)[claim.number] for side in (claim.left, claim.right))
+        alone = self.frame[self.frame["workers"].eq(1)]
+        disturbed = alone["disturbed"].ne("") if claim.number == "time" else alone["disturbed"].isna()
+        left, right = (_numbers(alone[~disturbed], side, claim.number) for side in (claim.left, claim.right))
         ratios = (left / right).dropna()
+        about = alone["name"].isin([claim.left, claim.right])
+        found = int((disturbed & about).sum())
+        left_out = f"; {found} cells were not quiet and do not count" if found else ""
         if ratios.empty:
-            return Verdict(words, Ending.UNTESTED, "No model and length has both.")
+            return Verdict(words, Ending.UNTESTED, f"No model and length has both{left_out}.")
         cheaper = int((ratios < 1).sum())
         ending = {0: Ending.OPPOSITE, len(ratios): Ending.HOLDS}.get(cheaper, Ending.MIXED)
-        because = (
-            f"{cheaper} of {len(ratios)} sizes and lengths; {claim.left} takes {ratios.min():.2g} to "
-            f"{ratios.max():.2g} times the {claim.number} of {claim.right}."
-        )
-        return Verdict(words, ending, because)
+        parts = [f"{cheaper} of {len(ratios)} sizes and lengths"]
+        compared = ratios[ratios.between(0, np.inf, inclusive="neither")]
+        if len(compared):
+            span = f"{compared.min():.2g} to {compared.max():.2g}"
+            parts.append(f"{claim.left} takes {span} times the {claim.number} of {claim.right}")
+        for side, value in ((claim.right, 0), (claim.left, np.inf)):
+            if count := int(ratios.eq(value).sum()):
+                parts.append(f"{side} alone runs out of memory at {count}")
+        return Verdict(words, ending, f"{'; '.join(parts)}{left_out}.")
+
+
+def _numbers(cells: pd.DataFrame, name: str, number: str) -> pd.Series:
+    """A number of a method's cells by model and length; infinite memory for those that ran out of it."""
+    cells = cells[cells["name"].eq(name)].set_index(["model", "tokens"])
+    failed = cells["status"].eq(ScaleStatus.OOM) & (number == "peak")
+    return cells[number].mask(failed, np.inf).dropna()

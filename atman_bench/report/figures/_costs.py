@@ -80,11 +80,17 @@ def mark_failures(axis: Axes, failed: pd.DataFrame, x: str, row: int) -> None:
         )
 
 
-def explain_marks(figure: Figure, frame: pd.DataFrame, lines: list[str]) -> None:
-    """Write below a figure what its marks and signs mean."""
+def explain_marks(figure: Figure, frame: pd.DataFrame, lines: list[str], extrapolated: str) -> None:
+    """Write below a figure what its marks and signs mean.
+
+    Args:
+        figure: To write on.
+        frame: Its rows.
+        lines: Written above.
+        extrapolated: How it shows extrapolated times; empty if it shows none.
+    """
     used = [text for status, (_, text) in MARKS.items() if (frame["status"] == status).any()]
-    if frame["extrapolated"].any():
-        used.append("hollow: extrapolated from some perturbations")
+    used += [extrapolated] if extrapolated else []
     figure.supxlabel("\n".join([*lines, "; ".join(used)]).rstrip(), fontsize=8)
 
 

@@ -1,33 +1,26 @@
-"""How far perturbations run in parallel: batch and workers against time, speed-up and memory (the paper's Fig. 6)."""
+"""How far perturbations run in parallel: what larger batches and more workers gain (the paper's Fig. 6)."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from atman_bench.report.costs import most_parallel
 from atman_bench.report.figures._base import WIDTH
 from atman_bench.report.figures._costs import MARKERS, ScaleFigureSpec, explain_marks, mark_failures
 
-_CASE = ["model", "method", "variant", "tokens"]
-
-
-def select(frame: pd.DataFrame) -> pd.DataFrame:
-    """The method, model and length with most batches and workers; cells whose batch is known."""
-    known = frame[frame["batch"].notna()]
-    if known.empty:
-        return known
-    largest = max((part for _, part in known.groupby(_CASE)), key=len)
-    return largest if len(largest) > 1 else known.iloc[:0]
-
 
 def plot(frame: pd.DataFrame) -> Figure:
-    """Three panels over the batch, a line for each number of workers; speed-up is over the slowest single worker."""
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    axes = figure.subplots(1, 3)
-    single = frame.loc[frame["workers"] == frame["workers"].min()]
-    slowest = single.loc[single["batch"] == single["batch"].min(), "time"].max()
-    panels = {"seconds": frame["time"], "speed-up": slowest / frame["time"], "peak memory, MB": frame["peak"] / 1e6}
+    """Four panels over the batch, a line for each number of workers."""
+    figure = Figure(figsize=(WIDTH + 0.8, 5.4), layout="constrained")
+    axes = figure.subplots(2, 2)
+    panels = {
+        "seconds": frame["time"],
+        "peak memory, MB": frame["peak"] / 1e6,
+        "speed-up": frame["speed_up"],
+        "efficiency": frame["efficiency"],
+    }
     batches = sorted(frame["batch"].unique())
-    for axis, (label, values) in zip(axes, panels.items(), strict=True):
+    for axis, (label, values) in zip(axes.flat, panels.items(), strict=True):
         for place, (workers, part) in enumerate(frame.assign(value=values).groupby("workers")):
             shown = part[part["value"].notna()].sort_values("batch")
             estimated = label != "peak memory, MB" and bool(shown["extrapolated"].any())
@@ -49,14 +42,24 @@ def plot(frame: pd.DataFrame) -> Figure:
         axis.set_ylim(bottom=0)
         axis.set_xlabel("perturbations per pass")
         axis.set_ylabel(label)
-    axes[0].legend()
-    model, method, variant, tokens = frame[_CASE].iloc[0]
-    explain_marks(figure, frame, [f"{method}:{variant} on {model}, {tokens} tokens"])
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center")
+    case = frame.iloc[0]
+    lines = [
+        f"{case['method']}:{case['variant']} on {case['model']}, {case['tokens']} tokens; workers share the threads",
+        "efficiency: speed-up / how many times as many perturbations run at once (1: both divide the time, as in A.1)",
+    ]
+    for _, best in frame.nlargest(1, "speed_up").iterrows():
+        lines.append(
+            f"fastest: {best['batch']:g} per pass, {best['workers']} worker{'' if best['workers'] == 1 else 's'}: "
+            f"{best['speed_up']:.2f} times as fast, efficiency {best['efficiency']:.2f}"
+        )
+    explain_marks(figure, frame, lines, "hollow: extrapolated" if frame["extrapolated"].any() else "")
     return figure
 
 
 SPEC = ScaleFigureSpec(
-    summary="perturbations per pass and workers against time, speed-up and memory (Fig. 6)",
-    select=select,
+    summary="perturbations per pass and workers against time, memory, speed-up and efficiency (Fig. 6)",
+    select=most_parallel,
     plot=plot,
 )
