@@ -128,7 +128,8 @@ def most_parallel(frame: pd.DataFrame) -> pd.DataFrame:
         workers and perturbations per pass, and ``efficiency``: the speed-up by how many times as many perturbations run
         at once. 1 is A.1's division by the batch size and the workers.
     """
-    known = frame[frame["batch"].notna()]
+    known = frame[frame["batch"].notna()].sort_values("units")
+    known = known.drop_duplicates([*_CASE, "batch", "workers"], keep="last")
     # Workers share the threads, so that cells of several have fewer each.
     cases = [part for _, part in known.groupby(_CASE) if len(part) > 1]
     if not cases:

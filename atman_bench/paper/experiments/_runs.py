@@ -259,7 +259,7 @@ FIG5_MODELS = "random:6.0B", "random:8.9B", "random:13.1B", "random:17.3B"
 SIMULATED_MARKS = (
     "Of the five cells that did not fit 80 GB in Fig. 5 (17.3B from 512 tokens on, 13.1B from 768 on) none runs out of "
     "memory in our simulation of that device (results/scale-simulated, mark by mark): they take 52 to 72 GB with a "
-    "full backward pass, whose activations are freed while the gradients of the weights accumulate, and 37 to 56 GB with a "
-    "minimal one. So Chefer with minimal gradients fits at 17.3B and 1,024 tokens, with 56 GB."
+    "full backward pass, whose activations are freed while the gradients of the weights accumulate, and 37 to 56 GB "
+    "with a minimal one. So Chefer with minimal gradients fits at 17.3B and 1,024 tokens, with 56 GB."
 )
 """What becomes of the lightnings of Fig. 5, with either backward pass."""
