@@ -142,7 +142,8 @@ def _compared(row: Row | None, plain: Row) -> str:
     if pd.isna(row["total"]):
         return str(row["status"])
     failed = ", oom" if row["status"] == ScaleStatus.OOM else ""
-    return f"{gigabytes(row):.3g} ({row['total'] / plain['total'] - 1:+.0%}{failed})"
+    more = round(row["total"] / plain["total"] - 1, 2) + 0.0  # no "-0 %"
+    return f"{gigabytes(row):.3g} ({more:+.0%}{failed})"
 
 
 def _paper_number(reading: Reading, value: float | None, form: str) -> str:

@@ -102,4 +102,6 @@ def _caption(frame: pd.DataFrame) -> str:
     if (frame["source"] != Source.SIMULATED).any():  # a simulation has no threads and no repeats
         threads = "/".join(map(str, sorted((frame["threads"] * frame["workers"]).unique())))
         parts += [f"{threads} threads", f"median of up to {int(frame['seconds'].map(len).max())} runs"]
+    if disturbed := int(frame["disturbed"].ne("").sum()):
+        parts.append(f"{disturbed} of {len(frame)} cells not quiet")
     return " · ".join(parts)
