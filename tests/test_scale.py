@@ -1,7 +1,7 @@
 """Measured costs: one process a cell, what becomes of one that fails, and what is stored and drawn of it."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 
@@ -340,6 +340,14 @@ def test_rows_survive_the_disk_and_a_torn_line(tmp_path):
     text = "".join(json.dumps(r.to_json()) + "\n" for r in (whole, worse))
     (tmp_path / "scale-a.jsonl").write_text(text + '{"torn')
     assert grid.read_scale_rows(tmp_path) == [whole]
+
+
+@pytest.mark.parametrize("folder", ["scale", "scale-simulated"])
+def test_stored_costs_keep_their_fingerprints(folder):
+    rows = grid.read_scale_rows(Path(__file__).parents[1] / "results" / folder)
+    cells = [ScaleCell(**{f.name: getattr(r, f.name) for f in fields(ScaleCell)}) for r in rows]
+    assert rows
+    assert [str(cell) for cell, r in zip(cells, rows, strict=True) if cell.fingerprint != r.fingerprint] == []
 
 
 def test_rows_of_before_loads_were_stored_are_read(tmp_path):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from threading import BrokenBarrierError
 from typing import Any
@@ -17,6 +17,7 @@ from atman_bench.core.options import build
 from atman_bench.core.records import Dtype, Modality, PatchUnits
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS
+from atman_bench.methods._base import ADDED_LATER
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._base import LoadOptions, Pass
 from atman_bench.models._causal_lm import CausalLM
@@ -31,6 +32,9 @@ WARM_UP_TOKENS = 32
 
 IMAGE_TOKENS = 144
 """What a method for images alone explains, at every length: the 12 x 12 image tokens of MAGMA (Fig. 7)."""
+
+_OLDER_THAN_COSTS = frozenset({"granularity", "objective", "without_last"})
+"""Options that were added after the first stored maps and before the first stored costs, which count them always."""
 
 ABANDONED = "another worker failed"
 """The error of a worker that had to stop for another; never the cause."""
@@ -103,8 +107,11 @@ class ScaleCell:
 
     @property
     def fingerprint(self) -> str:
-        """12 hexadecimal digits that name the cell: all its fields, the resolved options and the method's version."""
-        options = None if self.options is None else asdict(self.options)
+        """12 hexadecimal digits that name the cell: all its fields, the resolved options and the method's version.
+
+        An option that a later version adds counts where it differs from its default, so that stored costs stay.
+        """
+        options = None if self.options is None else _counted(self.options)
         version = None if self.method == PLAIN else METHODS.get(self.method).version
         text = json.dumps([asdict(self), options, version], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -117,6 +124,14 @@ class ScaleCell:
         if self.workers > 1:
             parts.append(f"{self.workers} workers")
         return ", ".join(parts)
+
+
+def _counted(options: Any) -> dict[str, Any]:
+    """Resolved options as a cell's fingerprint counts them."""
+    newer = {
+        f.name: f.default for f in fields(options) if f.metadata == ADDED_LATER and f.name not in _OLDER_THAN_COSTS
+    }
+    return {name: value for name, value in asdict(options).items() if name not in newer or value != newer[name]}
 
 
 @dataclass(frozen=True)

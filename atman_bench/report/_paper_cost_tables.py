@@ -84,8 +84,8 @@ def _marks(frame: pd.DataFrame) -> TextTable:
         if marks[name]
     )
     note = (
-        f"Cells that did not fit 80 GB in the paper's Fig. 5, which ran {FULL}. {told}. Its Fig. 7 (minimal gradients) "
-        "could not be read: of that it says that the key message remains the same (A.1)."
+        f"Cells that did not fit 80 GB in the paper's Fig. 5, which ran {FULL}. {told}. Of its Fig. 7 (minimal "
+        "gradients) no values are given here: the paper says that the key message remains the same (A.1)."
     )
     return table_of("The paper's out-of-memory marks", note, columns, lines)
 

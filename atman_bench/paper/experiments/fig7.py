@@ -8,7 +8,7 @@ _ATMAN = "atman, batch 1"
 SPEC = Experiment(
     title="Time and peak memory of every method, Chefer with minimal gradients",
     paper="Fig. 7: sizes up to 34B (A.1), 128 to 1024 tokens, one 80 GB GPU; its numbers are not given",
-    unknown=("sizes and lengths: not legible, Fig. 5's and 34B (A.1)", "tokens: random ids, one target token"),
+    unknown=("sizes and lengths: not given but for 34B (A.1)", "tokens: random ids, one target token"),
     runs=costs(
         (
             *(*PLAIN_PASSES, "atman", "chefer", "input_x_gradient"),
