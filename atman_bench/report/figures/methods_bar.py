@@ -1,4 +1,4 @@
-"""mAP and mAR of every method with 95 % intervals, and the floors as lines."""
+"""mAP, AUPRC and mAR of every method with 95 % intervals, and the floors as lines."""
 
 import numpy as np
 import pandas as pd
@@ -14,14 +14,16 @@ from atman_bench.report.figures._base import (
     values_by_cell,
 )
 from atman_bench.report.figures._styles import style_of
+from atman_bench.report.tables import with_interval
 
 
 def plot(frame: pd.DataFrame) -> Figure:
-    """Horizontal bars in two panels, methods by mAP; whiskers are bootstrap intervals over groups."""
+    """Horizontal bars, a panel for each metric, methods by mAP; whiskers are bootstrap intervals over groups."""
     order = [cell for cell in values_by_cell(frame, "average_precision") if cell[0] not in FLOORS]
     figure = Figure(figsize=(WIDTH, 1.3 + 0.28 * max(len(order), 2)), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    for axis, (name, metric) in zip(axes, PAPER_METRICS.items(), strict=True):
+    metrics = {name: metric for name, metric in with_interval().items() if frame["metric"].eq(metric).any()}
+    axes = figure.subplots(1, len(metrics), sharey=True)
+    for axis, (name, metric) in zip(axes, metrics.items(), strict=True):
         cells = values_by_cell(frame, metric)
         for place, cell in enumerate(order):
             if cell not in cells:
@@ -47,7 +49,7 @@ def plot(frame: pd.DataFrame) -> Figure:
 
 
 SPEC = FigureSpec(
-    "mAP and mAR of every method with 95 % intervals, floors as lines (Table 1a)",
+    "mAP, AUPRC and mAR of every method with 95 % intervals, floors as lines",
     metrics=tuple(PAPER_METRICS.values()),
     plot=plot,
 )
