@@ -94,6 +94,15 @@ def test_table_prints_json_and_csv_and_nothing_else(command, fakes, tmp_path):
     assert len(out.splitlines()) == 1 + len(records)
 
 
+def test_table_draws_what_it_shows_each_sign_rule_by_itself(command, fakes, tmp_path):
+    command("eval", "--limit", "6", "--quiet")
+    assert command("table", "results", "--figures", "drawn")[0] == 0
+    assert (tmp_path / "drawn" / "methods_bar.png").is_file()
+    assert command("table", "results", "--sign", "positive,absolute", "--figures", "both")[0] == 0
+    folders = sorted(path.name.rpartition("-")[2] for path in (tmp_path / "both").iterdir())
+    assert folders == ["absolute", "positive"]
+
+
 def test_table_compares_on_common_samples_and_shows_all_on_request(command, fakes, tmp_path):
     command("eval", "--limit", "6", "--quiet", "--methods", "fake")
     command("eval", "--limit", "2", "--quiet", "--methods", "noise")

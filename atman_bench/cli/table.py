@@ -2,12 +2,19 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from atman_bench.cli import _options
 from atman_bench.core.files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from atman_bench.report.figure_files import FigureFormat
 
 
 class Format(StrEnum):
@@ -47,11 +54,16 @@ def table(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write it here as well; Markdown unless --format.")] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", help="Draw these rows into this folder; of several datasets, a folder in it each."),
+    ] = None,
+    figure_format: _options.FigureFormats = None,
 ) -> None:
     """Print tables from stored results: other sign rules, paired comparisons, or the answered questions alone.
 
     Methods are compared on the samples that all of them were run on. Metrics come from stored rows, and from the stored
-    maps where these lack one: no model is loaded, and nothing is written but --out.
+    maps where these lack one: no model is loaded, and nothing is written but --out and --figures.
     """
     from atman_bench.cli._console import console
     from atman_bench.evaluation.scoring import scored_folder
@@ -97,3 +109,16 @@ def table(
                 screen.print(note, markup=False, highlight=False)
     if out is not None:
         write_atomically(out, text)
+    if figures is not None:
+        _draw(frame, figures, _options.figure_formats(figure_format))
+
+
+def _draw(frame: "pd.DataFrame", folder: Path, formats: "Sequence[FigureFormat]") -> None:
+    """Draw the rows of each dataset, model and sign rule by themselves: they are never mixed."""
+    from atman_bench.core.jsonl import safe_name
+    from atman_bench.report.figures import draw_all
+    from atman_bench.report.tables import EXPERIMENT
+
+    groups = frame.groupby(EXPERIMENT, sort=False)
+    for key, part in groups:
+        draw_all(part, folder if len(groups) == 1 else folder / safe_name("-".join(map(str, key))), formats)
