@@ -18,7 +18,7 @@ def test_a_write_that_fails_half_way_keeps_the_old_text(tmp_path, monkeypatch):
     path = tmp_path / "section.json"
     write_atomically(path, "old")
 
-    def full_disk(self: Path, text: str, encoding: str) -> None:
+    def full_disk(self: Path, text: str, encoding: str, errors: str) -> None:
         self.write_bytes(text[:1].encode())
         raise OSError(28, "No space left on device")
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from atman_bench.cli._console import echo
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -29,7 +31,7 @@ class ProgressBar:
         )
 
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -71,7 +73,7 @@ def exit_if_interrupted(results: Path, summary: "RunSummary") -> None:
         typer.Exit: The run was interrupted.
     """
     if summary.interrupted:
-        typer.echo(
+        echo(
             f"stopped: {summary.n_computed + summary.reused} explanations are stored in {results}, "
             f"{summary.remaining} remain; the same command goes on from here",
             err=True,
@@ -95,12 +97,12 @@ def show_plan(console: "Console", plan: "Plan") -> None:
         table.add_row(cell.method, cell.variant, *(f"{count:,}" for count in counts), time, peak)
     console.print(table)
     passes, seconds = (sum(getattr(cell, name) for cell in plan.cells) for name in ("forwards", "seconds"))
-    typer.echo(f"{passes:,.0f} forward passes at most, about {_duration(seconds)} here")
+    echo(f"{passes:,.0f} forward passes at most, about {_duration(seconds)} here")
     peaks = [cell.peak_bytes for cell in plan.cells if cell.peak_bytes is not None]
     simulated = f"about {max(peaks) / 1e6:,.0f} MB" if peaks else "unknown"
-    typer.echo(f"peak memory {simulated}, with weights; ≤ and –: cannot be simulated")
+    echo(f"peak memory {simulated}, with weights; ≤ and –: cannot be simulated")
     for reason, count in plan.skipped.items():
-        typer.echo(f"skipped: {count} × {reason}")
+        echo(f"skipped: {count} × {reason}")
 
 
 def _duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from atman_bench.cli import _options, _runs
+from atman_bench.cli._console import console, echo
 from atman_bench.core.files import write_atomically
 
 
@@ -31,7 +32,6 @@ def accuracy(
 
     Answers are stored as they come: the same command goes on where it was stopped.
     """
-    from atman_bench.cli._console import console
     from atman_bench.evaluation.accuracy import ask_all, load_accuracy_config
     from atman_bench.evaluation.answer_store import answer_cells
     from atman_bench.report.accuracy import accuracy_table
@@ -49,7 +49,7 @@ def accuracy(
     table = config.run.results / "accuracy.md"
     write_atomically(table, accuracy_table(answer_cells(config.run.results)).markdown())
     for line in (*lines, f"answers are in {summary.cell.folder}, the table of all runs is {table}"):
-        screen.print(line, markup=False, highlight=False)
+        screen.print(line)
     if summary.interrupted:
-        typer.echo(f"stopped: {summary.remaining} questions remain; the same command goes on from here", err=True)
+        echo(f"stopped: {summary.remaining} questions remain; the same command goes on from here", err=True)
         raise typer.Exit(_runs.INTERRUPTED)

@@ -6,20 +6,23 @@ Nothing that is imported for ``--help`` may import torch, numpy or pandas: comma
 import logging
 import sys
 import traceback
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
 from atman_bench.cli import _options
-from atman_bench.core.errors import AtmanBenchError, ConfigError
+from atman_bench.cli._console import echo
+from atman_bench.core.errors import AtmanBenchError, ConfigError, one_line
+from atman_bench.core.texts import check_value
 
 app = typer.Typer(
     name="atman-bench",
     help="Benchmarks of explanation methods for generative transformers: the AtMan paper's evaluations, on any model.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -30,23 +33,37 @@ for _name in sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py")
 
 
 class _Command(TyperCommand):
-    """A command that refuses empty values: a script's variable that is not set must not mean the default."""
+    """A command that refuses empty values, and what is no text: a variable that is not set is not the default."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Check what was written, before it is converted: an empty path becomes the current folder.
 
         Raises:
-            ConfigError: A value is empty.
+            ConfigError: A value is empty, or no text in UTF-8.
         """
         written, _, _ = self.make_parser(ctx).parse_args(list(args))
         for parameter in self.params:
             values = written.get(parameter.name)
-            if "" in (values if isinstance(values, list) else [values]):
-                raise ConfigError(f"{parameter.opts[0]} is empty: give it a value, or leave it out")
+            for value in values if isinstance(values, Iterable) and not isinstance(values, str) else [values]:
+                if value == "":
+                    raise ConfigError(f"{parameter.opts[0]} is empty: give it a value, or leave it out")
+                try:
+                    check_value(value)
+                except ValueError as error:
+                    raise ConfigError(f"{parameter.opts[0]}: {error}; give text in UTF-8") from None
         return super().parse_args(ctx, args)
 
 
+class _Group(TyperGroup):
+    """A group of commands that shows its help where none of them is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Ask for help where nothing was written."""
+        return super().parse_args(ctx, args or ["--help"])
+
+
 for _group in (app, *(group.typer_instance for group in app.registered_groups if group.typer_instance)):
+    _group.info.cls = _Group
     for _command in _group.registered_commands:
         _command.cls = _Command
         if _command.callback is not None:
@@ -56,12 +73,17 @@ for _group in (app, *(group.typer_instance for group in app.registered_groups if
 def main() -> None:
     """Run a command. An error that bad input can cause ends as one line on stderr, exit code 2; Ctrl-C is code 130."""
     try:
-        app()
-    except AtmanBenchError as error:
+        ended = app(standalone_mode=False)
+    except (AtmanBenchError, TyperException) as error:
         if logging.getLogger("atman_bench").isEnabledFor(logging.DEBUG):
             traceback.print_exc()
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        said = error.format_message() if isinstance(error, TyperException) else str(error)
+        echo(f"error: {' '.join(said.split())}", err=True)
         sys.exit(2)
+    except OSError as error:  # a path that no system call takes: too long a name, a link to itself, no permission
+        echo(f"error: {error.filename or 'a file'}: {error.strerror or one_line(error)}", err=True)
+        sys.exit(2)
+    sys.exit(ended)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atman_bench.cli._console import console
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,7 +23,7 @@ Overrides = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
-    data = typer.Typer(help="Choose and check a part of Open Images.", no_args_is_help=True)
+    data = typer.Typer(help="Choose and check a part of Open Images.")
     data.command()(select)
     data.command()(check)
     app.add_typer(data, name="data")
@@ -34,7 +36,6 @@ def select(
     overrides: Overrides = None,
 ) -> None:
     """Copy the images and masks that eval would choose, in the same layout."""
-    from atman_bench.cli._console import console
     from atman_bench.datasets import _openimages_subset as subset
 
     selection = subset.select(_options(data, overrides), out, link=link)
@@ -47,7 +48,6 @@ def select(
 
 def check(data: Data, overrides: Overrides = None) -> None:
     """Decode every image and mask that eval would use, and count what is wrong with them."""
-    from atman_bench.cli._console import console
     from atman_bench.core.errors import DataError
     from atman_bench.datasets import _openimages_subset as subset
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.cli._console import console, echo
 from atman_bench.cli._explaining import STDOUT, load_probed, read_overrides, writing
 from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
+from atman_bench.core.texts import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,10 +53,7 @@ def docqa(
     flags: dict[str, Any],
 ) -> None:
     """Cut a document into chunks and highlight those that an answer depends on (A.8, Fig. 16)."""
-    import json
-
     from atman_bench.api.docqa import DocumentOptions, ask
-    from atman_bench.cli._console import console
     from atman_bench.report.heatmap import to_html, to_png, to_terminal
 
     source = _document(document, question, target, example)
@@ -63,13 +62,13 @@ def docqa(
     answers = [ask(loaded, source.text, asked, options) for asked in source.questions]
     caption = f"{loaded.name} · {answers[0].explanation.method} {answers[0].explanation.variant}"
 
-    data = json.dumps(_as_dict(caption, answers), ensure_ascii=False, indent=2, allow_nan=False)
+    data = json_text(_as_dict(caption, answers), indent=2)
     if json_path == STDOUT:
-        typer.echo(data)
+        echo(data)
     else:
         out = console()
         for answer in answers:
-            out.print(to_terminal(_maps(caption, source, [answer])), highlight=False)
+            out.print(to_terminal(_maps(caption, source, [answer])))
             out.print()
         out.print(_summary(answers))
     with writing():

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.cli._console import echo
 
 _PACKAGES = ("atman-bench", "torch", "transformers", "captum", "numpy")
 
@@ -29,12 +30,12 @@ def doctor(flags: dict[str, Any]) -> None:
     report = adapter.probe()
     _show([("model", adapter.name), ("attention", f"{report.path}, {report.layers} layers")])
     _show(("probe", detail) for detail in report.details)
-    typer.echo("The probe passes: this model can be explained.")
+    echo("The probe passes: this model can be explained.")
 
 
 def _show(facts: Iterable[tuple[str, str]]) -> None:
     for name, value in facts:
-        typer.echo(f"{name:<13} {value}")
+        echo(f"{name:<13} {value}")
 
 
 def _environment() -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atman_bench.cli import _options, _runs
+from atman_bench.cli._console import console
 from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ def evaluate(
 
     Finished samples are stored as they finish and never computed twice: the same command goes on where it was stopped.
     """
-    from atman_bench.cli._console import console
     from atman_bench.evaluation import runner
     from atman_bench.evaluation.config import load_config
 
@@ -80,8 +80,8 @@ def _report(console: "Console", run: "RunConfig", summary: "RunSummary", formats
     stored = f"{summary.reused} explanations were stored, {summary.n_computed} are new"
     notes = _runs.notes(summary)
     for line in (f"{len(summary.uids)} samples; {stored}.", *notes):
-        console.print(line, markup=False, highlight=False)
+        console.print(line)
     write_atomically(run.results / "table.md", "\n\n".join([summary_markdown(table).rstrip(), *notes]) + "\n")
     write_atomically(run.results / "results.json", as_json(frame))
     draw_all(frame, run.results / "figures", formats)
-    console.print(f"rows, table.md, results.json and figures are in {run.results}", markup=False, highlight=False)
+    console.print(f"rows, table.md, results.json and figures are in {run.results}")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.cli._console import console, echo
 from atman_bench.cli._explaining import STDOUT, load_probed, read_overrides, writing
 from atman_bench.core.errors import ConfigError
+from atman_bench.core.texts import json_text
 
 if TYPE_CHECKING:
     from atman_bench.core.tensors import Explanation
@@ -131,17 +133,13 @@ def _phrases(explanation: "Explanation", listed: str | None) -> "tuple[Phrase, .
 
 def _deliver(heat: "HeatMap", json_path: str | None, html_path: Path | None, png_path: Path | None) -> None:
     """Print the heat map, or only its JSON where that goes to stdout, and write the files asked for."""
-    import json
-
-    from rich.console import Console
-
     from atman_bench.report.heatmap import as_dict, to_html, to_png, to_terminal
 
-    data = json.dumps(as_dict(heat), ensure_ascii=False, indent=2, allow_nan=False)
+    data = json_text(as_dict(heat), indent=2)
     if json_path == STDOUT:
-        typer.echo(data)
+        echo(data)
     else:
-        Console(highlight=False).print(to_terminal(heat))
+        console().print(to_terminal(heat))
     with writing():
         if json_path not in (None, STDOUT):
             Path(json_path).write_text(data + "\n", encoding="utf-8")

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atman_bench.cli._console import console
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -35,9 +37,7 @@ def register(app: typer.Typer) -> None:
 
 def list_entries(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     """List what is registered, with the options of each entry."""
-    from rich.console import Console
-
-    console = Console()
+    screen = console()
     describe = {
         Kind.METHODS: _methods,
         Kind.DATASETS: _datasets,
@@ -46,9 +46,9 @@ def list_entries(kind: Annotated[Kind, typer.Argument(help="What to list.")]) ->
         Kind.EXPERIMENTS: _experiments,
     }[kind]
     for block in describe():
-        console.print(block)
+        screen.print(block)
     if kind in _LATER:
-        console.print(_line(*_LATER[kind]))
+        screen.print(_line(*_LATER[kind]))
 
 
 def _methods() -> "Iterator[RenderableType]":

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.cli._console import echo
 
 
 def register(app: typer.Typer) -> None:
@@ -45,4 +46,4 @@ def maps(
     path = out.with_suffix("") if named else out
     formats = _options.figure_formats(figure_format or (out.suffix.removeprefix(".") if named else None))
     FIGURES.get("maps").draw(frame, path, formats)
-    typer.echo(f"wrote {' and '.join(f'{path}.{kind}' for kind in formats)}")
+    echo(f"wrote {' and '.join(f'{path}.{kind}' for kind in formats)}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.cli._console import console, echo
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +45,8 @@ def plan(
     Memory is that of the code that would run, on tensors without data; time is a roofline of its operations, that is
     what they take at the least.
     """
-    from atman_bench.cli._console import console
+    from rich.text import Text
+
     from atman_bench.profiling.devices import find_device
     from atman_bench.profiling.grid import load_scale_config
     from atman_bench.profiling.predict import predict, simulated_cell
@@ -58,12 +60,12 @@ def plan(
     }
     chosen, cells = find_device(device), load_scale_config(None, flags).cells
     screen = console()
-    with screen.status(f"simulating {model}"):
+    with screen.status(Text(f"simulating {model}")):
         rows = list(predict([simulated_cell(cell, chosen) for cell in cells], chosen))
     screen.print(_table(rows, chosen))
     for row in rows:
         if not row.peak_bytes:
-            typer.echo(f"{row.method}:{row.variant}: {row.error}", err=True)
+            echo(f"{row.method}:{row.variant}: {row.error}", err=True)
 
 
 def _table(rows: "list[ScaleRow]", device: "Device") -> "Table":

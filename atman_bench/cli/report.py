@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from atman_bench.cli._console import echo
 from atman_bench.core.files import write_atomically
 
 
@@ -35,4 +36,4 @@ def report(
         write_atomically(out, page.html_page(stored, title))
     else:
         write_atomically(out, page.markdown_page(stored, out.parent, title))
-    typer.echo(f"wrote {out}: {len(stored)} experiments")
+    echo(f"wrote {out}: {len(stored)} experiments")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atman_bench.cli import _options, _runs
+from atman_bench.cli._console import console, echo
 from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ def reproduce(
 
     Runs what is missing, then draws. report.html in the results folder shows everything.
     """
-    from atman_bench.cli._console import console
     from atman_bench.paper import reproduce as reproduction
     from atman_bench.paper.kinds._base import Request
     from atman_bench.report import page
@@ -79,13 +79,13 @@ def reproduce(
             for section in reproduction.reproduce(names, request, progress, formats):
                 _show(screen, section)
     except KeyboardInterrupt:
-        typer.echo("stopped: the same command goes on from here", err=True)
+        echo("stopped: the same command goes on from here", err=True)
         raise typer.Exit(_runs.INTERRUPTED) from None
     stored = page.read(request.results)
     _show_verdicts(screen, page.prepared(stored), names)
     write_atomically(request.results / "report.html", page.html_page(stored))
     write_atomically(request.results / "report.md", page.markdown_page(stored, request.results))
-    screen.print(f"report.html and report.md are in {request.results}", markup=False, highlight=False)
+    screen.print(f"report.html and report.md are in {request.results}")
 
 
 def _preset(name: str) -> "Preset":
@@ -159,7 +159,7 @@ def _show_plans(console: "Console", plans: "Sequence[Plan]") -> None:
         console.print()
     if any(plan.device_hours is not None for plan in plans):
         low, high = map(sum, zip(*(plan.device_hours for plan in plans if plan.device_hours), strict=True))
-        typer.echo(
+        echo(
             f"all together {low:,.1f} to {high:,.1f} hours on one {DEVICE} at its peak rate, for samples of typical "
             "length: what prefix reuse leaves at best, to every forward pass over the whole sequence at most; "
             "measurements of costs and single texts are not counted"

@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.cli._console import echo
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    results = typer.Typer(help="Look after a results folder.", no_args_is_help=True)
+    results = typer.Typer(help="Look after a results folder.")
     results.command("compact")(compact)
     app.add_typer(results, name="results")
 
@@ -36,11 +37,11 @@ def compact(
 
     named = [] if without_maps is None else _options.names("--without-maps", without_maps)
     done = compaction.compact(folder, None if named == ["all"] else named)
-    typer.echo(
+    echo(
         f"{done.cells} cells, {done.maps:,} maps and {done.rows:,} rows: "
         f"{done.bytes_before / 1e6:,.1f} MB -> {done.bytes_after / 1e6:,.1f} MB"
     )
     if sections := page.gather(folder):
-        typer.echo(f"{sections} sections of the report are in one file")
+        echo(f"{sections} sections of the report are in one file")
     for cell in done.in_use:
-        typer.echo(f"left as it is, since a running command writes to it: {cell}")
+        echo(f"left as it is, since a running command writes to it: {cell}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.cli._console import console, echo
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.files import write_atomically
 
@@ -109,7 +110,6 @@ def scale(
     Each cell runs in a process of its own: one that runs out of memory or time, or crashes, is a marked row and not the
     end. Measured cells are stored and never measured twice: the same command goes on where it was stopped.
     """
-    from atman_bench.cli._console import console
     from atman_bench.cli._runs import ProgressBar
     from atman_bench.profiling.devices import find_device
     from atman_bench.profiling.grid import load_scale_config, run
@@ -136,8 +136,8 @@ def _show_plan(settings: "ScaleConfig") -> None:
 
     missing = missing_cells(settings, read_scale_rows(settings.results))
     for cell in missing:
-        typer.echo(str(cell))
-    typer.echo(f"{len(missing)} cells to measure, {len(settings.cells) - len(missing)} stored in {settings.results}")
+        echo(str(cell))
+    echo(f"{len(missing)} cells to measure, {len(settings.cells) - len(missing)} stored in {settings.results}")
 
 
 def _report_agreement(screen: "Console", settings: "ScaleConfig") -> None:
@@ -157,7 +157,7 @@ def _report_agreement(screen: "Console", settings: "ScaleConfig") -> None:
         )
     table = agreement_markdown(pairs)
     write_atomically(settings.results / "agreement.md", table)
-    screen.print(table, markup=False, highlight=False)
+    screen.print(table)
 
 
 def _report(
@@ -170,22 +170,20 @@ def _report(
     from atman_bench.report.figures import draw_all
 
     if summary.rows:
-        screen.print(markdown(frame_of(summary.rows, extrapolate=settings.extrapolate)), markup=False, highlight=False)
+        screen.print(markdown(frame_of(summary.rows, extrapolate=settings.extrapolate)))
         everything = frame_of(read_scale_rows(settings.results), extrapolate=settings.extrapolate)
         write_atomically(settings.results / "table.md", markdown(everything))
         draw_all(everything, settings.results / "figures", formats)
     for row in summary.rows:
         if row.error is not None:
-            typer.echo(
-                f"{row.status}: {row.model}, {row.method}:{row.variant}, {row.tokens} tokens: {row.error}", err=True
-            )
+            echo(f"{row.status}: {row.model}, {row.method}:{row.variant}, {row.tokens} tokens: {row.error}", err=True)
     if disturbed := sum(bool(row.disturbances) for row in summary.rows):
-        typer.echo(
+        echo(
             f"not quiet: {disturbed} of {len(summary.rows)} cells (table.md says why); their times say little: "
             "measure them again with --overwrite while nothing else runs",
             err=True,
         )
     screen.print(f"{summary.computed} cells done; rows, table.md and figures are in {settings.results}")
     if summary.interrupted:
-        typer.echo("stopped: the same command goes on from here", err=True)
+        echo("stopped: the same command goes on from here", err=True)
         raise typer.Exit(INTERRUPTED)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.cli._console import console, echo
 from atman_bench.cli._explaining import STDOUT, load_probed, read_overrides, writing
 from atman_bench.core.errors import ConfigError
+from atman_bench.core.texts import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,11 +51,9 @@ def steer(
     flags: dict[str, Any],
 ) -> None:
     """Write on from a prompt with words or character ranges A:B amplified or suppressed, beside the plain text."""
-    import json
     from dataclasses import asdict
 
     from atman_bench.api import steering
-    from atman_bench.cli._console import console
     from atman_bench.core.options import build
 
     changes = _changes(amplify or (), suppress or ())
@@ -63,11 +63,9 @@ def steer(
     steered = steering.steer(
         loaded, steering.PAPER_PROMPT if prompt is None else prompt, changes, max_new_tokens, config, topic or ()
     )
-    data = json.dumps(
-        {"model": loaded.name, "form": config.form, **asdict(steered)}, ensure_ascii=False, indent=2, allow_nan=False
-    )
+    data = json_text({"model": loaded.name, "form": config.form, **asdict(steered)}, indent=2)
     if json_path == STDOUT:
-        typer.echo(data)
+        echo(data)
     else:
         out = console()
         out.print(_texts(steered, f"{loaded.name} · {config.form}"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atman_bench.cli import _options, _runs
+from atman_bench.cli._console import console
 from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ def sweep(
 
     Any option of any method can be swept. Points are stored as eval stores them and never computed twice.
     """
-    from atman_bench.cli._console import console
     from atman_bench.evaluation import runner
     from atman_bench.evaluation.sweep import load_sweep
 
@@ -97,8 +97,8 @@ def _report(
     stored = f"{summary.reused} explanations were stored, {summary.n_computed} are new"
     notes = _runs.notes(summary)
     for line in (*grid.describe(frame), f"{len(summary.uids)} samples; {stored}.", *notes):
-        console.print(line, markup=False, highlight=False)
+        console.print(line)
     folder = sweep.run.results
     write_atomically(folder / "sweep.md", grid.markdown(frame, notes))
     draw_all(frame, folder / "figures", formats)
-    console.print(f"rows, sweep.md and figures are in {folder}", markup=False, highlight=False)
+    console.print(f"rows, sweep.md and figures are in {folder}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atman_bench.cli import _options
+from atman_bench.cli._console import console, echo
 from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ def table(
     Methods are compared on the samples that all of them were run on. Metrics come from stored rows, and from the stored
     maps where these lack one: no model is loaded, and nothing is written but --out and --figures.
     """
-    from atman_bench.cli._console import console
     from atman_bench.evaluation.scoring import scored_folder
     from atman_bench.metrics import chosen_metrics
     from atman_bench.report import machine, render, tables
@@ -87,7 +87,7 @@ def table(
         notes = [*restrictions, *notes]
     if form in (Format.JSON, Format.CSV):
         text = machine.as_json(frame) if form is Format.JSON else machine.as_csv(frame)
-        typer.echo(text, nl=False)
+        echo(text, nl=False)
     else:
         summary = tables.summarise(frame)
         markdown, printed = [render.summary_markdown(summary)], [*render.summary_rich(summary)]
@@ -100,13 +100,13 @@ def table(
             printed += render.comparison_rich(compared, reference)
         text = "\n".join(markdown)
         if form is Format.MARKDOWN:
-            typer.echo(text, nl=False)
+            echo(text, nl=False)
         else:
             screen = console()
             for item in printed:
                 screen.print(item)
             for note in notes:
-                screen.print(note, markup=False, highlight=False)
+                screen.print(note)
     if out is not None:
         write_atomically(out, text)
     if figures is not None:

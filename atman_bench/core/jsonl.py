@@ -13,11 +13,15 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from atman_bench.core.errors import StoreError
 from atman_bench.core.records import READABLE, SCHEMA
+from atman_bench.core.texts import parse_json
 
 try:
     import fcntl
@@ -142,12 +146,14 @@ def read_part(path: Path, parse: Callable[[dict[str, Any]], Record]) -> tuple[Ma
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
         try:
-            content = json.loads(line)
+            content = parse_json(line)
             if not isinstance(content, dict):
                 raise TypeError("not an object")
             check_schema(content, where)
             if number == 1 and _HEADER in content:
                 header = content[_HEADER]
+                if not isinstance(header, dict) or not isinstance(header.get("environment", {}), dict):
+                    raise TypeError("its header is no object that holds an environment")
             else:
                 records.append(parse(content))
         except (ValueError, TypeError, KeyError) as error:
@@ -155,6 +161,26 @@ def read_part(path: Path, parse: Callable[[dict[str, Any]], Record]) -> tuple[Ma
                 f"{where} is corrupted ({error}): remove that line, its sample is then computed again"
             ) from error
     return header, records
+
+
+def record_of(record_type: type[Record], content: Mapping[str, Any]) -> Record:
+    """Make a stored dataclass of what a file says, checking every value against its annotation.
+
+    Raises:
+        ValueError: A value is of another type, a field does not exist or is missing.
+    """
+    try:
+        record: Record = _adapter(record_type).validate_python(content, extra="forbid")  # type: ignore[arg-type]
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(map(str, found["loc"]))
+        raise ValueError(f"{place or 'it'}: {found['msg']}, found {str(found['input'])[:40]!r}") from None
+    return record
+
+
+@cache
+def _adapter(record_type: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(record_type)
 
 
 def _line(content: Mapping[str, Any]) -> bytes:

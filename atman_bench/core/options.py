@@ -11,14 +11,15 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, to_json
 
 from atman_bench.core.errors import AtmanBenchError, ConfigError, UnknownNameError
+from atman_bench.core.texts import parse_yaml
 
 
 def _presets() -> Path:
@@ -197,8 +198,10 @@ def read_yaml(preset: str, presets: Path = PRESETS) -> dict[str, Any]:
             raise ConfigError(f"no configuration file {preset}")
         raise UnknownNameError("preset", preset, (p.stem for p in presets.glob("*.yaml")))
     try:
-        tree = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if tree is None:
         return {}
@@ -217,9 +220,9 @@ def read_assignment(flag: str, text: str, example: str) -> tuple[str, Any]:
     if not name or not written.strip():
         raise ConfigError(f"{flag} takes NAME=VALUE ({example}; null for none), received {text!r}")
     try:
-        return name, yaml.safe_load(written)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{flag} {name}: {written!r} is not a valid YAML value") from error
+        return name, parse_yaml(written)
+    except ValueError as error:
+        raise ConfigError(f"{flag} {name}: {shorten(written, 80)!r} is not a valid YAML value ({error})") from error
 
 
 def canonical(name: str) -> str:

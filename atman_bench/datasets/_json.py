@@ -1,10 +1,10 @@
 """JSON files and their structure: whatever is wrong with one is a DataError of one line that says where."""
 
-import json
 from pathlib import Path
 from typing import TypeVar
 
-from atman_bench.core.errors import DataError
+from atman_bench.core.errors import DataError, one_line
+from atman_bench.core.texts import parse_json
 
 Value = TypeVar("Value")
 
@@ -21,11 +21,11 @@ def read_json(path: Path, kind: type[Value], expected: str) -> Value:
         DataError: The file is missing or unreadable, no JSON, or something else as a whole.
     """
     try:
-        document = json.loads(path.read_bytes())
+        document = parse_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; expected {expected}") from error
-    except (UnicodeDecodeError, RecursionError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is no valid JSON ({error}); expected {expected}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is no valid JSON ({one_line(error)}); expected {expected}") from error
     return expect(document, kind, str(path))
 
 
@@ -53,6 +53,7 @@ def expect(value: object, kind: type[Value], where: str) -> Value:
     Raises:
         DataError: It is not.
     """
-    if not isinstance(value, kind):
+    # Python's true is an integer; JSON's is not.
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         raise DataError(f"{where} should be {kind.__name__}, found {type(value).__name__}")
     return value

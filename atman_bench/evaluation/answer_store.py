@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from atman_bench.core.errors import StoreError
-from atman_bench.core.jsonl import PartWriter, check_schema, read_parts
+from atman_bench.core.jsonl import PartWriter, check_schema, read_parts, record_of
 from atman_bench.core.records import SCHEMA, Status
+from atman_bench.core.texts import json_text, parse_json
 from atman_bench.evaluation.stored import fingerprint_of
 from atman_bench.metrics._answer_scores import Accuracy
 
@@ -176,7 +177,7 @@ class AnswerWriter:
         Raises:
             StoreError: The disk is full or the folder not writable.
         """
-        self.parts.write(_KIND, (json.dumps(asdict(answer), ensure_ascii=False) + "\n").encode())
+        self.parts.write(_KIND, (json_text(asdict(answer)) + "\n").encode())
 
 
 def answer_cells(results: Path) -> list[AnswerCell]:
@@ -190,12 +191,14 @@ def answer_cells(results: Path) -> list[AnswerCell]:
 
 def _read_cell(results: Path, path: Path) -> AnswerCell:
     try:
-        about = json.loads(path.read_bytes())
+        about = parse_json(path.read_bytes())
+        if not isinstance(about, dict):
+            raise TypeError("not an object")
         check_schema(about, str(path))
-        return AnswerCell(results, Quiz(**about["quiz"]), about["title"], tuple(map(Accuracy, about["measures"])))
+        return record_of(AnswerCell, {"results": results} | {key: about[key] for key in ("quiz", "title", "measures")})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error}): remove its folder, and ask again") from error
 
 
 def _answer_from_json(content: dict[str, Any]) -> Answer:
-    return Answer(**{**content, "status": Status(content["status"]), "right": tuple(content["right"])})
+    return record_of(Answer, content)

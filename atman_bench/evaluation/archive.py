@@ -11,6 +11,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +20,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atman_bench.core.errors import StoreError
+from atman_bench.core.errors import StoreError, one_line
 from atman_bench.core.jsonl import check_schema
 from atman_bench.core.records import Row, Status
+from atman_bench.core.texts import parse_json
 from atman_bench.evaluation.stored import StoredMap
 
 CELLS, MAPS, ROWS = "cells.json", "maps.parquet", "rows.parquet"
@@ -111,11 +113,16 @@ class Archive:
         if not path.exists():
             return {"cells": {}, "environments": {}}
         try:
-            content = json.loads(path.read_bytes())
+            content = parse_json(path.read_bytes())
             check_schema(content, str(path))
             cells, environments = content["cells"], content["environments"]
             if not all(isinstance(part, dict) for part in (cells, environments, *cells.values())):
                 raise TypeError("cells and environments must be objects")
+            for about in cells.values():
+                if not all(isinstance(about[name], str) for name in ("variant", "folder", "created", "environment")):
+                    raise TypeError("variant, folder, created and environment of a cell must be text")
+                if Path(about["folder"]).is_absolute() or ".." in Path(about["folder"]).parts:
+                    raise ValueError(f"{about['folder']} is no folder in it")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{path} cannot be read ({error}): restore it from a copy; {MAPS} and {ROWS} beside it are of no use "
@@ -137,8 +144,9 @@ class Archive:
         version = found.st_mtime_ns, found.st_size, found.st_ino
         if self._rows[0] != version:
             grouped = defaultdict(list)
-            for name, row in _rows_of(_read(path)):
-                grouped[name].append(row)
+            with _readable(path):
+                for name, row in _rows_of(_read(path)):
+                    grouped[name].append(row)
             self._rows = version, dict(grouped)
         return self._rows[1].get(fingerprint, [])
 
@@ -151,7 +159,8 @@ class Archive:
         path = self._results / MAPS
         if not path.exists() or fingerprint not in self.index:
             return []
-        return [_map_of(line) for line in _read(path, fingerprint).to_pylist()]
+        with _readable(path):
+            return [_map_of(line) for line in _read(path, fingerprint).to_pylist()]
 
 
 def map_table(fingerprint: str, maps: Iterable[StoredMap]) -> pa.Table:
@@ -179,10 +188,16 @@ def row_table(rows: Sequence[tuple[str, Row]]) -> pa.Table:
 
 
 def _read(path: Path, fingerprint: str | None = None) -> pa.Table:
+    return pq.read_table(path, filters=None if fingerprint is None else [("fingerprint", "=", fingerprint)])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a file, its columns or their types is one error that names it."""
     try:
-        return pq.read_table(path, filters=None if fingerprint is None else [("fingerprint", "=", fingerprint)])
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{path} cannot be read ({error}): restore it from a copy, or remove it") from error
+        yield
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise StoreError(f"{path} cannot be read ({one_line(error)}): restore it from a copy, or remove it") from error
 
 
 def _rows_of(table: pa.Table) -> Iterator[tuple[str, Row]]:

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from atman_bench.core.errors import StoreError
-from atman_bench.core.jsonl import PartWriter, check_schema, part_files, read_part, safe_name, unwritable
+from atman_bench.core.jsonl import PartWriter, check_schema, part_files, read_part, record_of, safe_name, unwritable
 from atman_bench.core.records import SCHEMA, Row, Status
+from atman_bench.core.texts import parse_json
 from atman_bench.evaluation.archive import Archive
 from atman_bench.evaluation.stored import Identity, StoredMap, digest_of
 
@@ -73,8 +74,8 @@ class Cell:
         """
         manifest = _read_manifest(folder / MANIFEST)
         try:
-            cell = cls(folder.parents[3], Identity(**manifest["identity"]), manifest["variant"], archive)
-        except (KeyError, TypeError, AttributeError) as error:
+            cell = cls(folder.parents[3], record_of(Identity, manifest["identity"]), manifest["variant"], archive)
+        except (KeyError, ValueError) as error:
             raise StoreError(
                 f"{folder / MANIFEST} is not a manifest ({error}): run eval again with --overwrite"
             ) from error
@@ -259,17 +260,20 @@ def cells(results: Path) -> list[Cell]:
     for fingerprint, about in archive.index.items():
         if fingerprint not in found:
             try:
-                found[fingerprint] = Cell(results, Identity(**about["identity"]), about["variant"], archive)
-            except (KeyError, TypeError) as error:
+                found[fingerprint] = Cell(results, record_of(Identity, about["identity"]), about["variant"], archive)
+            except (KeyError, ValueError) as error:
                 raise StoreError(f"cells.json of {results} does not describe cell {fingerprint}: {error}") from error
     return sorted(found.values(), key=lambda cell: cell.folder)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = parse_json(path.read_bytes())
         if not isinstance(manifest, dict):
             raise TypeError("not an object")
+        for name, kind in (("variant", str), ("created", str), ("environment", dict)):
+            if not isinstance(manifest.get(name, kind()), kind):
+                raise TypeError(f"{name} should be {kind.__name__}")
     except (OSError, ValueError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error}): run eval again with --overwrite") from error
     check_schema(manifest, str(path))
@@ -286,7 +290,7 @@ def _row(content: dict[str, Any]) -> Row:
         content["values"] = {content.pop("metric"): content.pop("value")}
         for name in _OF_THE_CELL:
             del content[name]
-    return Row(**{**content, "status": Status(content["status"])})
+    return record_of(Row, content)
 
 
 def _distinct(rows: Iterable[Row]) -> list[Row]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from atman_bench.core.errors import StoreError
+from atman_bench.core.jsonl import record_of
 from atman_bench.core.records import Status
 
 
@@ -58,25 +59,11 @@ class StoredMap:
         """A map from the values of its fields, with lists for tuples and perhaps a schema version.
 
         Raises:
-            ValueError: A status does not exist.
-            TypeError: A value is of another kind, or a field does not exist.
-            KeyError: A field is missing.
+            ValueError: A value is of another kind, or a field does not exist or is missing.
         """
-        fields = {name: value for name, value in content.items() if name != "schema"}
-        per_target, word_labels = content["per_target"], content.get("word_labels")
-        word_of_target = content.get("word_of_target")
-        return cls(
-            **{
-                **fields,
-                "status": Status(content["status"]),
-                "scores": tuple(content["scores"]),
-                "per_target": None if per_target is None else tuple(map(tuple, per_target)),
-                "label": tuple(content["label"]),
-                "word_labels": None if word_labels is None else tuple(map(tuple, word_labels)),
-                "word_of_target": None if word_of_target is None else tuple(word_of_target),
-                "target_logprobs": tuple(content["target_logprobs"]),
-            }
-        )
+        if missing := {"scores", "per_target", "label", "target_logprobs"} - content.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        return record_of(cls, {name: value for name, value in content.items() if name != "schema"})
 
     @property
     def finished(self) -> bool:

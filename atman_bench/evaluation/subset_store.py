@@ -18,8 +18,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from atman_bench.core.errors import StoreError
-from atman_bench.core.jsonl import PartWriter, check_schema, read_parts, safe_name, unwritable
+from atman_bench.core.jsonl import PartWriter, check_schema, read_parts, record_of, safe_name, unwritable
 from atman_bench.core.records import SCHEMA, Cost
+from atman_bench.core.texts import parse_json
 from atman_bench.evaluation.stored import fingerprint_of, float32_list
 
 _ABOUT = "about.json"
@@ -128,7 +129,10 @@ class SubsetCell:
         path = self.folder / _ABOUT
         try:
             if path.exists():
-                check_schema(json.loads(path.read_bytes()), str(path))
+                about = parse_json(path.read_bytes())
+                if not isinstance(about, dict):
+                    raise ValueError("not an object")
+                check_schema(about, str(path))
                 return
             about = {
                 "schema": SCHEMA,
@@ -171,10 +175,4 @@ class SubsetWriter:
 
 
 def _from_json(content: dict[str, Any]) -> EvaluatedSubsets:
-    return EvaluatedSubsets(
-        content["uid"],
-        content["n_units"],
-        tuple(content["kept"]),
-        tuple(map(tuple, content["logprobs"])),
-        Cost(**content["cost"]),
-    )
+    return record_of(EvaluatedSubsets, {name: value for name, value in content.items() if name != "schema"})

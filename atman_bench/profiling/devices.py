@@ -5,9 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from atman_bench.core.errors import ConfigError, UnknownNameError
+from atman_bench.core.errors import ConfigError, UnknownNameError, one_line
+from atman_bench.core.texts import parse_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +80,9 @@ def find_device(name: str) -> Device:
 
 def _read(path: Path) -> Device:
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"device file {path} cannot be read: {' '.join(str(error).split())}") from error
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"device file {path} cannot be read: {one_line(error)}") from error
     known = {f.name for f in fields(Device)}
     if not isinstance(content, dict) or not {"memory", "bandwidth", "flops"} <= content.keys() <= known:
         received = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__

@@ -6,6 +6,7 @@ from enum import StrEnum
 from statistics import median
 from typing import Any
 
+from atman_bench.core.jsonl import record_of
 from atman_bench.core.records import SCHEMA
 
 PLAIN = "plain"
@@ -38,8 +39,6 @@ a tenth of two processor cores, which is how far repeats differ anyway."""
 QUIET_SPREAD = 0.25
 """Relative spread of a quiet cell's repeats, at the most. Of the 27 cells with repeats that two idle cores measured
 (``results/scale``) 22 lie below it; the median is 0.11."""
-
-_REPEATED = ("seconds", "cpu_seconds", "device_seconds", "peak_bytes")
 
 
 @dataclass(frozen=True)
@@ -143,14 +142,7 @@ class ScaleRow:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ScaleRow":
         """A row as ``json`` read it back; rows of before loads were stored have none."""
-        return cls(
-            **{
-                **{name: value for name, value in content.items() if name != "spread"},
-                "status": ScaleStatus(content["status"]),
-                "source": Source(content["source"]),
-                **{name: tuple(content[name]) for name in _REPEATED},
-            }
-        )
+        return record_of(cls, {name: value for name, value in content.items() if name != "spread"})
 
 
 @dataclass(frozen=True)

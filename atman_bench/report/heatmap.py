@@ -21,6 +21,7 @@ from rich.text import Text
 
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.records import PatchUnits
+from atman_bench.core.texts import printable
 from atman_bench.report import _html
 from atman_bench.report._overlay import BLUE, RED, overlay, pooled, scale_of, shrink, spread
 from atman_bench.report._scales import shared_scale, without_noise
@@ -277,7 +278,7 @@ def to_terminal(heat: HeatMap) -> Text:
     maps = [pooled(mean[grid.members].reshape(grid.units.grid), _TERMINAL_PATCHES) for grid in heat.grids]
     words = mean[[piece.unit for piece in heat.pieces if piece.unit is not None]]
     scale = scale_of(np.concatenate([words, *map(np.ravel, maps)]))
-    text = Text.assemble((heat.caption, "bold"), f"\n{title}\n\n")
+    text = Text.assemble((heat.caption, "bold"), f"\n{printable(title)}\n\n")
     for shown in maps:
         for row in shown:
             for score in row:
@@ -286,13 +287,13 @@ def to_terminal(heat: HeatMap) -> Text:
         text.append("\n")
     for piece in heat.pieces:
         if piece.unit is None:
-            text.append(piece.text, style="dim")
+            text.append(printable(piece.text), style="dim")
         else:
             background = colour(mean[piece.unit], scale)
             text.append(_visible(piece.text), style=f"{ink(background)} on {background}")
     text.append(f"\n\nfull colour = {scale:.3g}; highest: {_highest(heat, mean)}")
     for title, scores in others:
-        text.append(f"\n{title}: {_highest(heat, scores)}")
+        text.append(f"\n{printable(title)}: {_highest(heat, scores)}")
     return text
 
 
@@ -305,8 +306,8 @@ def _highest(heat: HeatMap, scores: Float[np.ndarray, " U"]) -> str:
 
 
 def _visible(text: str) -> str:
-    """Show line breaks as arrows, so that a unit that is only a line break still shows its colour."""
-    return text.replace("\n", "↵\n")
+    """Show control characters, and line breaks as arrows: a unit that is only a line break still has a colour."""
+    return printable(text).replace("\n", "↵\n")
 
 
 def to_html(heat: HeatMap) -> str:

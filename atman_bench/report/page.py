@@ -14,7 +14,9 @@ from typing import Any
 
 from atman_bench.core.errors import DataError, StoreError
 from atman_bench.core.files import write_atomically
+from atman_bench.core.jsonl import record_of
 from atman_bench.core.records import READABLE, SCHEMA
+from atman_bench.core.texts import parse_json
 from atman_bench.report import _html
 from atman_bench.report._format import NOTHING
 from atman_bench.report.figure_files import figure_file
@@ -102,6 +104,8 @@ def read(results: Path) -> list[Stored]:
     """
     together = results / FOLDER / _TOGETHER
     listed = _load(together).get("sections", []) if together.exists() else []
+    if not isinstance(listed, list):
+        raise StoreError(f"{together} holds no list of sections: run atman-bench reproduce again")
     found = {section.name: section for section in (_parse(content, together) for content in listed)}
     for path in results.glob(f"{FOLDER}/*/{_FILE}"):
         found[path.parent.name] = _parse(_load(path), path)
@@ -252,7 +256,7 @@ def _numbers(table: TextTable) -> tuple[Any, ...]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
         if (schema := content.get("schema")) not in READABLE:
             raise StoreError(f"{path} has schema {schema}, expected {SCHEMA}: run atman-bench reproduce again")
     except (OSError, ValueError, AttributeError) as error:
@@ -262,34 +266,18 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _parse(content: dict[str, Any], path: Path) -> Section:
     try:
-        tables = tuple(
-            TextTable(t["title"], t["note"], *(_tuples(t[key]) for key in ("columns", "lines", "floors")))
-            for t in content.pop("tables")
-        )
-        verdicts = tuple(map(_verdict, content.pop("verdicts")))
-        return Section(**{**content, "notes": tuple(content["notes"])}, tables=tables, verdicts=verdicts)
+        return record_of(Section, {**content, "verdicts": [_verdict(verdict) for verdict in content["verdicts"]]})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is no section of a report ({error}): run atman-bench reproduce again") from error
 
 
-def _verdict(content: dict[str, Any]) -> Verdict:
-    """A verdict from a file; the version before stored no source and named one ending otherwise."""
-    ending, ranking = content["ending"], content.get("ranking")
-    return Verdict(
-        **{
-            "source": "stored by an older version",
-            **content,
-            "ending": Ending.OPPOSITE if ending == _FORMER_OPPOSITE else Ending(ending),
-            "ranking": None if ranking is None else Ending(ranking),
-        }
-    )
+def _verdict(content: dict[str, Any]) -> dict[str, Any]:
+    """A verdict as a file says it; the version before stored no source and named one ending otherwise."""
+    ending = Ending.OPPOSITE if content["ending"] == _FORMER_OPPOSITE else content["ending"]
+    return {"source": "stored by an older version", **content, "ending": ending}
 
 
 _FORMER_OPPOSITE = "does not reproduce: the opposite holds here"
-
-
-def _tuples(value: list[Any]) -> tuple[Any, ...]:
-    return tuple(_tuples(item) if isinstance(item, list) else item for item in value)
 
 
 def _embedded(stored: Stored) -> Iterator[tuple[str, str]]:
