@@ -84,7 +84,10 @@ Model = Annotated[
 ]
 Device = Annotated[str | None, typer.Option("--device", help="A torch device; CUDA where there is one.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, float16 or bfloat16.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the choice of samples and of stochastic methods.")]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of the choice of samples and of stochastic methods."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any option, such as methods.atman.kappa=0.5; may be repeated."),

@@ -1,5 +1,7 @@
 """What the commands that run evaluations share: progress, what a table does not say, a dry run's answer, Ctrl-C."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +66,20 @@ def notes(summary: "RunSummary") -> list[str]:
     for names in summary.same_maps:
         lines.append(f"{' and '.join(names)} differ in what they cost alone: their maps are the same, computed once.")
     return lines
+
+
+@contextmanager
+def resumable(results: Path) -> Iterator[None]:
+    """Say that a run can be resumed wherever Ctrl-C ends it: while a model loads, or again while tables are made.
+
+    Raises:
+        typer.Exit: Ctrl-C was pressed, and nothing inside the block has dealt with it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        echo(f"stopped: all that was finished is stored in {results}; the same command goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def exit_if_interrupted(results: Path, summary: "RunSummary") -> None:

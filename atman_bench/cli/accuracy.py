@@ -38,8 +38,11 @@ def accuracy(
 
     config = load_accuracy_config(flags, overrides or (), shots, max_new_tokens)
     screen = console(quiet=quiet)
-    with _runs.ProgressBar(screen) as progress:
+    with _runs.resumable(config.run.results), _runs.ProgressBar(screen) as progress:
         summary = ask_all(config, progress, overwrite=overwrite)
+    if summary.interrupted:
+        # Before the table, so that it is said whatever interrupts that.
+        echo(f"stopped: {summary.remaining} questions remain; the same command goes on from here", err=True)
     screen.print(accuracy_table([summary.cell]).rich())
     lines = [f"{summary.reused} answers were stored, {sum(summary.computed.values())} are new."]
     if summary.skipped:
@@ -51,5 +54,4 @@ def accuracy(
     for line in (*lines, f"answers are in {summary.cell.folder}, the table of all runs is {table}"):
         screen.print(line)
     if summary.interrupted:
-        echo(f"stopped: {summary.remaining} questions remain; the same command goes on from here", err=True)
         raise typer.Exit(_runs.INTERRUPTED)

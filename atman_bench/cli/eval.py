@@ -59,9 +59,10 @@ def evaluate(
         # A dry run's answer is printed with --quiet too.
         _runs.show_plan(console(), plan(run))
         return
-    with _runs.ProgressBar(screen) as progress:
-        summary = runner.evaluate(run, progress, overwrite=overwrite)
-    _report(screen, run, summary, formats)
+    with _runs.resumable(run.results):
+        with _runs.ProgressBar(screen) as progress:
+            summary = runner.evaluate(run, progress, overwrite=overwrite)
+        _report(screen, run, summary, formats)
     _runs.exit_if_interrupted(run.results, summary)
 
 

@@ -74,17 +74,14 @@ def reproduce(
         _show_plans(console(), reproduction.plans(names, request))
         return
     screen = console(quiet=quiet)
-    try:
+    with _runs.resumable(request.results):
         with _runs.ProgressBar(screen) as progress:
             for section in reproduction.reproduce(names, request, progress, formats):
                 _show(screen, section)
-    except KeyboardInterrupt:
-        echo("stopped: the same command goes on from here", err=True)
-        raise typer.Exit(_runs.INTERRUPTED) from None
-    stored = page.read(request.results)
-    _show_verdicts(screen, page.prepared(stored), names)
-    write_atomically(request.results / "report.html", page.html_page(stored))
-    write_atomically(request.results / "report.md", page.markdown_page(stored, request.results))
+        stored = page.read(request.results)
+        _show_verdicts(screen, page.prepared(stored), names)
+        write_atomically(request.results / "report.html", page.html_page(stored))
+        write_atomically(request.results / "report.md", page.markdown_page(stored, request.results))
     screen.print(f"report.html and report.md are in {request.results}")
 
 

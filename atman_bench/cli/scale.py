@@ -110,7 +110,7 @@ def scale(
     Each cell runs in a process of its own: one that runs out of memory or time, or crashes, is a marked row and not the
     end. Measured cells are stored and never measured twice: the same command goes on where it was stopped.
     """
-    from atman_bench.cli._runs import ProgressBar
+    from atman_bench.cli._runs import ProgressBar, resumable
     from atman_bench.profiling.devices import find_device
     from atman_bench.profiling.grid import load_scale_config, run
     from atman_bench.profiling.predict import simulate_grid
@@ -121,14 +121,15 @@ def scale(
         _show_plan(settings)
         return
     screen = console(quiet=quiet)
-    with ProgressBar(screen) as progress:
-        if simulate is None:
-            summary = run(settings, progress, overwrite=overwrite)
-        else:
-            summary = simulate_grid(settings, find_device(simulate), progress, overwrite=overwrite)
-    _report(screen, settings, summary, formats)
-    if agreement:
-        _report_agreement(screen, settings)
+    with resumable(settings.results):
+        with ProgressBar(screen) as progress:
+            if simulate is None:
+                summary = run(settings, progress, overwrite=overwrite)
+            else:
+                summary = simulate_grid(settings, find_device(simulate), progress, overwrite=overwrite)
+        _report(screen, settings, summary, formats)
+        if agreement:
+            _report_agreement(screen, settings)
 
 
 def _show_plan(settings: "ScaleConfig") -> None:

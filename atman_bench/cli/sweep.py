@@ -76,11 +76,12 @@ def sweep(
         # A dry run's answer is printed with --quiet too.
         _runs.show_plan(console(), plan(chosen.config))
         return
-    with _runs.ProgressBar(screen) as progress:
-        summary = runner.evaluate(chosen.config, progress, overwrite=overwrite)
-    # What an interrupted sweep has stored need not hold one sample at every point.
-    _runs.exit_if_interrupted(chosen.run.results, summary)
-    _report(screen, chosen, summary, formats, holdout=holdout)
+    with _runs.resumable(chosen.run.results):
+        with _runs.ProgressBar(screen) as progress:
+            summary = runner.evaluate(chosen.config, progress, overwrite=overwrite)
+        # What an interrupted sweep has stored need not hold one sample at every point.
+        _runs.exit_if_interrupted(chosen.run.results, summary)
+        _report(screen, chosen, summary, formats, holdout=holdout)
 
 
 def _report(

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -97,6 +97,18 @@ def is_being_written(path: Path) -> bool:
         except OSError:
             return True
     return False
+
+
+def refuse_in_use(parts: Iterable[Path]) -> None:
+    """Refuse to remove what another process is still writing: its results would be lost without a word.
+
+    Raises:
+        StoreError: It writes to one of these part files.
+    """
+    if used := next(filter(is_being_written, parts), None):
+        raise StoreError(
+            f"{used.parent} is being written to by another run: wait for its end, or leave out --overwrite"
+        )
 
 
 @contextmanager

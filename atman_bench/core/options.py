@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
@@ -223,6 +223,32 @@ def read_assignment(flag: str, text: str, example: str) -> tuple[str, Any]:
         return name, parse_yaml(written)
     except ValueError as error:
         raise ConfigError(f"{flag} {name}: {shorten(written, 80)!r} is not a valid YAML value ({error})") from error
+
+
+def check_once(flag: str, names: Sequence[str]) -> None:
+    """Refuse a name that a repeatable flag gives two values.
+
+    Raises:
+        ConfigError: One is there twice.
+    """
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"{flag} gives {twice} twice: which value is meant? Give it once")
+
+
+MOST = 1_000_000
+"""What an option that counts something may be at the most: more fills the memory, or takes days, in silence."""
+
+
+def check_count(name: str, value: int | None, least: int = 1, most: int = MOST) -> None:
+    """Refuse a number of samples, steps or tokens that is too small, or too large to begin with.
+
+    Raises:
+        ConfigError: It is; the message says the limit.
+    """
+    if value is not None and value < least:
+        raise ConfigError(f"{name} must be at least {least}, received {value}")
+    if value is not None and value > most:
+        raise ConfigError(f"{name} must be at most {most:,}, received {value}")
 
 
 def canonical(name: str) -> str:

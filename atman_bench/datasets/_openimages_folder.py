@@ -14,6 +14,7 @@ from pathlib import Path
 from atman_bench.core.errors import DataError
 from atman_bench.core.records import Skipped
 from atman_bench.datasets._class_names import RENAMED
+from atman_bench.datasets._photos import file_in
 
 SEGMENTATION = "-annotations-object-segmentation.csv"
 DESCRIPTIONS = "class-descriptions"
@@ -73,8 +74,7 @@ class OpenImagesFolder:
 
     def mask(self, name: str) -> Path | None:
         """The file of a mask, None where it is missing."""
-        path = self.pictures.get(name, self.root) / name
-        return path if path.is_file() else None
+        return file_in(self.pictures.get(name, self.root), name)
 
 
 def scan(root: Path) -> OpenImagesFolder:

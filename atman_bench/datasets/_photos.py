@@ -46,6 +46,31 @@ def pictures_below(folder: Path, layout: str) -> Mapping[str, Path]:
     return {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES}
 
 
+def file_in(folder: Path, name: str) -> Path | None:
+    """A file that a data file names, None where it is missing: also where no file can have the name.
+
+    Files outside of the folder are not part of the data.
+    """
+    path = folder / name
+    try:
+        return path if path.is_file() and path.is_relative_to(folder) and ".." not in path.parts else None
+    except (OSError, ValueError):  # a name of over 255 bytes, or with a NUL
+        return None
+
+
+def pattern_in(pattern: str, option: str) -> str:
+    """An option that names files within a data folder.
+
+    Raises:
+        ConfigError: It is empty, or leaves the folder.
+    """
+    if not pattern.strip() or Path(pattern).is_absolute() or {"..", "**"} & set(Path(pattern).parts) or "**" in pattern:
+        raise ConfigError(
+            f"{option} names files within the data folder, such as v2_{option}.json, received {pattern!r}"
+        )
+    return pattern
+
+
 def check_threshold(threshold: float | None) -> None:
     """Refuse a threshold that every unit or none would reach.
 

@@ -12,7 +12,7 @@ from atman_bench.core.records import Modality, Picture, RegionMask, Sample, Skip
 from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._class_prompts import class_name, naming_prompt
 from atman_bench.datasets._json import field, read_json
-from atman_bench.datasets._photos import check_threshold, content_hash, data_folder
+from atman_bench.datasets._photos import check_threshold, content_hash, data_folder, file_in
 
 LAYOUT = "segmented.json (a list of {image, mask, class}) and the pictures and masks that it names"
 
@@ -64,9 +64,9 @@ def load(config: Caltech101Config) -> Dataset:
         uid = f"{category}/{Path(image).stem}"
         if uid in samples:
             skipped.append(Skipped(uid, "duplicate picture"))
-        elif not (folder / image).is_file():
+        elif file_in(folder, image) is None:
             skipped.append(Skipped(uid, "picture file is missing"))
-        elif not (folder / mask).is_file():
+        elif file_in(folder, mask) is None:
             skipped.append(Skipped(uid, "mask file is missing"))
         else:
             used[category] += 1

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from atman_bench.core.errors import ConfigError
+from atman_bench.core.options import check_count
 from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._facts_grammar import SHAPES, Split, write_article
 from atman_bench.datasets._squad_format import PAPER_TEMPLATE, read_articles
@@ -55,10 +55,9 @@ def load(config: FactsConfig) -> Dataset:
     """Generate the questions; they are read as a SQuAD file would be.
 
     Raises:
-        ConfigError: ``n`` is below 1, or the template does not hold the context and the question once each.
+        ConfigError: ``n`` is below 1 or too large, or the template does not hold context and question once each.
     """
-    if config.n < 1:
-        raise ConfigError(f"facts: n should be at least 1, received {config.n}")
+    check_count("facts: n", config.n)
     document = generate(config.n, config.seed, config.split)
     content_hash = hashlib.sha256(json.dumps(document).encode()).hexdigest()
     return read_articles(document, "facts", content_hash, config.template)

@@ -16,7 +16,7 @@ from atman_bench.core.images import picture_size
 from atman_bench.core.records import Boxes, Modality, Picture, Sample, Skipped, Word
 from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._json import expect, field, read_json
-from atman_bench.datasets._photos import check_threshold, content_hash, data_folder, pictures_below
+from atman_bench.datasets._photos import check_threshold, content_hash, data_folder, pattern_in, pictures_below
 
 LAYOUT = "questions/ (*questions*.json), scene_graphs/ or sceneGraphs/ (*sceneGraphs*.json), and images/"
 
@@ -79,7 +79,7 @@ def load(config: GqaConfig) -> Dataset:
         DataError: The folder or one of its parts is missing or malformed.
     """
     folder = data_folder(config.data, "gqa", LAYOUT)
-    question_files = _json_files(folder / config.questions, "*question*.json")
+    question_files = _json_files(folder / pattern_in(config.questions, "questions"), "*question*.json")
     explains = config.explain_at is not ExplainAt.NOTHING
     graph_files = _graph_files(folder) if explains else ()
     graphs = {

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from atman_bench.core.errors import ConfigError, DataError
+from atman_bench.core.options import check_count
 from atman_bench.core.records import Modality
 from atman_bench.datasets import gqa, openimages
 from atman_bench.datasets._base import Dataset, DatasetSpec
@@ -56,8 +57,7 @@ class ScenesConfig:
         Raises:
             ConfigError: See above.
         """
-        if self.n < 1:
-            raise ConfigError(f"scenes: n should be at least 1, received {self.n}")
+        check_count("scenes: n", self.n)
         if self.seed < 0:
             raise ConfigError(f"scenes: seed should be at least 0, received {self.seed}")
         if self.crop and self.task is Task.QUESTIONS:

@@ -13,7 +13,7 @@ from atman_bench.core.records import Boxes, Modality, Picture, Sample, Skipped
 from atman_bench.datasets._answer_sets import AnsweredDataset
 from atman_bench.datasets._base import DatasetSpec
 from atman_bench.datasets._json import expect, field, read_json
-from atman_bench.datasets._photos import content_hash, data_folder, pictures_below
+from atman_bench.datasets._photos import content_hash, data_folder, pattern_in, pictures_below
 
 LAYOUT = "one *questions*.json and one *annotations*.json of the official format, and images/"
 
@@ -101,7 +101,7 @@ def load(config: VqaConfig) -> AnsweredDataset:
 
 def _only(folder: Path, pattern: str, option: str) -> Path:
     """The one file of a folder that a pattern names."""
-    found = sorted(folder.glob(pattern))
+    found = sorted(folder.glob(pattern_in(pattern, option)))
     if not found:
         raise DataError(f"{folder} holds no {pattern}; expected {LAYOUT}")
     if len(found) > 1:

@@ -12,7 +12,7 @@ import torch
 from atman_bench.core.errors import ConfigError, DataError, SampleError, one_line
 from atman_bench.core.jsonl import check_writable
 from atman_bench.core.memory import is_out_of_memory
-from atman_bench.core.options import identity_options
+from atman_bench.core.options import check_count, identity_options
 from atman_bench.core.provenance import environment
 from atman_bench.core.records import Picture, Sample, Status
 from atman_bench.datasets import DATASETS
@@ -59,8 +59,7 @@ class AccuracyConfig:
         """
         if self.shots < 0:
             raise ConfigError(f"shots must be at least 0, received {self.shots}")
-        if self.max_new_tokens < 1:
-            raise ConfigError(f"max_new_tokens must be at least 1, received {self.max_new_tokens}")
+        check_count("max_new_tokens", self.max_new_tokens)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from atman_bench.core.errors import StoreError
-from atman_bench.core.jsonl import PartWriter, check_schema, read_parts, record_of
+from atman_bench.core.jsonl import PartWriter, check_schema, part_files, read_parts, record_of, refuse_in_use
 from atman_bench.core.records import SCHEMA, Status
 from atman_bench.core.texts import json_text, parse_json
 from atman_bench.evaluation.stored import fingerprint_of
@@ -120,10 +120,11 @@ class AnswerCell:
         """Remove the answers (``--overwrite``).
 
         Raises:
-            StoreError: They cannot be removed.
+            StoreError: They cannot be removed, or another run writes to them.
         """
+        refuse_in_use(parts := part_files(self.folder, _KIND))
         try:
-            for path in self.folder.glob(f"{_KIND}-*.jsonl"):
+            for path in parts:
                 path.unlink()
         except OSError as error:
             raise StoreError(f"answers in {self.folder} cannot be removed: {error.strerror}") from error

@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Any
 
 from atman_bench.core.errors import ConfigError, UnknownNameError
-from atman_bench.core.options import build, canonical, read_assignment, read_yaml
+from atman_bench.core.options import build, canonical, check_once, read_assignment, read_yaml
 from atman_bench.core.records import Modality
 from atman_bench.datasets import DATASETS
 from atman_bench.methods import METHODS
@@ -89,7 +89,7 @@ class RunConfig(LoadOptions):
     results: Path = Path("results")
 
     def __post_init__(self) -> None:
-        """Refuse impossible limits.
+        """Refuse impossible limits and seeds.
 
         Raises:
             ConfigError: See above.
@@ -98,6 +98,8 @@ class RunConfig(LoadOptions):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, received {value}; leave it out for no limit")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must be at least 0 and of 63 bits at most, received {self.seed}")
 
     @property
     def modality(self) -> Modality:
@@ -188,6 +190,7 @@ def resolve(file: Mapping[str, Any], flags: Mapping[str, Any], overrides: Sequen
     """
     tree = {**file, **{key: value for key, value in flags.items() if value is not None}}
     assigned = [read_assignment("--set", text, "methods.atman.kappa=0.5") for text in overrides]
+    check_once("--set", [path for path, _ in assigned])
     of_entries = []
     for path, value in assigned:
         root, dot, entry = path.partition(".")

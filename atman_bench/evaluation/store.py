@@ -21,7 +21,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from atman_bench.core.errors import StoreError
-from atman_bench.core.jsonl import PartWriter, check_schema, part_files, read_part, record_of, safe_name, unwritable
+from atman_bench.core.jsonl import (
+    PartWriter,
+    check_schema,
+    part_files,
+    read_part,
+    record_of,
+    refuse_in_use,
+    safe_name,
+    unwritable,
+)
 from atman_bench.core.records import SCHEMA, Row, Status
 from atman_bench.core.texts import parse_json
 from atman_bench.evaluation.archive import Archive
@@ -165,10 +174,11 @@ class Cell:
         """Remove the cell's part files and manifest (``--overwrite``); ``compaction.forget`` removes what is compacted.
 
         Raises:
-            StoreError: They cannot be removed.
+            StoreError: They cannot be removed, or another run writes to them.
         """
+        refuse_in_use(parts := part_files(self.folder, "maps", "rows"))
         try:
-            for path in (*part_files(self.folder, "maps", "rows"), self.folder / MANIFEST):
+            for path in (*parts, self.folder / MANIFEST):
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"results in {self.folder} cannot be removed: {error.strerror}") from error

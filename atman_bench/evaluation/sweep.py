@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from atman_bench.core.errors import ConfigError
-from atman_bench.core.options import canonical, identity_options, read_assignment, read_yaml
+from atman_bench.core.options import canonical, check_once, identity_options, read_assignment, read_yaml
 from atman_bench.evaluation.config import MethodCell, RunConfig, default_methods, resolve
 from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics import CHOSEN_BY
@@ -119,7 +119,9 @@ def load_sweep(preset: str | None, flags: Mapping[str, Any], overrides: Sequence
     listed = file.pop("grid", None) or {}
     if not isinstance(listed, Mapping):
         raise ConfigError(f"grid must hold axes as 'methods.METHOD.OPTION: [VALUE, ...]', received {listed!r}")
-    given = dict(read_assignment("--grid", text, "methods.atman.kappa=[null, 0.7]") for text in grid)
+    assigned = [read_assignment("--grid", text, "methods.atman.kappa=[null, 0.7]") for text in grid]
+    check_once("--grid", [path for path, _ in assigned])
+    given = dict(assigned)
     method, axes = _axes({str(path): values for path, values in listed.items()} | given)
     run = resolve(file, {**flags, "methods": [method]}, overrides)
     if CHOSEN_BY not in run.metric_names:

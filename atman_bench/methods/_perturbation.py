@@ -8,7 +8,7 @@ from captum.attr import Lime
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from atman_bench.core.errors import ConfigError
+from atman_bench.core.options import check_count
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._engine import EngineMode, EngineOptions, InputEdit, Sweep, sweep
 from atman_bench.models._base import ModelAdapter
@@ -80,8 +80,7 @@ class RegressionConfig(EngineConfig):
     baseline: Baseline = Baseline.ZERO
 
     def __post_init__(self) -> None:
-        if self.n_samples < 1:
-            raise ConfigError(f"n_samples must be at least 1, received {self.n_samples}")
+        check_count("n_samples", self.n_samples)
 
 
 def regress(

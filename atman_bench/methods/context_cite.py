@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from atman_bench.core.errors import ConfigError
+from atman_bench.core.options import check_count
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._perturbation import Baseline, EngineConfig
@@ -34,8 +35,7 @@ class ContextCiteConfig(EngineConfig):
     alpha: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.n_samples < 2:
-            raise ConfigError(f"n_samples must be at least 2, received {self.n_samples}")
+        check_count("n_samples", self.n_samples, least=2)
         if self.alpha <= 0:
             raise ConfigError(f"alpha must be above 0, received {self.alpha}")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from captum.attr import IntegratedGradients
 
-from atman_bench.core.errors import ConfigError
+from atman_bench.core.options import check_count
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import ADDED_LATER, MethodSpec
 from atman_bench.methods._gradients import GradientConfig, Reduction, checkpointing
@@ -30,8 +30,7 @@ class IntegratedGradientsConfig(GradientConfig):
     granularity: Granularity = field(default=Granularity.TOKENS, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
-        if self.n_steps < 1:
-            raise ConfigError(f"n_steps must be at least 1, received {self.n_steps}")
+        check_count("n_steps", self.n_steps)
 
 
 def explain(model: ModelAdapter, encoded: Encoded, config: IntegratedGradientsConfig, seed: int) -> Attribution:

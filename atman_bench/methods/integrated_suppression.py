@@ -9,6 +9,7 @@ from torch import Tensor
 
 from atman_bench.attention.edit import NO_DERIVATIVE, AttentionEdit, Form, RowMin
 from atman_bench.core.errors import ConfigError
+from atman_bench.core.options import check_count
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._factor_gradients import FactorGradientConfig, factor_gradients
@@ -36,8 +37,7 @@ class IntegratedSuppressionConfig(FactorGradientConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.points < 1:
-            raise ConfigError(f"points must be at least 1, received {self.points}")
+        check_count("points", self.points)
         if not 0 < self.depth <= 1:
             raise ConfigError(f"depth is the suppression at the end: expected above 0 to 1, received {self.depth}")
         if self.form is Form.MASK:

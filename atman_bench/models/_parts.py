@@ -112,6 +112,13 @@ class Block:
     groups: list[list[int]]
 
 
+LONGEST_TOKEN = 128
+"""Characters: the longest tokens of published vocabularies are runs of blanks."""
+
+MOST_CHARACTERS = 3_000_000
+"""Longest text for a tokenizer that does not know the model's window: about a million tokens."""
+
+
 def text_part(tokenizer: PreTrainedTokenizerBase, text: str, special: bool = True) -> TextPart:
     """Tokenise a text that another one follows, with the tokenizer's special tokens before it if ``special``.
 
@@ -119,9 +126,18 @@ def text_part(tokenizer: PreTrainedTokenizerBase, text: str, special: bool = Tru
     has its own (chat templates write it).
 
     Raises:
-        SampleError: Where a token lies in the text is not known.
+        SampleError: Where a token lies in the text is not known, or no model reads so many characters: that is found
+            before they are tokenised, which takes minutes.
     """
-    encoding = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, add_special_tokens=special)
+    if len(text) > (most := min(MOST_CHARACTERS, LONGEST_TOKEN * tokenizer.model_max_length)):
+        raise SampleError(f"{len(text)} characters are too long for the model: {most} at the most; shorten the text")
+    encoding = tokenizer(
+        text,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        add_special_tokens=special,
+        verbose=False,  # a text that is too long gets a line of ours
+    )
     ids, added = encoding["input_ids"], encoding["special_tokens_mask"]
     own = [i for i, mark in enumerate(added) if not mark]
     kept = list(range(len(ids)))

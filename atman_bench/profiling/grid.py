@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.jsonl import PartWriter, check_writable, read_parts
-from atman_bench.core.options import PRESETS, build, read_yaml
+from atman_bench.core.options import MOST, PRESETS, build, read_yaml
 from atman_bench.core.provenance import environment
 from atman_bench.core.records import Dtype
 from atman_bench.methods import METHODS
@@ -31,6 +32,9 @@ SCALE_PRESETS = PRESETS / "scale"
 """Where ``atman-bench scale --config NAME`` is looked up after the path NAME itself."""
 
 GIGABYTE = 10**9
+
+_MOST = {"tokens": 10_000_000, "batches": MOST, "workers": 1024, "atman_tokens": MOST, "repeats": MOST, "threads": 4096}
+"""The largest numbers that are begun with."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ class ScaleConfig:
             for value in values if isinstance(values, tuple) else (values,):
                 if value is not None and value <= 0:
                     raise ConfigError(f"{name} must be positive, received {value}")
+                if value is not None and value > _MOST.get(name, inf):
+                    raise ConfigError(f"{name} must be at most {_MOST[name]:,}, received {value}")
 
     @property
     def memory_limit_bytes(self) -> int | None:

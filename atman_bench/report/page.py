@@ -103,7 +103,7 @@ def read(results: Path) -> list[Stored]:
         StoreError: A section is corrupted or of another schema version.
     """
     together = results / FOLDER / _TOGETHER
-    listed = _load(together).get("sections", []) if together.exists() else []
+    listed = _load(together).get("sections") if together.exists() else []
     if not isinstance(listed, list):
         raise StoreError(f"{together} holds no list of sections: run atman-bench reproduce again")
     found = {section.name: section for section in (_parse(content, together) for content in listed)}
