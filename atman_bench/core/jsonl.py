@@ -164,7 +164,7 @@ def read_part(path: Path, parse: Callable[[dict[str, Any]], Record]) -> tuple[Ma
             check_schema(content, where)
             if number == 1 and _HEADER in content:
                 header = content[_HEADER]
-                if not isinstance(header, dict) or not isinstance(header.get("environment", {}), dict):
+                if not isinstance(header, dict) or not isinstance(header.get("environment"), dict):
                     raise TypeError("its header is no object that holds an environment")
             else:
                 records.append(parse(content))
@@ -221,7 +221,7 @@ def check_schema(content: Mapping[str, Any], where: str) -> None:
         StoreError: The schema version is none that we read; the message names ``where``.
     """
     found = content.get("schema")
-    if found not in READABLE:
+    if not isinstance(found, int) or found not in READABLE:
         raise StoreError(
             f"{where} has schema version {found}, this version of atman-bench reads {SCHEMA}: "
             "use the version that wrote it, or evaluate again into another --results folder"

@@ -63,7 +63,15 @@ class StoredMap:
         """
         if missing := {"scores", "per_target", "label", "target_logprobs"} - content.keys():
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-        return record_of(cls, {name: value for name, value in content.items() if name != "schema"})
+        stored = record_of(cls, {name: value for name, value in content.items() if name != "schema"})
+        if stored.status is Status.OK:
+            maps = stored.per_target if stored.per_target is not None else (stored.scores,)
+            of_units = (stored.label, *maps, *(stored.word_labels or ()))
+            if not stored.scores or any(len(values) != len(stored.scores) for values in of_units):
+                raise ValueError("it has not one score and one label for each unit")
+            if not maps or (stored.per_target and len(stored.word_of_target or maps) != len(maps)):
+                raise ValueError("it has not one map for each target token")
+        return stored
 
     @property
     def finished(self) -> bool:

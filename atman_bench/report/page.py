@@ -32,6 +32,9 @@ _TOGETHER = "sections.json"
 _LONGEST_TABLE = 24
 """Lines; longer ones are folded on the HTML page."""
 
+_LONGEST_NAME = 200
+"""Characters of a figure's name; file systems take 255 bytes."""
+
 _LONGEST_NUMBER = 30
 """Characters, with an interval; what is longer is text and may be wrapped."""
 
@@ -257,7 +260,8 @@ def _numbers(table: TextTable) -> tuple[Any, ...]:
 def _load(path: Path) -> dict[str, Any]:
     try:
         content = parse_json(path.read_bytes())
-        if (schema := content.get("schema")) not in READABLE:
+        schema = content.get("schema")
+        if not isinstance(schema, int) or schema not in READABLE:
             raise StoreError(f"{path} has schema {schema}, expected {SCHEMA}: run atman-bench reproduce again")
     except (OSError, ValueError, AttributeError) as error:
         raise StoreError(f"{path} is no section of a report ({error}): run atman-bench reproduce again") from error
@@ -266,7 +270,14 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _parse(content: dict[str, Any], path: Path) -> Section:
     try:
-        return record_of(Section, {**content, "verdicts": [_verdict(verdict) for verdict in content["verdicts"]]})
+        section = record_of(Section, {**content, "verdicts": [_verdict(verdict) for verdict in content["verdicts"]]})
+        for table in section.tables:
+            widths = {len(table.columns), *map(len, table.lines)}
+            if len(table.lines) != len(table.floors) or len(widths) > 1 or 0 in widths:
+                raise ValueError(f"the lines of table {table.title!r} are not as long as each other")
+        if wrong := [name for name in section.figures if Path(name).name != name or len(name) > _LONGEST_NAME]:
+            raise ValueError(f"{wrong[0][:40]!r} is no name of a figure in its folder")
+        return section
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is no section of a report ({error}): run atman-bench reproduce again") from error
 
