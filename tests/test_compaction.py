@@ -221,7 +221,9 @@ def test_compacted_results_weigh_a_fraction(tmp_path):
     with cell_in(tmp_path) as cell:
         for i in range(50):
             scores = float32_list(rng.normal(size=300))
-            cell.append_map(replace(MAPS_OF_ALL_KINDS[1], uid=f"q{i}", scores=scores, per_target=(scores,)))
+            cell.append_map(
+                replace(MAPS_OF_ALL_KINDS[1], uid=f"q{i}", scores=scores, per_target=(scores,), label=(0,) * 300)
+            )
             cell.append_rows([replace(ROWS_OF_ALL_KINDS[0], uid=f"q{i}")])
     done = compact(tmp_path)
     # 60 of the 386 KB are random float32 scores, which nothing compresses.

@@ -65,9 +65,7 @@ def pattern_in(pattern: str, option: str) -> str:
         ConfigError: It is empty, or leaves the folder.
     """
     if not pattern.strip() or Path(pattern).is_absolute() or {"..", "**"} & set(Path(pattern).parts) or "**" in pattern:
-        raise ConfigError(
-            f"{option} names files within the data folder, such as v2_{option}.json, received {pattern!r}"
-        )
+        raise ConfigError(f"{option} names files within the data folder, without '..' and '**'; received {pattern!r}")
     return pattern
 
 

@@ -164,18 +164,26 @@ class Archive:
 
 
 def map_table(fingerprint: str, maps: Iterable[StoredMap]) -> pa.Table:
-    """The maps of one cell as lines of ``maps.parquet``."""
+    """The maps of one cell as lines of ``maps.parquet``.
+
+    Raises:
+        StoreError: A number is too large for its column.
+    """
     lines = []
     for stored in maps:
         # The map of a single target token is the mean over the targets: an empty list says so.
         per_target: Any = [] if stored.per_target == (stored.scores,) else stored.per_target
         facts = json.dumps(dict(stored.facts), ensure_ascii=False)
         lines.append({**asdict(stored), "fingerprint": fingerprint, "per_target": per_target, "facts": facts})
-    return pa.Table.from_pylist(lines, schema=_MAP_SCHEMA)
+    return _table(lines, _MAP_SCHEMA)
 
 
 def row_table(rows: Sequence[tuple[str, Row]]) -> pa.Table:
-    """Rows with the fingerprints of their cells as the lines of ``rows.parquet``."""
+    """Rows with the fingerprints of their cells as the lines of ``rows.parquet``.
+
+    Raises:
+        StoreError: A number is too large for its column.
+    """
     metrics = sorted({metric for _, row in rows for metric in row.values})
     lines = []
     for fingerprint, row in rows:
@@ -184,7 +192,14 @@ def row_table(rows: Sequence[tuple[str, Row]]) -> pa.Table:
             line[_METRIC + metric] = math.nan if value is None else value
         lines.append(line)
     schema = pa.schema([*_ROW_FIELDS, *((_METRIC + metric, pa.float64()) for metric in metrics)])
-    return pa.Table.from_pylist(lines, schema=schema)
+    return _table(lines, schema)
+
+
+def _table(lines: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    try:
+        return pa.Table.from_pylist(lines, schema=schema)
+    except (OverflowError, pa.ArrowException) as error:
+        raise StoreError(f"a number in the JSON lines is too large ({one_line(error)}): remove the line") from error
 
 
 def _read(path: Path, fingerprint: str | None = None) -> pa.Table:
