@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from logging import getLogger
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,15 @@ def test_sentencepiece_model_without_its_package_is_not_said_to_be_missing(folde
 def test_longest_text_of_a_tokenizer_is_the_models_alone(folder):
     change(folder / "tokenizer_config.json", model_max_length="x")
     assert load_folder(folder).encode_text("Ada was born in", " Bern").length == 4
+
+
+@pytest.mark.parametrize("name", ["tiny-text", "tiny-magma", "photo-magma"])
+def test_transformers_does_not_remark_on_long_texts_beside_our_own_messages(name, caplog):
+    tokenizer = load(name, LoadOptions()).tokenizer
+    logger = getLogger("transformers")
+    logger.addHandler(caplog.handler)  # it does not hand its records on
+    try:
+        tokenizer("Ada " * 5000)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert caplog.messages == []

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from atman_bench.core.errors import ModelError
-from atman_bench.models._loading import WEIGHTS, folder_hash
+from atman_bench.models._loading import UNLIMITED, WEIGHTS, folder_hash
 from atman_bench.models._silence import silent_transformers
 
 State = tuple[tuple[str, int, int], ...]
@@ -44,7 +44,7 @@ def _load(source: str, state: State) -> tuple[PreTrainedModel, PreTrainedTokeniz
     try:
         with silent_transformers():
             model = AutoModel.from_pretrained(source, use_safetensors=True)
-            return model.eval(), AutoTokenizer.from_pretrained(source)
+            return model.eval(), AutoTokenizer.from_pretrained(source, model_max_length=UNLIMITED)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"cannot load embedder {source!r}: {str(error).splitlines()[0]}") from error
 

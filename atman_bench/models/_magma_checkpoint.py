@@ -20,7 +20,7 @@ from transformers.models.gptj.modeling_gptj import create_sinusoidal_positions
 from atman_bench.core.errors import ConfigError, ModelError, one_line
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._image_prefix import ClipResNetConfig, ImagePrefix, PrefixConfig
-from atman_bench.models._loading import usable_device, weights_type
+from atman_bench.models._loading import UNLIMITED, usable_device, weights_type
 from atman_bench.models._picture_lm import Adapter, PictureLM, build_decoder
 from atman_bench.models._silence import silent_transformers
 
@@ -154,7 +154,7 @@ def load_official(file: Path, options: LoadOptions, layer_norm: bool) -> Picture
     tokenizer = _tokenizer_beside(file.parent)
     if tokenizer is None and embeddings >= GPT2_TOKENS:
         with suppress(OSError, ValueError), silent_transformers():  # without a network: token ids only
-            tokenizer = AutoTokenizer.from_pretrained("gpt2")
+            tokenizer = AutoTokenizer.from_pretrained("gpt2", model_max_length=UNLIMITED)
     model, prefix = _filled(state, config, embeddings, adapter_size, prefix_config, dtype, device, file)
     content_hash = _hash([file, file.parent / CONFIG_FILE, file.parent / "tokenizer.json"], f"ln={layer_norm}")
     return PictureLM(name, model, prefix, tokenizer, content_hash)
@@ -310,7 +310,7 @@ def _tokenizer_beside(folder: Path) -> PreTrainedTokenizerBase | None:
     if not (folder / "tokenizer.json").is_file():
         return None
     with silent_transformers():
-        return PreTrainedTokenizerFast.from_pretrained(folder)
+        return PreTrainedTokenizerFast.from_pretrained(folder, model_max_length=UNLIMITED)
 
 
 def _read_json(file: Path, required: bool) -> dict[str, Any]:
