@@ -133,6 +133,41 @@ HOSTED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """Name in the tests -> model type and configuration."""
 
+ODD: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "qwen2_moe": (
+        "qwen2_moe",
+        LLAMA
+        | {
+            "moe_intermediate_size": 24,
+            "shared_expert_intermediate_size": 24,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "mlp_only_layers": [0],
+        },
+    ),
+    "mixtral-window": ("mixtral", LLAMA | EXPERTS | {"sliding_window": WINDOW}),
+    "deepseek_v3": (
+        "deepseek_v3",
+        {k: v for k, v in LLAMA.items() if k != "num_key_value_heads"}
+        | {
+            "num_key_value_heads": 4,
+            "q_lora_rank": 12,
+            "kv_lora_rank": 16,
+            "qk_nope_head_dim": 8,
+            "qk_rope_head_dim": 4,
+            "v_head_dim": 6,
+            "moe_intermediate_size": 24,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "n_group": 2,
+            "topk_group": 1,
+            "first_k_dense_replace": 1,
+        },
+    ),
+    "gpt_bigcode": ("gpt_bigcode", GPT2 | {"multi_query": True}),
+}
+"""Attention and experts that are shaped like no other's: these are compared with transformers' own attention."""
+
 REFUSED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "mamba": ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
     "codegen": ("codegen", GPT2 | {"rotary_dim": 4}),
@@ -158,7 +193,7 @@ def build(name: str) -> PreTrainedModel:
 
     Vectors (biases, norms, sinks) get noise as well: transformers starts them at constants, which would hide a mistake.
     """
-    model_type, options = (HOSTED | REFUSED)[name]
+    model_type, options = (HOSTED | ODD | REFUSED)[name]
     config = AutoConfig.for_model(
         model_type, vocab_size=VOCABULARY, **{"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 1} | options
     )
