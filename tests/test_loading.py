@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
 from atman_bench.core.errors import ModelError
+from atman_bench.methods.atman import AtManConfig, explain
 from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.models._load import load
 
@@ -183,3 +184,26 @@ def test_transformers_does_not_remark_on_long_texts_beside_our_own_messages(name
     finally:
         logger.removeHandler(caplog.handler)
     assert caplog.messages == []
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:transformers.*")  # what peft calls
+def test_adapter_is_explained_as_the_model_that_it_was_merged_into(tmp_path):
+    peft = pytest.importorskip("peft", reason="LoRA adapters are read by peft, which is not installed")
+    base, adapter, merged = (tmp_path / name for name in ("base", "adapter", "merged"))
+    tiny_models.save("llama", base)
+    options = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
+    tuned = peft.get_peft_model(tiny_models.build("llama"), options)
+    tuned.peft_config["default"].base_model_name_or_path = str(base)
+    logging.disable_progress_bar()
+    try:
+        tuned.save_pretrained(adapter)
+        tuned.merge_and_unload().save_pretrained(merged)
+    finally:
+        logging.enable_progress_bar()
+    deltas = {}
+    for folder in (base, adapter, merged):
+        model = load_folder(folder)
+        encoded = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS)
+        deltas[folder] = explain(model, encoded, AtManConfig(), 0).per_target
+    torch.testing.assert_close(deltas[adapter], deltas[merged], rtol=0, atol=1e-5)
+    assert (deltas[adapter] - deltas[base]).abs().max() > 1e-3
