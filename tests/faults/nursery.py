@@ -1,0 +1,138 @@
+"""A process that imports everything once and forks a child for each command line, which then runs within a second.
+
+    python nursery.py    reads a line of JSON for each request from stdin, and answers each with a line
+
+``{"argv": [...], "log": PATH, ...}`` starts a command whose model takes no time, and answers with its process id; the
+further keys are the fields of ``Fault``. ``{"wait": PID}`` answers with its exit code, minus the signal that ended it.
+"""
+
+import json
+import mmap
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import psutil
+import torch
+from fakes import Fakes
+
+from atman_bench.cli.app import main
+from atman_bench.evaluation import accuracy
+from atman_bench.paper.experiments import EXPERIMENTS
+from atman_bench.paper.experiments._base import Experiment, Preset
+from atman_bench.paper.kinds.evaluation import Evaluation
+from atman_bench.report import accuracy as accuracy_report
+from atman_bench.report import figures, grid, machine, page, render, tables
+
+IMPORTED = (accuracy_report, grid, machine, page, render, tables)
+"""What commands import when they run."""
+
+HUGE = 2**36
+SPARE = 2**28
+
+HUNGRY: dict[str, Callable[[], object]] = {
+    "torch": lambda: torch.empty(HUGE, dtype=torch.uint8),
+    "python": lambda: bytearray(HUGE),
+    "mmap": lambda: mmap.mmap(-1, HUGE),
+}
+"""Allocators that ask for more than there is, and report it in different ways."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a command meets.
+
+    Attributes:
+        delay: Seconds that each explanation or answer takes.
+        file_bytes: How large a file can become, None without a limit.
+        hungry: Sample -> the allocator that explaining it or answering it asks for ``HUGE`` bytes.
+    """
+
+    delay: float = 0.0
+    file_bytes: int | None = None
+    hungry: dict[str, str] | None = None
+
+
+class Answerer:
+    """Answers that depend on the question."""
+
+    name, content_hash, dtype_name, device = "stand-in", "0", "float32", "cpu"
+
+    def __init__(self, fault: Fault):
+        self._fault = fault
+
+    def complete(self, prompt: str, max_new_tokens: int, picture: object = None) -> str:
+        time.sleep(self._fault.delay)
+        for question, allocator in (self._fault.hungry or {}).items():
+            if question in prompt:
+                HUNGRY[allocator]()
+        return prompt.split()[len(prompt) % 20]
+
+
+def install(fault: Fault) -> None:
+    """Put everything in place that takes no time, for good: this process runs one command."""
+    fakes = Fakes(delay=fault.delay)
+    explain = fakes.explain_encoded
+
+    def explain_encoded(adapter: object, encoded: object, *arguments: object) -> object:
+        if allocator := (fault.hungry or {}).get(encoded.uid):
+            HUNGRY[allocator]()
+        return explain(adapter, encoded, *arguments)
+
+    fakes.explain_encoded = explain_encoded
+    fakes.install(lambda mapping, key, value: mapping.__setitem__(key, value), setattr)
+    figures.draw_all = lambda *_: {}  # which would take most of the time, and stores nothing
+    accuracy.load_configured = lambda run: Answerer(fault)
+    run = Evaluation({"dataset": "facts", "methods": ["fake", "noise"], "limit": 10})
+    left_out = {Preset.SMALL: "not today", Preset.PAPER: "not today"}
+    experiment = Experiment("Title", "Table 9", {Preset.TINY: run}, left_out)
+    EXPERIMENTS.__dict__["names"] = ("table9",)
+    sys.modules["atman_bench.paper.experiments.table9"] = SimpleNamespace(SPEC=experiment)
+    if fault.file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.file_bytes, fault.file_bytes))
+    if fault.hungry is not None:
+        limit = psutil.Process().memory_info().vms + SPARE
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def run(argv: list[str], log: str, **fault: object) -> None:
+    """Run a command in this process, and end it with the command's exit code."""
+    code: object = 1
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        install(Fault(**fault))
+        sys.argv = ["atman-bench", *argv]
+        main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def serve() -> None:
+    """Answer requests until stdin ends."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                run(**request)
+        print(answer, flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,87 @@
+"""Commands that run in processes of their own, and what they leave in a results folder."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+LIMIT = 60
+"""Seconds after which a command hangs."""
+
+COMMANDS = {
+    "eval": ("eval", "--limit", "10"),
+    "sweep": ("sweep", "--limit", "6", "--grid", "methods.fake.kappa=[null,0.7]", "--grid", "methods.fake.f=[0.5,0.9]"),
+    "accuracy": ("accuracy", "--limit", "20"),
+    "reproduce": ("reproduce", "all"),
+}
+WRITTEN = ("table.md", "results.json", "sweep.md", "accuracy.md", "report.md")
+"""What commands write beside what they store."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code, minus the signal that ended it, and what it printed."""
+
+    code: int
+    printed: str
+
+
+class Nursery:
+    """See ``nursery.py``."""
+
+    def __init__(self, folder: Path):
+        paths = os.pathsep.join(map(str, (TESTS.parent, TESTS)))
+        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+        self._log = folder
+        self._logs: dict[int, Path] = {}
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("nursery.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def _ask(self, **request: object) -> int:
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def start(self, command: Sequence[str], results: Path, **fault: object) -> int:
+        """Begin a command; its process id."""
+        log = self._log / f"{len(self._logs)}.txt"
+        pid = self._ask(argv=[*command, "--quiet", "--results", str(results)], log=str(log), **fault)
+        self._logs[pid] = log
+        return pid
+
+    def end(self, pid: int) -> Ended:
+        """Wait for a command."""
+        code = self._ask(wait=pid)
+        return Ended(code, self._logs[pid].read_text())
+
+    def run(self, command: Sequence[str], results: Path, **fault: object) -> Ended:
+        """A whole command."""
+        return self.end(self.start(command, results, **fault))
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate(timeout=LIMIT)
+
+
+def stored(results: Path) -> dict[str, list[str]]:
+    """Every line that a folder stores, of whichever process: folder and kind -> lines in sorted order, with doubles."""
+    found: dict[str, list[str]] = {}
+    for path in results.rglob("*.jsonl"):
+        kind = path.name.partition("-")[0]
+        lines = [line for line in path.read_text().split("\n")[:-1] if '"header"' not in line]
+        found.setdefault(f"{path.parent.relative_to(results)}/{kind}", []).extend(lines)
+    return {name: sorted(lines) for name, lines in found.items() if lines}
+
+
+def written(results: Path) -> dict[str, str]:
+    """The tables that a command wrote."""
+    return {name: (results / name).read_text().replace(str(results), "RESULTS") for name in WRITTEN if (results / name).is_file()}
