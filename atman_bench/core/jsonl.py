@@ -53,7 +53,7 @@ class PartWriter:
         """Append whole lines to the part file of a kind; they are in it when this returns.
 
         Raises:
-            StoreError: The disk is full or the folder not writable.
+            StoreError: The disk is full, the folder not writable, or the part file no longer there.
         """
         try:
             if kind not in self._files:
@@ -64,16 +64,38 @@ class PartWriter:
             while data:
                 data = data[os.write(self._files[kind], data) :]
         except OSError as error:
+            self._check_present()
             raise unwritable(self._folder, error) from error
+        self._check_present()  # the system would let us go on writing to a file that nobody can open any more
+
+    def _check_present(self) -> None:
+        """Refuse to go on where a part file has been removed.
+
+        Raises:
+            StoreError: See above.
+        """
+        if not all(self._path(kind).exists() for kind in self._files):
+            raise StoreError(
+                f"{self._folder} was removed while results were written to it: run the same command again, "
+                "and leave the folder where it is"
+            )
 
     def _open(self, kind: str) -> int:
-        # Compaction removes folders that it has emptied, perhaps between this run's start and its first line.
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{kind}-{self._name}.jsonl"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not self._files:
+            # Compaction removes folders that it has emptied, perhaps between this run's start and its first line.
+            self._folder.mkdir(parents=True, exist_ok=True)
+        path, flags = self._path(kind), os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        if fcntl is None:
+            return os.open(path, flags, 0o644)
+        hidden = path.with_name(f".{path.name}")
+        descriptor = os.open(hidden, flags, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # It gets its name once it is locked: compaction removes part files that nobody seems to write to.
+        hidden.rename(path)
         return descriptor
+
+    def _path(self, kind: str) -> Path:
+        return self._folder / f"{kind}-{self._name}.jsonl"
 
     def close(self) -> None:
         """Close the part files."""

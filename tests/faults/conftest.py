@@ -9,7 +9,7 @@ from runs import COMMANDS, Ended, Nursery
 
 @pytest.fixture(scope="session")
 def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    made = Nursery(tmp_path_factory.mktemp("logs"))
+    made = Nursery()
     made.run(COMMANDS["eval"], tmp_path_factory.mktemp("warm"))  # fonts and byte code
     yield made
     made.close()

@@ -2,8 +2,9 @@
 
     python nursery.py    reads a line of JSON for each request from stdin, and answers each with a line
 
-``{"argv": [...], "log": PATH, ...}`` starts a command whose model takes no time, and answers with its process id; the
-further keys are the fields of ``Fault``. ``{"wait": PID}`` answers with its exit code, minus the signal that ended it.
+``{"argv": [...], ...}`` starts a command whose model takes no time, and answers with its process id; the further keys
+are the fields of ``Fault``. ``{"wait": PID}`` answers with its exit code, minus the signal that ended it, and with what
+it printed.
 """
 
 import json
@@ -100,13 +101,12 @@ def install(fault: Fault) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def run(argv: list[str], log: str, **fault: object) -> None:
-    """Run a command in this process, and end it with the command's exit code."""
+def run(output: int, argv: list[str], **fault: object) -> None:
+    """Run a command in this process, which prints to a file descriptor, and end with the command's exit code."""
     code: object = 1
     try:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         install(Fault(**fault))
         sys.argv = ["atman-bench", *argv]
         main()
@@ -123,15 +123,23 @@ def run(argv: list[str], log: str, **fault: object) -> None:
 
 def serve() -> None:
     """Answer requests until stdin ends."""
+    printed: dict[int, int] = {}
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
-            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+            code = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+            with os.fdopen(printed.pop(request["wait"])) as output:
+                answer = {"code": code, "printed": output.read()}
         else:
-            answer = os.fork()
-            if answer == 0:
-                run(**request)
-        print(answer, flush=True)
+            # A pipe and no file: how large files can become is one of the faults.
+            reading, writing = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                run(writing, **request)
+            os.close(writing)
+            printed[pid] = reading
+            answer = {"pid": pid}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

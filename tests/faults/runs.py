@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 TESTS = Path(__file__).parents[1]
 LIMIT = 60
@@ -33,35 +34,28 @@ class Ended:
 class Nursery:
     """See ``nursery.py``."""
 
-    def __init__(self, folder: Path):
+    def __init__(self) -> None:
         paths = os.pathsep.join(map(str, (TESTS.parent, TESTS)))
-        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-        self._log = folder
-        self._logs: dict[int, Path] = {}
-        self.process = subprocess.Popen(
+        self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("nursery.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         )
 
-    def _ask(self, **request: object) -> int:
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+    def _ask(self, **request: object) -> dict[str, Any]:
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
 
     def start(self, command: Sequence[str], results: Path, **fault: object) -> int:
         """Begin a command; its process id."""
-        log = self._log / f"{len(self._logs)}.txt"
-        pid = self._ask(argv=[*command, "--quiet", "--results", str(results)], log=str(log), **fault)
-        self._logs[pid] = log
-        return pid
+        return self._ask(argv=[*command, "--quiet", "--results", str(results)], **fault)["pid"]
 
     def end(self, pid: int) -> Ended:
         """Wait for a command."""
-        code = self._ask(wait=pid)
-        return Ended(code, self._logs[pid].read_text())
+        return Ended(**self._ask(wait=pid))
 
     def run(self, command: Sequence[str], results: Path, **fault: object) -> Ended:
         """A whole command."""
@@ -69,7 +63,7 @@ class Nursery:
 
     def close(self) -> None:
         """End the process."""
-        self.process.communicate(timeout=LIMIT)
+        self._process.communicate(timeout=LIMIT)
 
 
 def stored(results: Path) -> dict[str, list[str]]:
