@@ -1,5 +1,6 @@
 """How much memory there is, and whether an error says that it ran out."""
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,11 +10,20 @@ import torch
 _CGROUP = Path("/sys/fs/cgroup")
 
 
+_MESSAGES = ("not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
+"""What PyTorch's allocators of the CPU and of Apple's GPUs, the CUDA driver, cuBLAS and cuDNN, and C++ say."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out: CUDA has a class for it, CPU allocators only messages."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        message in str(error) for message in ("not enough memory", "can't allocate memory")
-    )
+    """Whether an error means that memory ran out: PyTorch and Python have classes for it, others a number or a message.
+
+    Args:
+        error: Of any library.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    of_system = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return of_system or any(message in str(error) for message in _MESSAGES)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -241,7 +241,7 @@ def _repeated(
 
 
 def _status_of(error: Exception, loaded: bool) -> ScaleStatus:
-    if is_out_of_memory(error) or "bad_alloc" in str(error):  # what C++ says when a small allocation fails
+    if is_out_of_memory(error):
         return ScaleStatus.OOM
     # A model that cannot be loaded may be there tomorrow; a refused method will be refused again.
     return ScaleStatus.UNSUPPORTED if isinstance(error, AtmanBenchError) and loaded else ScaleStatus.ERROR

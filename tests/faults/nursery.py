@@ -23,6 +23,8 @@ import torch
 from fakes import Fakes
 
 from atman_bench.cli.app import main
+from atman_bench.core.records import Sample
+from atman_bench.core.tensors import Encoded, Explanation
 from atman_bench.evaluation import accuracy
 from atman_bench.paper.experiments import EXPERIMENTS
 from atman_bench.paper.experiments._base import Experiment, Preset
@@ -60,35 +62,39 @@ class Fault:
 
 
 class Answerer:
-    """Answers that depend on the question."""
+    """Answers that depend on the question, after some time."""
 
     name, content_hash, dtype_name, device = "stand-in", "0", "float32", "cpu"
 
-    def __init__(self, fault: Fault):
-        self._fault = fault
+    def __init__(self, delay: float):
+        self._delay = delay
 
     def complete(self, prompt: str, max_new_tokens: int, picture: object = None) -> str:
-        time.sleep(self._fault.delay)
-        for question, allocator in (self._fault.hungry or {}).items():
-            if question in prompt:
-                HUNGRY[allocator]()
+        time.sleep(self._delay)
         return prompt.split()[len(prompt) % 20]
 
 
 def install(fault: Fault) -> None:
     """Put everything in place that takes no time, for good: this process runs one command."""
     fakes = Fakes(delay=fault.delay)
-    explain = fakes.explain_encoded
+    explain, complete = fakes.explain_encoded, accuracy.complete_after
 
-    def explain_encoded(adapter: object, encoded: object, *arguments: object) -> object:
-        if allocator := (fault.hungry or {}).get(encoded.uid):
-            HUNGRY[allocator]()
+    def allocate(uid: str) -> None:
+        if fault.hungry and uid in fault.hungry:
+            HUNGRY[fault.hungry[uid]]()
+
+    def explain_encoded(adapter: object, encoded: Encoded, *arguments: object) -> Explanation:
+        allocate(encoded.uid)
         return explain(adapter, encoded, *arguments)
 
-    fakes.explain_encoded = explain_encoded
+    def complete_after(adapter: object, sample: Sample, *arguments: object) -> str:
+        allocate(sample.uid)
+        return complete(adapter, sample, *arguments)
+
+    fakes.explain_encoded, accuracy.complete_after = explain_encoded, complete_after
     fakes.install(lambda mapping, key, value: mapping.__setitem__(key, value), setattr)
     figures.draw_all = lambda *_: {}  # which would take most of the time, and stores nothing
-    accuracy.load_configured = lambda run: Answerer(fault)
+    accuracy.load_configured = lambda run: Answerer(fault.delay)
     run = Evaluation({"dataset": "facts", "methods": ["fake", "noise"], "limit": 10})
     left_out = {Preset.SMALL: "not today", Preset.PAPER: "not today"}
     experiment = Experiment("Title", "Table 9", {Preset.TINY: run}, left_out)
