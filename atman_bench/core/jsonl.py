@@ -173,6 +173,8 @@ def read_part(path: Path, parse: Callable[[dict[str, Any]], Record]) -> tuple[Ma
     """
     try:
         *lines, _torn = path.read_bytes().split(b"\n")
+    except FileNotFoundError:  # compaction has moved what it held since it was listed
+        return None, []
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     header = None

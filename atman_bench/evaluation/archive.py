@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -95,23 +94,30 @@ class Archive:
 
     def __init__(self, results: Path):
         self._results = results
+        self._about: tuple[object, dict[str, Any]] = (None, {})
         self._rows: tuple[object, dict[str, list[Row]]] = (None, {})
 
-    @cached_property
+    @property
     def index(self) -> Mapping[str, Mapping[str, Any]]:
         """Fingerprint -> ``identity``, ``variant``, ``folder``, ``created`` and ``environment`` of each cell."""
         return self._content["cells"]
 
-    @cached_property
+    @property
     def environments(self) -> Mapping[str, Mapping[str, Any]]:
         """Digest -> what a manifest records of a run."""
         return self._content["environments"]
 
-    @cached_property
+    @property
     def _content(self) -> dict[str, Any]:
         path = self._results / CELLS
-        if not path.exists():
+        version = _version(path)
+        if version is None:
             return {"cells": {}, "environments": {}}
+        if self._about[0] != version:
+            self._about = version, self._read_content(path)
+        return self._about[1]
+
+    def _read_content(self, path: Path) -> dict[str, Any]:
         try:
             content = parse_json(path.read_bytes())
             check_schema(content, str(path))
@@ -137,11 +143,9 @@ class Archive:
             StoreError: The file cannot be read.
         """
         path = self._results / ROWS
-        try:
-            found = path.stat()
-        except FileNotFoundError:
+        version = _version(path)
+        if version is None:
             return []
-        version = found.st_mtime_ns, found.st_size, found.st_ino
         if self._rows[0] != version:
             grouped = defaultdict(list)
             with _readable(path):
@@ -161,6 +165,15 @@ class Archive:
             return []
         with _readable(path):
             return [_map_of(line) for line in _read(path, fingerprint).to_pylist()]
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """What changes with a file, None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def map_table(fingerprint: str, maps: Iterable[StoredMap]) -> pa.Table:
@@ -203,7 +216,8 @@ def _table(lines: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 
 
 def _read(path: Path, fingerprint: str | None = None) -> pa.Table:
-    return pq.read_table(path, filters=None if fingerprint is None else [("fingerprint", "=", fingerprint)])
+    with pa.OSFile(str(path)) as file:  # opened once: compaction may replace it before the last column is read
+        return pq.read_table(file, filters=None if fingerprint is None else [("fingerprint", "=", fingerprint)])
 
 
 @contextmanager
