@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -111,6 +112,7 @@ def run(output: int, argv: list[str], **fault: object) -> None:
     """Run a command in this process, which prints to a file descriptor, and end with the command's exit code."""
     code: object = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.dup2(output, 1)
         os.dup2(output, 2)
         install(Fault(**fault))
@@ -129,6 +131,7 @@ def run(output: int, argv: list[str], **fault: object) -> None:
 
 def serve() -> None:
     """Answer requests until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to this process too, which the tests end
     printed: dict[int, int] = {}
     for line in sys.stdin:
         request = json.loads(line)
