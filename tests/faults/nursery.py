@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import psutil
+import sklearn.metrics
 import torch
 from fakes import Fakes
 
@@ -33,7 +34,7 @@ from atman_bench.paper.kinds.evaluation import Evaluation
 from atman_bench.report import accuracy as accuracy_report
 from atman_bench.report import figures, grid, machine, page, render, tables
 
-IMPORTED = (accuracy_report, grid, machine, page, render, tables)
+IMPORTED = (accuracy_report, grid, machine, page, render, sklearn.metrics, tables)
 """What commands import when they run."""
 
 HUGE = 2**36

@@ -67,13 +67,14 @@ class Nursery:
 
 
 def stored(results: Path) -> dict[str, list[str]]:
-    """Every line that a folder stores, of whichever process: folder and kind -> lines in sorted order, with doubles."""
+    """Every record that a folder stores, of whichever process: folder and kind -> records in order, with doubles."""
     found: dict[str, list[str]] = {}
     for path in results.rglob("*.jsonl"):
+        lines = [json.loads(line, parse_int=float) for line in path.read_text().split("\n")[:-1]]
         kind = path.name.partition("-")[0]
-        lines = [line for line in path.read_text().split("\n")[:-1] if '"header"' not in line]
-        found.setdefault(f"{path.parent.relative_to(results)}/{kind}", []).extend(lines)
-    return {name: sorted(lines) for name, lines in found.items() if lines}
+        records = [json.dumps(line, sort_keys=True) for line in lines if "header" not in line]
+        found.setdefault(f"{path.parent.relative_to(results)}/{kind}", []).extend(records)
+    return {name: sorted(records) for name, records in found.items() if records}
 
 
 def written(results: Path) -> dict[str, str]:
