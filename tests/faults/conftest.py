@@ -1,5 +1,6 @@
 """One process that forks commands, and their results without any fault, for all tests of this folder."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from runs import COMMANDS, Ended, Nursery
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+def nursery() -> Iterator[Nursery]:
+    """What forks commands."""
+    if sys.platform != "linux":
+        pytest.skip("limits of files and memory, and what becomes of a process that is killed, are those of Linux")
     made = Nursery()
-    made.run(COMMANDS["eval"], tmp_path_factory.mktemp("warm"))  # fonts and byte code
     yield made
     made.close()
 

@@ -37,8 +37,12 @@ from atman_bench.report import figures, grid, machine, page, render, tables
 IMPORTED = (accuracy_report, grid, machine, page, render, sklearn.metrics, tables)
 """What commands import when they run."""
 
+LONGEST = 60
+"""Seconds after which a command that hangs is ended by a signal."""
+
 HUGE = 2**36
 SPARE = 2**28
+"""Bytes that nobody has, and those that a command with a limit has beside what this process takes."""
 
 HUNGRY: dict[str, Callable[[], object]] = {
     "torch": lambda: torch.empty(HUGE, dtype=torch.uint8),
@@ -113,6 +117,7 @@ def run(output: int, argv: list[str], **fault: object) -> None:
     """Run a command in this process, which prints to a file descriptor, and end with the command's exit code."""
     code: object = 1
     try:
+        signal.alarm(LONGEST)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -149,7 +154,8 @@ def serve() -> None:
             os.close(writing)
             printed[pid] = reading
             answer = {"pid": pid}
-        print(json.dumps(answer), flush=True)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import pytest
 from runs import COMMANDS, Ended, stored, written
 
 
-
 @pytest.mark.parametrize("file_bytes", [0, 1_500])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_full_disk_is_one_line_and_the_next_run_loses_and_doubles_nothing(nursery, whole, tmp_path, name, file_bytes):

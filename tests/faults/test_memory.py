@@ -1,9 +1,12 @@
 """Memory that really runs out: the sample's row says so, the others go on, and the next run fills the gap."""
 
+import errno
+
 import pytest
 from lines import lines_in
 from runs import COMMANDS, Ended, stored, written
 
+from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.records import Status
 from atman_bench.evaluation.answer_store import answer_cells
 
@@ -43,3 +46,18 @@ def test_questions_without_memory_are_answers_of_their_own_and_are_asked_again(n
     assert nursery.run(COMMANDS["accuracy"], results) == Ended(0, "")
     assert {answer.uid: answer for answer in cell.answers()} == expected
     assert written(results) == written(whole("accuracy"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("std::bad_alloc"),
+    ],
+    ids=str,
+)
+def test_what_libraries_say_when_memory_runs_out_is_known(error):
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(OSError(errno.ENOSPC, "No space left on device"))
