@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from lines import lines_in
 
+from atman_bench.core import jsonl
 from atman_bench.core.errors import StoreError
+from atman_bench.core.jsonl import part_files, read_part
 from atman_bench.core.records import Row, Status
 from atman_bench.evaluation import compaction
 from atman_bench.evaluation.archive import CELLS, MAPS, ROWS
@@ -125,6 +127,27 @@ def test_a_run_that_has_not_written_yet_survives_a_compaction(tmp_path):
         compact(tmp_path)
         cell.append_map(replace(WORDS, uid="next"))
     assert "next" in cells(tmp_path)[0].maps()
+
+
+def test_a_part_file_is_locked_before_a_compaction_can_see_it(tmp_path, monkeypatch):
+    seen = []
+    flock = jsonl.fcntl.flock
+    with cell_in(tmp_path) as cell, monkeypatch.context() as patch:
+        patch.setattr(jsonl.fcntl, "flock", lambda *lock: (seen.append(part_files(cell.folder, "maps")), flock(*lock)))
+        cell.append_map(WORDS)
+    assert seen == [[]]
+
+
+def test_what_was_compacted_after_a_cell_was_made_is_found_in_it(tmp_path):
+    early = Cell(tmp_path, IDENTITY, "shifted")
+    filled(tmp_path)
+    before = early.maps()
+    compact(tmp_path)
+    assert early.maps().keys() == before.keys() == {stored.uid for stored in MAPS_OF_ALL_KINDS}
+
+
+def test_a_part_file_that_was_compacted_since_it_was_listed_holds_nothing_any_more(tmp_path):
+    assert read_part(tmp_path / "maps-1.jsonl", StoredMap.from_json) == (None, [])
 
 
 @pytest.mark.parametrize("stop", range(8))

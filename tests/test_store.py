@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -274,6 +275,23 @@ def test_folders_have_names_that_any_file_system_takes(tmp_path):
         "atman",
         f"f=0.5,form=log-{cell.identity.fingerprint}",
     )
+
+
+def test_a_folder_that_was_removed_before_the_first_line_is_made_again_and_its_lines_are_found(tmp_path):
+    with cell_in(tmp_path / "results") as cell:
+        shutil.rmtree(tmp_path / "results")
+        cell.append_map(OK)
+    (found,) = cells(tmp_path / "results")
+    assert without_environment(found.maps()) == {"a": OK}
+
+
+@pytest.mark.parametrize("append", ["append_map", "append_rows"])
+def test_a_folder_that_was_removed_since_the_first_line_ends_the_writing(tmp_path, append):
+    with cell_in(tmp_path / "results") as cell:
+        cell.append_map(OK)
+        shutil.rmtree(tmp_path / "results")
+        with pytest.raises(StoreError, match="was removed while results were written to it: run the same command"):
+            getattr(cell, append)(OK if append == "append_map" else [row("a", 0.5)])
 
 
 def test_clear_removes_a_cells_results(tmp_path):

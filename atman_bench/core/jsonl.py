@@ -49,6 +49,11 @@ class PartWriter:
         self._name = f"{started}-{safe_name(socket.gethostname())}-{os.getpid()}-{secrets.token_hex(3)}"
         self._files: dict[str, int] = {}
 
+    @property
+    def has_written(self) -> bool:
+        """Whether it has a part file yet."""
+        return bool(self._files)
+
     def write(self, kind: str, data: bytes) -> None:
         """Append whole lines to the part file of a kind; they are in it when this returns.
 

@@ -252,6 +252,10 @@ class Cell:
             lines = [json.dumps({**content, "schema": SCHEMA}, allow_nan=False) + "\n" for content in contents]
         except ValueError as error:
             raise StoreError(f"only finite numbers can be stored in {self.folder}: {error}") from error
+        if not self._writer.has_written and self._environment is not None:
+            self.create(
+                self._environment
+            )  # the folder may have been removed since: nothing is found without a manifest
         if lines:
             self._writer.write(kind, "".join(lines).encode())
 
