@@ -255,7 +255,7 @@ class Cell:
         if not self._writer.has_written and self._environment is not None:
             self.create(
                 self._environment
-            )  # the folder may have been removed since: nothing is found without a manifest
+            )  # which may have been removed since: without it, nothing is found
         if lines:
             self._writer.write(kind, "".join(lines).encode())
 
