@@ -253,9 +253,7 @@ class Cell:
         except ValueError as error:
             raise StoreError(f"only finite numbers can be stored in {self.folder}: {error}") from error
         if not self._writer.has_written and self._environment is not None:
-            self.create(
-                self._environment
-            )  # which may have been removed since: without it, nothing is found
+            self.create(self._environment)  # which may have been removed since: without it, nothing is found
         if lines:
             self._writer.write(kind, "".join(lines).encode())
 
