@@ -1,5 +1,6 @@
-"""Adaptive AtMan: its numbers are AtMan's own, its cost stays within the budget, and it looks where the loss moves."""
+"""Adaptive AtMan: verified scores are AtMan's own, the cost stays within the budget, and estimates are bounded."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -8,115 +9,210 @@ import torch
 from lines import Line, frame_of_lines
 
 from atman_bench.api.explain import load_model
-from atman_bench.attention.edit import AttentionEdit
-from atman_bench.core.errors import ConfigError
+from atman_bench.attention.edit import AttentionEdit, Form
+from atman_bench.core.errors import ConfigError, NotApplicableError
 from atman_bench.core.measure import count_tokens
-from atman_bench.core.records import Status
+from atman_bench.core.records import JointUnits, PatchUnits, Status, TextUnits
 from atman_bench.core.tensors import Attribution
-from atman_bench.methods import _engine, adaptive, atman
+from atman_bench.datasets import DATASETS
+from atman_bench.datasets.facts import FactsConfig
+from atman_bench.methods import _proposal, adaptive, atman, atman_gradient
 from atman_bench.methods._engine import EngineMode, EngineOptions, plain_pass, plan, sweep
-from atman_bench.methods.adaptive import CHUNK, AdaptiveConfig
+from atman_bench.methods._proposal import Proposal
+from atman_bench.methods.adaptive import AdaptiveConfig, ProposalBy, Search
 from atman_bench.methods.atman import AtManConfig
+from atman_bench.methods.atman_gradient import Aggregate, AtManGradientConfig
 from atman_bench.report.figures import FIGURES
 
 MODEL = tiny_models.adapter("llama")
 ENCODED = MODEL.encode_ids([(7 * i * i + 3 * i) % tiny_models.VOCABULARY for i in range(70)], tiny_models.TARGET_IDS)
 UNITS = len(ENCODED.units)
 EXACT_TOKENS = ENCODED.length + sum(ENCODED.length - i for i in range(UNITS))
+EXACT = atman.explain(MODEL, ENCODED, AtManConfig(), seed=0)
+NOTHING_LEFT = 0.001
+"""A budget that the plain pass and the proposal spend."""
 
 
 def attribute(budget: float, **options: object) -> Attribution:
     return adaptive.explain(MODEL, ENCODED, AdaptiveConfig(budget=budget, **options), seed=0)
 
 
-def delta_of(positions: list[int]) -> torch.Tensor:
-    """Loss under the suppression of some positions - plain loss, by the engine that reuses nothing."""
-    factors = torch.ones(1, ENCODED.length)
-    factors[:, positions] = 0.1
-    return sweep(MODEL, ENCODED, AttentionEdit(factors), EngineOptions(EngineMode.NAIVE)).deltas[:, 0]
+def verified(found: Attribution) -> torch.Tensor:
+    return torch.isclose(found.per_target, EXACT.per_target, rtol=0, atol=1e-5).all(0)
 
 
 @pytest.mark.parametrize("options", [{}, {"kappa": 0.3}], ids=str)
-def test_the_whole_budget_gives_the_exact_sweep(options):
+@pytest.mark.parametrize("budget", [1.0, 100.0])
+def test_the_whole_budget_gives_the_exact_sweep_bit_for_bit(budget, options):
     exact = atman.explain(MODEL, ENCODED, AtManConfig(**options), seed=0)
-    torch.testing.assert_close(attribute(1.0, **options).per_target, exact.per_target, rtol=0, atol=1e-5)
+    assert torch.equal(attribute(budget, **options).per_target, exact.per_target)
 
 
-@pytest.mark.parametrize("budget", [0.15, 0.25, 0.5, 0.8])
-def test_forward_tokens_stay_within_the_budget(budget):
+@pytest.mark.parametrize("budget", [0.25, 0.5, 0.8])
+@pytest.mark.parametrize("options", [{}, {"proposal": ProposalBy.ROWS}], ids=str)
+def test_forward_tokens_stay_within_the_budget_a_backward_pass_counted_as_two_forward_passes(budget, options):
     with count_tokens(MODEL.model) as counter:
-        attribute(budget, batch=1)
-    assert budget - 0.1 < counter.tokens / EXACT_TOKENS <= budget
+        attribute(budget, **options)
+    backward = 0 if options else 2 * ENCODED.length
+    assert budget - 0.1 < (counter.tokens + backward) / EXACT_TOKENS <= budget
 
 
-def test_a_budget_below_the_coarse_chunks_still_runs_them_and_no_more():
+def test_a_budget_above_1_is_a_number_of_forward_passes():
     with count_tokens(MODEL.model) as counter:
-        scores = attribute(0.001, batch=1).per_target
-    assert counter.tokens == ENCODED.length + sum(ENCODED.length - i for i in range(0, UNITS, CHUNK))
-    for first in range(0, UNITS, CHUNK):
-        chunk = chunk_from(first)
-        shared = delta_of(chunk)[:, None].expand(-1, len(chunk)) / len(chunk)
-        torch.testing.assert_close(scores[:, chunk], shared, rtol=0, atol=1e-5)
+        attribute(20)
+    assert 18 < counter.tokens / ENCODED.length + 2 <= 20
 
 
-def chunk_from(first: int) -> list[int]:
-    return list(range(first, min(first + CHUNK, UNITS)))
+def test_a_budget_below_the_proposal_gives_its_estimates():
+    centred = atman_gradient.explain(MODEL, ENCODED, AtManGradientConfig(aggregate=Aggregate.CENTRED), seed=0)
+    torch.testing.assert_close(attribute(NOTHING_LEFT).scores, centred.scores, rtol=0, atol=1e-6)
 
 
-def test_the_chunk_that_moves_the_loss_most_per_token_is_halved_first_and_its_first_half_gets_what_is_left():
-    def second_half(first: int) -> list[int]:
-        chunk = chunk_from(first)
-        return chunk[-(len(chunk) // 2) :]
-
-    def cost(first: int) -> int:
-        return ENCODED.length - second_half(first)[0]
-
-    firsts = range(0, UNITS, CHUNK)
-    best = max(firsts, key=lambda first: delta_of(chunk_from(first)).mean().abs().item() / cost(first))
-    one_step = (ENCODED.length + sum(ENCODED.length - first for first in firsts) + cost(best) + 0.5) / EXACT_TOKENS
-    whole, part = delta_of(chunk_from(best)), delta_of(second_half(best))
-    left = torch.where((whole - part).sign() == whole.sign(), whole - part, 0)
-    halves = chunk_from(best)[: -len(second_half(best))], second_half(best)
-
-    scores = attribute(one_step).per_target
-
-    for half, delta in zip(halves, (left, part), strict=True):
-        expected = (delta / len(half))[:, None].expand(-1, len(half))
-        torch.testing.assert_close(scores[:, half], expected, rtol=0, atol=1e-5)
-    assert all(len(scores[0, chunk_from(first)].unique()) == 1 for first in firsts if first != best)
+@pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 3}, {"engine": EngineMode.LEAN}], ids=str)
+def test_how_the_engine_runs_changes_no_map(options):
+    torch.testing.assert_close(attribute(0.4, **options).per_target, attribute(0.4).per_target, rtol=0, atol=1e-5)
 
 
-def test_what_stands_out_is_measured_and_not_inferred():
-    exact = atman.explain(MODEL, ENCODED, AtManConfig(), seed=0).scores
-    scores = attribute(0.9).scores
-    top = scores.abs().topk(10).indices
-    torch.testing.assert_close(scores[top], exact[top], rtol=0, atol=1e-5)
+def test_a_larger_budget_verifies_more_units():
+    counts = [int(verified(attribute(budget)).sum()) for budget in (NOTHING_LEFT, 0.3, 0.6)]
+    assert counts[0] < 5 < counts[1] < counts[2] < UNITS
 
 
-def test_a_part_that_moves_more_than_the_whole_leaves_nothing_of_it():
-    whole, part = torch.tensor([3.0, 1.0, -2.0, 0.0]), torch.tensor([1.0, 4.0, -0.5, 1.0])
-    assert adaptive._rest_of(whole, part).tolist() == [2.0, 0.0, -1.5, 0.0]
+def search_of(estimates: list[float], deltas: list[float | None], latest: list[int] | None = None) -> Search:
+    count = len(estimates)
+    known = torch.tensor([delta is not None for delta in deltas])
+    found = torch.tensor([[delta or 0.0 for delta in deltas]])
+    proposal = Proposal(torch.zeros(count), torch.tensor(estimates), 0)
+    return Search(proposal, torch.arange(count), torch.zeros(0, count, dtype=torch.bool), found, known, latest or [])
+
+
+@pytest.mark.parametrize(
+    ("delta", "beta"), [(0.5, 0.5), (50.0, 2.0), (-1.0, 0.0)], ids=["least squares", "at most 2", "never negative"]
+)
+def test_estimates_are_scaled_to_what_was_verified_within_bounds(delta, beta):
+    assert search_of([1.0, 3.0], [delta, None]).estimates().tolist() == [beta, 3 * beta]
+
+
+def test_nothing_is_known_to_be_verified_before_the_first_round_and_all_is_after_the_last():
+    assert search_of([1.0, 1.0], [None, None]).unverified_share() == 1
+    assert search_of([1.0, 1.0], [2.0, 1.0], latest=[1]).unverified_share() == 0
+
+
+def test_the_unverified_share_is_the_more_pessimistic_of_estimates_and_the_last_round():
+    left = adaptive.SAFETY * 3.0
+    by_estimate = search_of([1.0, 0.25, 1.5], [2.0, 0.5, None], latest=[1])
+    assert by_estimate.unverified_share() == pytest.approx(left / (left + 2.5))
+    by_last_round = search_of([1.0, 3.0, 0.0], [1.0, 3.0, None], latest=[1])
+    assert by_last_round.unverified_share() == pytest.approx(left / (left + 4))
+
+
+def test_a_fidelity_ends_the_search_before_the_budget_does():
+    counts = [int(verified(attribute(0.99, fidelity=fidelity)).sum()) for fidelity in (0.1, 0.5)]
+    assert counts[0] < counts[1] < UNITS
+
+
+def test_no_round_begins_after_the_time_is_over(monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(adaptive.time, "perf_counter", lambda: float(next(clock)))
+    torch.testing.assert_close(attribute(0.9, seconds=0.5).scores, attribute(NOTHING_LEFT).scores)
+
+
+def test_verified_neighbours_in_the_same_text_raise_a_unit():
+    text, patches = TextUnits(("a", "b")), PatchUnits((1, 2), (0, 0, 2, 1), (2, 1))
+    near = adaptive.neighbours_of(JointUnits((text, TextUnits(("c",) * 3), patches)))
+    assert near.int().tolist() == [[1, 0, 1, 1, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]]
+    assert adaptive.beside(torch.tensor([0.0, 2.0, 4.0, 0.0, 0.0, 4.0, 0.0]), near).tolist() == [0.5, 0, 0, 1, 1, 0, 0]
+
+
+def test_perturbations_beside_verified_ones_come_first():
+    search = replace(
+        search_of([0.0] * 5, [None, None, 1.0, None, None]), neighbours=adaptive.neighbours_of(TextUnits(("",) * 5))
+    )
+    search.proposal = Proposal(torch.tensor([0.4, 0.0, 1.0, 0.2, 0.45]), torch.zeros(5), 0)
+    assert search.order() == [4, 0, 3, 1]
+
+
+def test_a_unit_after_the_row_of_a_target_gets_no_score_for_it():
+    early = replace(ENCODED, target_rows=torch.tensor([20, 60]), target_ids=ENCODED.target_ids[:2])
+    found = adaptive.explain(MODEL, early, AdaptiveConfig(), seed=0)
+    assert not found.per_target[0, 21:].any()
+    assert not found.per_target[:, 61:].any()
+    assert found.per_target[1, 21:61].all()
+
+
+def test_rows_from_the_first_target_row_on_are_all_that_the_cheap_proposal_runs():
+    with count_tokens(MODEL.model) as counter:
+        attribute(NOTHING_LEFT, proposal=ProposalBy.ROWS)
+    assert counter.tokens == ENCODED.length + UNITS * (ENCODED.length - int(ENCODED.target_rows[0]))
+
+
+def test_a_form_without_derivative_is_proposed_by_rows():
+    assert AdaptiveConfig(form=Form.MASK) == AdaptiveConfig(form=Form.MASK, proposal=ProposalBy.ROWS)
+    assert attribute(0.5, form=Form.MASK).scores.any()
+
+
+def test_rows_need_a_prefix_to_restart_from():
+    with pytest.raises(NotApplicableError, match="choose engine fast"):
+        attribute(0.5, proposal=ProposalBy.ROWS, engine=EngineMode.LEAN)
+
+
+@pytest.mark.parametrize("error", [NotApplicableError("no gradient"), torch.OutOfMemoryError("too large")], ids=repr)
+def test_rows_stand_in_for_a_gradient_that_cannot_be_had(monkeypatch, caplog, error):
+    def refuse(*args: object) -> None:
+        raise error
+
+    expected = attribute(0.4, proposal=ProposalBy.ROWS)
+    monkeypatch.setattr(_proposal, "factor_gradients", refuse)
+    assert torch.equal(attribute(0.4).scores, expected.scores)
+    assert f"({error}): proposal 'rows' instead" in caplog.text
+
+
+def test_other_errors_of_the_gradient_are_not_hidden(monkeypatch):
+    def fail(*args: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(_proposal, "factor_gradients", fail)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        attribute(0.4)
 
 
 def test_a_fact_is_found_for_a_quarter_of_the_forward_tokens():
     model = load_model("tiny-text")
-    facts = ["Ada lives in Rome.", "Bob was born in Oslo.", "Eve works in Bern."]
-    encoded = model.encode_text(" ".join(facts) + " Where does Ada live? She lives in", " Rome")
+    sample = DATASETS.get("facts").load(FactsConfig()).samples[0]
+    encoded = model.encode(sample)
     exact = atman.explain(model, encoded, AtManConfig(), seed=0).scores
     quarter = adaptive.explain(model, encoded, AdaptiveConfig(), seed=0).scores
     assert quarter.argmax() == exact.argmax()
 
 
-@pytest.mark.parametrize("budget", [0.0, -1.0, 1.5])
-def test_an_impossible_budget_is_refused(budget):
-    with pytest.raises(ConfigError, match=f"expected above 0 to 1, received {budget}"):
-        AdaptiveConfig(budget=budget)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 0.0}, "expected above 0, received 0.0"),
+        ({"budget": float("nan")}, "expected above 0, received nan"),
+        ({"seconds": 0.0}, "seconds is a time: expected above 0, received 0.0"),
+        ({"fidelity": 1.0}, "expected between 0 and 1, received 1.0"),
+        ({"kappa": 2.0}, "kappa is a cosine"),
+    ],
+    ids=str,
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        AdaptiveConfig(**options)
 
 
-def test_options_of_atman_are_checked_and_named_too():
-    with pytest.raises(ConfigError, match="kappa is a cosine"):
-        AdaptiveConfig(kappa=2.0)
-    assert adaptive.label(AdaptiveConfig(kappa=0.7, budget=0.4)) == "shifted-kappa0.7-budget0.4"
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"kappa": 0.7, "budget": 0.4}, "shifted-kappa0.7-budget0.4"),
+        ({"fidelity": 0.95, "seconds": 30, "budget": 1}, "shifted-budget1-seconds30-fidelity0.95"),
+        ({"proposal": ProposalBy.ROWS}, "shifted-budget0.25-rows"),
+        ({"form": Form.MASK}, "mask-budget0.25"),
+    ],
+    ids=str,
+)
+def test_variants_are_named_by_what_changes_their_maps(options, name):
+    assert adaptive.label(AdaptiveConfig(**options)) == name
 
 
 def test_sweeps_that_share_a_plain_pass_run_it_once_and_may_go_back_to_the_start():
@@ -129,18 +225,6 @@ def test_sweeps_that_share_a_plain_pass_run_it_once_and_may_go_back_to_the_start
     assert counter.tokens == sum(ENCODED.length - start for start in (5, 60, 5))
     for found, edit in zip(losses, (early, late, early), strict=True):
         torch.testing.assert_close(found, sweep(MODEL, ENCODED, edit, EngineOptions()).losses, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("mode", [EngineMode.LEAN, EngineMode.NAIVE])
-def test_engines_without_a_store_allocate_none_and_run_one_plain_pass(monkeypatch, mode):
-    fast = attribute(0.25)
-    runs: list[int] = []
-    monkeypatch.setattr(_engine, "PrefixStore", None)  # whoever makes one fails
-    monkeypatch.setattr(adaptive, "sweep", lambda *args: runs.append(len(args[2].groups)) or sweep(*args))
-    with count_tokens(MODEL.model) as counter:
-        found = attribute(0.25, engine=mode)
-    torch.testing.assert_close(found.per_target, fast.per_target, rtol=0, atol=1e-4)
-    assert counter.tokens == ENCODED.length * (1 + sum(runs))
 
 
 def test_no_batch_runs_more_for_nothing_than_the_slack_allows():

@@ -223,6 +223,8 @@ def test_an_option_added_later_counts_where_it_differs_from_its_default():
 STORED = json.loads(Path(__file__).with_name("identities.json").read_text())
 """What cells of published results were named by, and the folders that they were in."""
 
+PUBLISHED = Path(__file__).parents[1] / "results"
+
 
 @pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored["folder"])
 def test_results_of_earlier_versions_are_still_found(stored):
@@ -239,6 +241,12 @@ def test_results_of_earlier_versions_are_still_found(stored):
         method_options=identity_options(options),
     )
     assert stored["folder"] == f"{method.label(options)}-{resolved.fingerprint}"
+
+
+def test_cells_of_a_methods_earlier_version_are_read_beside_those_of_today():
+    (cell,) = (cell for cell in cells(PUBLISHED / "scenes") if cell.identity.method == "adaptive")
+    assert cell.identity.method_version == 2 < METHODS.get("adaptive").version
+    assert len(cell.maps()) == 100
 
 
 def test_the_manifest_is_the_first_writers(tmp_path):

@@ -183,6 +183,23 @@ def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int], slack: 
     return batches
 
 
+def planned_tokens(starts: Sequence[int], encoded: Encoded, slack: float = 1.0) -> int:
+    """Forward tokens of perturbations in the batches of the default options, whatever the options of a run are.
+
+    Args:
+        starts: The first row that each perturbation runs again.
+        encoded: The sample.
+        slack: See ``EngineOptions``.
+    """
+    length = encoded.length
+
+    def rows_at(start: int) -> int:
+        return min(MOST_ROWS, -(-FULL_SPEED_TOKENS // (length - start)))
+
+    batches = plan(starts, min(int(encoded.target_rows.max()) + 1, length), rows_at, slack)
+    return sum(len(batch.perturbations) * (length - batch.start) for batch in batches)
+
+
 def plain_pass(model: ModelAdapter, encoded: Encoded, options: EngineOptions) -> PlainPass:
     """Run the unperturbed model for the sweeps that follow."""
     store = PrefixStore(model.host.n_layers, encoded.length) if options.mode is EngineMode.FAST else None

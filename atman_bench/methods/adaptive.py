@@ -1,34 +1,63 @@
-"""Adaptive AtMan: whole chunks are suppressed first, and halved where the loss moves most (paper A.15)."""
+"""Adaptive AtMan: a proposal from one gradient of the edit, then exact suppressions where it expects most (A.15).
 
+The paper suggests to aggregate tokens and to refine; a gradient ranks single units better than aggregates do.
+"""
+
+import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from atman_bench.attention.edit import Form
 from atman_bench.core.errors import ConfigError
+from atman_bench.core.records import JointUnits, TextUnits, Units
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods import atman
 from atman_bench.methods._base import MethodSpec
-from atman_bench.methods._engine import first_rows, plain_pass, sweep
+from atman_bench.methods._engine import first_rows, plain_pass, planned_tokens, sweep
+from atman_bench.methods._proposal import Proposal, by_gradient_if_possible, by_rows
 from atman_bench.methods.atman import AtManConfig, suppressor
 from atman_bench.models._base import ModelAdapter
 
-CHUNK = 16
-"""Units of a coarse chunk: suppressing all chunks takes a sixteenth of the exact sweep, however long the sample is."""
+logger = logging.getLogger(__name__)
 
-NEARLY_BEST = 1 / 3
-"""Steps that promise at least this share of the best one's gain run beside it: fewer, larger batches."""
+ROUNDS = 6
+"""Rounds that a budget lasts for: each knows the neighbours that the ones before it verified."""
 
-SLACK = 1 / 16
-"""See ``EngineOptions``: neighbouring parts share a batch, parts far from each other do not."""
+LONGEST_ROUND = 1 / 20
+"""Forward tokens of a round at the most, as a share of the exact sweep's: how often ``fidelity`` is asked."""
+
+SLACK = 1 / 4
+"""See ``EngineOptions``. The units of a round are far apart; without bound they would run each other's rows."""
+
+REACH = 2
+"""How far from a verified unit of a text others are expected to matter too, in units."""
+
+BOOST = 0.3
+"""What a unit gains beside the one with the largest verified score, as a share of the largest promise."""
+
+MOST_BETA = 2.0
+"""Estimates are scaled by 0 to this: a fit to few verified units must not blow them up or turn their sign."""
+
+SAFETY = 3.0
+"""The estimate of what is unverified, times this, is what ``fidelity`` trusts: see ``docs/performance.md``."""
 
 BUDGETS = (0.1, 0.15, 0.2, 0.25, 0.4, 0.6)
 """Points of the trade-off curve; at 1 stands AtMan itself."""
 
-Span = range
-"""Consecutive units."""
+
+class ProposalBy(StrEnum):
+    """What says which units are suppressed first."""
+
+    GRADIENT = "gradient"
+    """A forward and a backward pass through the edit; ``rows`` where the model or its memory does not allow it."""
+    ROWS = "rows"
+    """Suppressions that rerun only the rows from the first target row on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,131 +65,222 @@ class AdaptiveConfig(AtManConfig):
     """Options of AtMan, and what it may cost.
 
     Attributes:
-        budget: Forward tokens, as a share of what suppressing every unit takes; 1 suppresses every unit. The plain pass
-            and the coarse chunks always run, together 0.07 of it (0.1 of a sample of 80 units).
+        budget: Up to 1 the forward tokens as a share of what restarts for every unit take, above 1 as full-length
+            forward passes. All is counted, rows of a batch that run for nothing, and a backward pass as two forward
+            passes. The plain pass and the proposal always run: 4 passes (5 beyond 512 positions). A budget for all
+            units makes the exact sweep.
+        seconds: Stop after about this long as well; which units are verified then depends on the machine.
+        fidelity: Stop as well where verified units hold at least this share of the positive scores, as far as can be
+            estimated; None goes on until the budget is spent.
+        proposal: What says which units are suppressed first: gradient, or rows; always rows for the form mask.
     """
 
     budget: float = 0.25
+    seconds: float | None = None
+    fidelity: float | None = None
+    proposal: ProposalBy = field(default=ProposalBy.GRADIENT)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.budget <= 1:
-            raise ConfigError(f"budget is a share of the exact sweep: expected above 0 to 1, received {self.budget}")
+        if not self.budget > 0:
+            raise ConfigError(
+                "budget is a share of the exact sweep up to 1, and a number of forward passes above: expected above 0, "
+                f"received {self.budget}"
+            )
+        if self.seconds is not None and not self.seconds > 0:
+            raise ConfigError(f"seconds is a time: expected above 0, received {self.seconds}")
+        if self.fidelity is not None and not 0 < self.fidelity < 1:
+            raise ConfigError(
+                f"fidelity is a share of the positive scores: expected between 0 and 1, received {self.fidelity}"
+            )
+        if self.form is Form.MASK:
+            object.__setattr__(self, "proposal", ProposalBy.ROWS)
+
+    def share(self, exact_passes: float) -> float:
+        """The budget as a share of an exact sweep that takes so many full-length forward passes, 1 at the most."""
+        return min(1.0, self.budget if self.budget <= 1 else self.budget / exact_passes)
 
 
-@dataclass(frozen=True)
-class Step:
-    """One suppression that would tell more about a span.
+@dataclass
+class Search:
+    """What is known while P perturbations, those of U units, are verified.
 
     Attributes:
-        span: The span as it is known so far.
-        measured: What is suppressed: the span itself where its delta is only inferred, or its second half.
-        cost: Forward tokens of the suppression.
-        gain: |delta| of the span per forward token.
+        proposal: What is known of them beforehand.
+        which: The perturbation that suppresses each unit.
+        neighbours: See ``neighbours_of``.
+        deltas: Rise of each of the T losses, where it is verified.
+        verified: Where it is.
+        latest: The perturbations of the last round.
     """
 
-    span: Span
-    measured: Span
-    cost: int
-    gain: float
+    proposal: Proposal
+    which: Int[Tensor, " U"]
+    neighbours: Bool[Tensor, "R U"]
+    deltas: Float[Tensor, "T P"]
+    verified: Bool[Tensor, " P"]
+    latest: Sequence[int] = ()
+
+    def order(self) -> list[int]:
+        """Perturbations that are not verified yet, the most promising first."""
+        promise = self.proposal.promise
+        gains = BOOST * promise.max() * beside(self._positive()[self.which], self.neighbours)
+        promise = promise + torch.zeros_like(promise).scatter_reduce(0, self.which, gains, "amax")
+        order = promise.argsort(descending=True, stable=True)
+        return order[~self.verified[order]].tolist()
+
+    def add(self, perturbations: Sequence[int], deltas: Float[Tensor, "T N"]) -> None:
+        """Take note of a round."""
+        self.deltas[:, perturbations], self.verified[perturbations] = deltas, True
+        self.latest = perturbations
+
+    def estimates(self) -> Float[Tensor, " P"]:
+        """What the proposal expects of the mean loss, scaled to the verified perturbations by least squares."""
+        known, expected = self.deltas.mean(0)[self.verified], self.proposal.estimate[self.verified]
+        energy = expected.square().sum()
+        beta = ((known * expected).sum() / energy).clamp(0, MOST_BETA) if energy > 0 else 1.0
+        return beta * self.proposal.estimate
+
+    def unverified_share(self) -> float:
+        """Share of the units' positive scores that is not verified yet, by the more pessimistic of two guesses.
+
+        The one is the estimates themselves; the other, that all that is left is like the last round, though rounds are
+        sorted by promise.
+        """
+        if not self.latest:
+            return 1.0
+        left, positive = ~self.verified[self.which], self._positive()
+        by_estimate = self.estimates().clamp(min=0)[self.which][left].sum()
+        by_last_round = positive[self.latest].mean() * left.sum()
+        guess = SAFETY * torch.maximum(by_estimate, by_last_round)
+        known = positive[self.which].sum()
+        return (guess / (guess + known)).item() if known > 0 else 1.0
+
+    def _positive(self) -> Float[Tensor, " P"]:
+        """Verified scores, 0 where they are negative or not known."""
+        return self.deltas.mean(0).clamp(min=0)
 
 
 def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed: int) -> Attribution:
-    """Best first: take the step with the largest |delta| per forward token, while the budget lasts.
+    """Suppress single units exactly, the most promising first, in rounds; estimate the others from the proposal.
 
-    A chunk is halved by suppressing its second half, whose restart is the cheaper one; the first half is given what is
-    left of the chunk's delta. Suppressions do not add up, so an inferred delta may be measured later: a step like any
-    other. Units of a chunk that is never halved share its delta.
+    Units that are verified have AtMan's own scores; the others get beta times the proposal's estimate, the same for
+    each target token that they can reach. What a round may cost and which units are in it follow from the default
+    batches, so that no option of the engine changes a map.
     """
-    units = encoded.positions_of_units()
-    suppress = suppressor(model, encoded, config)
+    started = time.perf_counter()
+    suppression, which = suppressor(model, encoded, config)(encoded.positions_of_units()).distinct()
+    starts = first_rows(suppression, encoded.restarts)
+    exact = encoded.length + sum(encoded.length - start for start in starts if start <= int(encoded.target_rows.max()))
+    limit = config.share(exact / encoded.length) * exact
+    if limit == exact and config.fidelity is None and config.seconds is None:
+        return atman.explain(model, encoded, config, seed)
+
     options = replace(config.engine_options(), slack=SLACK)
     kept = plain_pass(model, encoded, options)
-    starts = first_rows(suppress(units), encoded.restarts)
-    end = int(encoded.target_rows.max()) + 1
-
-    def tokens(span: Span) -> int:
-        """What suppressing a span takes: a restart at its first position."""
-        first = min(starts[span.start : span.stop])
-        return encoded.length - first if first < end else 0
-
-    def suppressed(spans: Sequence[Span]) -> dict[Span, Float[Tensor, " T"]]:
-        """Delta of each of the spans."""
-        groups = [[position for unit in span for position in units[unit]] for span in spans]
-        return dict(zip(spans, sweep(model, encoded, suppress(groups), options, kept).deltas.T, strict=True))
-
-    every = Span(len(units))
-    coarse = _cut(every, CHUNK if config.budget < 1 else 1)
-    exact = encoded.length + sum(map(tokens, _cut(every, 1)))
-    left = config.budget * exact - encoded.length - sum(map(tokens, coarse))
-    deltas = suppressed(coarse)
-
-    def steps_of(span: Span, *, inferred: bool) -> list[Step]:
-        ways = [span] if inferred else []
-        if len(span) > 1:
-            ways.append(_second_half(span))
-        size = abs(deltas[span].mean().item())
-        return [Step(span, way, tokens(way), size / max(tokens(way), 1)) for way in ways]
-
-    steps = [step for span in deltas for step in steps_of(span, inferred=False)]
-    while chosen := _best(steps, left):
-        left -= sum(step.cost for step in chosen)
-        done = {step.span for step in chosen}
-        steps = [step for step in steps if step.span not in done]
-        found = suppressed([step.measured for step in chosen])
-        for step in chosen:
-            whole = deltas.pop(step.span)
-            deltas[step.measured] = found[step.measured]
-            steps += steps_of(step.measured, inferred=False)
-            if rest := Span(step.span.start, step.measured.start):
-                deltas[rest] = _rest_of(whole, found[step.measured])
-                steps += steps_of(rest, inferred=True)
-    # A unit after the row that a target is read from cannot have moved it, whatever its chunk did.
+    if config.proposal is ProposalBy.ROWS:
+        proposal = by_rows(model, encoded, suppression, options, kept)
+    else:
+        proposal = by_gradient_if_possible(model, encoded, suppression, config, options, kept)
+    count = len(suppression.groups)
+    search = Search(
+        proposal,
+        torch.tensor(which),
+        neighbours_of(encoded.units),
+        torch.zeros(len(encoded.target_ids), count),
+        # Units after the last row that is read do nothing, and need no pass to tell.
+        torch.tensor(starts) > int(encoded.target_rows.max()),
+    )
+    spent = encoded.length + proposal.tokens
+    most = max(min((limit - spent) / ROUNDS, LONGEST_ROUND * exact), 2 * encoded.length)
+    while config.fidelity is None or search.unverified_share() > 1 - config.fidelity:
+        left = limit - spent
+        if config.seconds is not None:
+            elapsed = time.perf_counter() - started
+            left = min(left, (config.seconds - elapsed) * spent / elapsed)
+        chosen = affordable(search.order(), starts, encoded, min(most, left))
+        if not chosen:
+            break
+        some = replace(suppression, groups=[suppression.groups[i] for i in chosen])
+        search.add(chosen, sweep(model, encoded, some, options, kept).deltas)
+        spent += planned_tokens([starts[i] for i in chosen], encoded, SLACK)
+    logger.info(
+        "adaptive: sample %s: %d of %d units verified for %.0f %% of the exact sweep; at most about %.0f %% of the "
+        "positive scores are unverified",
+        encoded.uid,
+        int(search.verified[search.which].sum()),
+        len(which),
+        100 * spent / exact,
+        100 * search.unverified_share(),
+    )
+    # A perturbation after the row that a target is read from cannot have moved it.
     reached = torch.tensor(starts) <= encoded.target_rows.cpu()[:, None]
-    per_target = torch.zeros(reached.shape)
-    for span, delta in deltas.items():
-        sharing = reached[:, span.start : span.stop]
-        share = delta / sharing.sum(1).clamp(min=1)
-        per_target[:, span.start : span.stop] = share[:, None] * sharing
-    return Attribution.mean_of(per_target)
+    shares = search.estimates() * len(reached) / reached.sum(0).clamp(min=1) * reached
+    return Attribution.mean_of(torch.where(search.verified, search.deltas, shares)[:, search.which])
 
 
-def _cut(span: Span, size: int) -> list[Span]:
-    return [span[first : first + size] for first in range(0, len(span), size)]
+def affordable(order: Sequence[int], starts: Sequence[int], encoded: Encoded, tokens: float) -> list[int]:
+    """The first perturbations of an order that fit into a number of forward tokens; those too dear alone are left."""
+    chosen: list[int] = []
+    for one in order:
+        if planned_tokens([starts[i] for i in (*chosen, one)], encoded, SLACK) <= tokens:
+            chosen.append(one)
+        elif chosen:
+            break
+    return chosen
 
 
-def _best(steps: Sequence[Step], left: float) -> list[Step]:
-    """The best step within what is left of the budget, and those that promise nearly as much; one for each span."""
-    affordable = sorted((step for step in steps if step.cost <= left), key=lambda step: -step.gain)
-    chosen: dict[Span, Step] = {}
-    for step in affordable:
-        if step.gain >= NEARLY_BEST * affordable[0].gain and step.span not in chosen and step.cost <= left:
-            chosen[step.span] = step
-            left -= step.cost
-    return list(chosen.values())
+def neighbours_of(units: Units) -> Bool[Tensor, "R U"]:
+    """Whether each unit and the one 1 to R = ``REACH`` units further on are units of the same text.
+
+    Patches have no neighbours: what surrounds them promised nothing that the proposal had not.
+    """
+    blocks = units.blocks if isinstance(units, JointUnits) else (units,)
+    text = [number if isinstance(block, TextUnits) else -1 for number, block in enumerate(blocks) for _ in block.texts]
+    near = torch.zeros(REACH, len(text), dtype=torch.bool)
+    for distance in range(1, REACH + 1):
+        for unit, (one, other) in enumerate(zip(text, text[distance:], strict=False)):
+            near[distance - 1, unit] = one == other >= 0
+    return near
 
 
-def _rest_of(whole: Float[Tensor, " T"], part: Float[Tensor, " T"]) -> Float[Tensor, " T"]:
-    """What a part leaves of a delta, never of the other sign: a part that moves more than the whole leaves nothing."""
-    rest = whole - part
-    return torch.where(rest.sign() == whole.sign(), rest, 0.0)
-
-
-def _second_half(span: Span) -> Span:
-    return span[-(-len(span) // 2) :]
+def beside(scores: Float[Tensor, " U"], neighbours: Bool[Tensor, "R U"]) -> Float[Tensor, " U"]:
+    """Sum of the scores of each unit's neighbours, over the largest score."""
+    total = torch.zeros_like(scores)
+    for distance, near in enumerate(neighbours, start=1):
+        units = near.nonzero().flatten()
+        total[units] += scores[units + distance]
+        total[units + distance] += scores[units]
+    return total / scores.max().clamp(min=torch.finfo(scores.dtype).tiny)
 
 
 def label(config: AdaptiveConfig) -> str:
-    """AtMan's name of the other options, with the budget."""
-    return f"{atman.label(config)}-budget{config.budget:g}"
+    """AtMan's name of the other options, with the budget, and what else ends the search."""
+    parts = [atman.label(config), f"budget{config.budget:g}"]
+    if config.seconds is not None:
+        parts.append(f"seconds{config.seconds:g}")
+    if config.fidelity is not None:
+        parts.append(f"fidelity{config.fidelity:g}")
+    if config.proposal is ProposalBy.ROWS and config.form is not Form.MASK:
+        parts.append("rows")
+    return "-".join(parts)
+
+
+def _forwards(n_units: int, n_targets: int, config: AdaptiveConfig) -> float:
+    """The budget, or the plain pass and the proposal (checkpointed) where it allows no more."""
+    return max(5.0, config.share(1 + n_units) * (1 + n_units))
 
 
 SPEC = MethodSpec(
-    summary="AtMan on chunks that are refined where the loss moves, within a budget of forward tokens (A.15)",
-    version=2,
+    summary="AtMan on the units that one gradient pass proposes, within a budget; estimates of the others (A.15)",
+    version=3,
     config=AdaptiveConfig,
     explain=explain,
-    forwards=lambda n_units, n_targets, config: 1 + config.budget * n_units,
+    forwards=_forwards,
     label=label,
-    variants={f"budget{budget:g}": {"budget": budget} for budget in BUDGETS},
+    variants={
+        **{f"budget{budget:g}": {"budget": budget} for budget in BUDGETS},
+        "rows": {"proposal": "rows"},
+        "fidelity0.95": {"budget": 1.0, "fidelity": 0.95},
+    },
 )

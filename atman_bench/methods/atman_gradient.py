@@ -13,7 +13,7 @@ from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods import atman
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._factor_gradients import FactorGradientConfig, FactorGradients, factor_gradients
-from atman_bench.methods.atman import SuppressionConfig, edited_layers, suppressor
+from atman_bench.methods.atman import Suppression, SuppressionConfig, edited_layers, suppressor
 from atman_bench.models._base import ModelAdapter
 
 
@@ -76,11 +76,16 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AtManGradientConfig, 
     ones = torch.ones(len(objectives), encoded.length)
     edit = AttentionEdit(ones, config.form, config.row_min, edited_layers(model, config.layers))
     effects = config.aggregate.effects(factor_gradients(model, encoded, edit, objectives, config))
-    shares = [torch.einsum("us,rls->rul", 1 - some.factors, effects) for some in suppressions.edits()]
-    by_layer = torch.cat([torch.zeros(len(objectives), 0, effects.shape[1]), *shares], dim=1)
+    by_layer = effects_by_layer(suppressions, effects)
     if config.aggregate is Aggregate.RELU_LAYERS:
         by_layer = by_layer.clamp(min=0)
     return config.attribution(by_layer.sum(-1), encoded)
+
+
+def effects_by_layer(suppression: Suppression, effects: Float[Tensor, "R L S"]) -> Float[Tensor, "R P L"]:
+    """What P suppressions do to R losses in each layer, to first order, from what each position's factor does."""
+    shares = [torch.einsum("ps,rls->rpl", 1 - some.factors, effects) for some in suppression.edits()]
+    return torch.cat([torch.zeros(len(effects), 0, effects.shape[1]), *shares], dim=1)
 
 
 def label(config: AtManGradientConfig) -> str:

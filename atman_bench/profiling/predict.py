@@ -119,13 +119,14 @@ def method_job(method: str, options: Any, tokens: int, units: int, targets: int 
     """A method as it is simulated.
 
     Which perturbations ``adaptive`` makes depends on the losses, which are not simulated: it is AtMan in the same
-    batches, with its budget's share of the work. Its own batches are smaller, so it takes longer
-    (``docs/performance.md``).
+    batches, with its budget's share of the work. Its own batches are smaller, so it takes longer, and the memory of its
+    backward pass is not in the peak (``docs/performance.md``).
     """
     spec, budget = METHODS.get(method), 1.0
     one_by_one = isinstance(options, EngineConfig) and not spec.stochastic
     if isinstance(options, AdaptiveConfig):
-        spec, budget = atman.SPEC, options.budget
+        # Units are spread over the input: half of it runs again for each, on average.
+        spec, budget = atman.SPEC, options.share(1 + units * (1 - (tokens - targets + 1) / (2 * tokens)))
         options = AtManConfig(**{f.name: getattr(options, f.name) for f in fields(AtManConfig)})
 
     def explain(adapter: CausalLM, encoded: Encoded, changed: Any) -> object:
