@@ -63,6 +63,10 @@ def test_a_budget_above_1_is_a_number_of_forward_passes():
     assert 18 < counter.tokens / ENCODED.length + 2 <= 20
 
 
+def test_a_number_of_passes_is_at_most_the_whole_sweep():
+    assert [AdaptiveConfig(budget=20).share(exact) for exact in (80, 10)] == [0.25, 1]
+
+
 def test_a_budget_below_the_proposal_gives_its_estimates():
     centred = atman_gradient.explain(MODEL, ENCODED, AtManGradientConfig(aggregate=Aggregate.CENTRED), seed=0)
     torch.testing.assert_close(attribute(NOTHING_LEFT).scores, centred.scores, rtol=0, atol=1e-6)
@@ -242,6 +246,7 @@ def test_the_curve_compares_with_the_exact_sweep_of_the_same_options_on_common_s
         ("atman", "shifted"): {"a": (0.8, 1000), "b": (0.4, 3000)},
         ("atman", "literal"): {"a": (0.1, 10), "b": (0.1, 10)},
         ("adaptive", "shifted-budget0.25"): {"a": (0.8, 300), "b": (0.1, 500), "only here": (0.0, 9)},
+        ("adaptive", "shifted-budget0.25-rows"): {"a": (0.0, 1), "b": (0.0, 1)},
     }
     frame = frame_of_lines(
         [

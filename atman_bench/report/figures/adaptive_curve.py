@@ -53,7 +53,8 @@ def plot(frame: pd.DataFrame) -> Figure:
 
 def _pairs(frame: pd.DataFrame) -> Iterator[tuple[str, list[pd.DataFrame]]]:
     """Options of AtMan, with one table per budget: its samples that the exact sweep explained too."""
-    adaptive = frame[frame["method"] == "adaptive"]
+    # Budgets alone: what ends a search earlier, or orders it otherwise, stands behind the budget in a variant's name.
+    adaptive = frame[(frame["method"] == "adaptive") & frame["variant"].str.fullmatch(r".+-budget[\d.e+-]+")]
     for options, cells in adaptive.groupby(adaptive["variant"].str.rpartition("-budget")[0]):
         exact = frame[(frame["method"] == "atman") & (frame["variant"] == options)].set_index("uid")
         tables = [
