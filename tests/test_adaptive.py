@@ -86,7 +86,7 @@ def search_of(estimates: list[float], deltas: list[float | None], latest: list[i
     count = len(estimates)
     known = torch.tensor([delta is not None for delta in deltas])
     found = torch.tensor([[delta or 0.0 for delta in deltas]])
-    proposal = Proposal(torch.zeros(count), torch.tensor(estimates), 0)
+    proposal = Proposal(torch.zeros(count), torch.tensor([estimates]), 0)
     return Search(proposal, torch.arange(count), torch.zeros(0, count, dtype=torch.bool), found, known, latest or [])
 
 
@@ -94,7 +94,7 @@ def search_of(estimates: list[float], deltas: list[float | None], latest: list[i
     ("delta", "beta"), [(0.5, 0.5), (50.0, 2.0), (-1.0, 0.0)], ids=["least squares", "at most 2", "never negative"]
 )
 def test_estimates_are_scaled_to_what_was_verified_within_bounds(delta, beta):
-    assert search_of([1.0, 3.0], [delta, None]).estimates().tolist() == [beta, 3 * beta]
+    assert search_of([1.0, 3.0], [delta, None]).estimates().tolist() == [[beta, 3 * beta]]
 
 
 def test_nothing_is_known_to_be_verified_before_the_first_round_and_all_is_after_the_last():
@@ -132,7 +132,7 @@ def test_perturbations_beside_verified_ones_come_first():
     search = replace(
         search_of([0.0] * 5, [None, None, 1.0, None, None]), neighbours=adaptive.neighbours_of(TextUnits(("",) * 5))
     )
-    search.proposal = Proposal(torch.tensor([0.4, 0.0, 1.0, 0.2, 0.45]), torch.zeros(5), 0)
+    search.proposal = Proposal(torch.tensor([0.4, 0.0, 1.0, 0.2, 0.45]), torch.zeros(1, 5), 0)
     assert search.order() == [4, 0, 3, 1]
 
 

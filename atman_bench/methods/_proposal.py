@@ -34,17 +34,20 @@ class Proposal:
 
     Attributes:
         promise: Which to run first: larger is better, never negative.
-        estimate: How much each raises the mean loss of the target tokens, but for a factor that they share.
+        estimate: How much each raises the mean loss of the target tokens, or the loss of each (R = 1 or T), but for a
+            factor that a row shares.
         tokens: Positions that went through the model for it, backward passes counted as two forward passes.
     """
 
     promise: Float[Tensor, " P"]
-    estimate: Float[Tensor, " P"]
+    estimate: Float[Tensor, "R P"]
     tokens: int
 
 
 def by_gradient(model: ModelAdapter, encoded: Encoded, suppression: Suppression, config: SuppressionConfig) -> Proposal:
     """Derivatives of the mean loss by the factors of the edit: a forward and a backward pass for all perturbations.
+
+    Words with ground truth of their own (GQA) take such a pair each.
 
     The promise adds up what no single aggregate sees of real texts, toys and images alike: the derivative, its positive
     part in each layer, and attention times its gradient, each over its largest; of images the centred derivative too.
@@ -54,20 +57,21 @@ def by_gradient(model: ModelAdapter, encoded: Encoded, suppression: Suppression,
     Raises:
         ConfigError: The form of the edit has no derivative, or the model's layers cannot be checkpointed.
     """
-    count, checkpointed = len(encoded.target_ids), encoded.length > FULL_SPEED_TOKENS
-    edit = AttentionEdit(
-        torch.ones(1, encoded.length), config.form, config.row_min, edited_layers(model, config.layers)
-    )
-    objective = torch.full((1, count), 1 / count)
-    found = factor_gradients(model, encoded, edit, objective, FactorGradientConfig(checkpointing=checkpointed))
+    checkpointed = encoded.length > FULL_SPEED_TOKENS
+    options = FactorGradientConfig(checkpointing=checkpointed)
+    objectives = options.objectives(encoded)
+    ones = torch.ones(len(objectives), encoded.length)
+    edit = AttentionEdit(ones, config.form, config.row_min, edited_layers(model, config.layers))
+    found = factor_gradients(model, encoded, edit, objectives, options)
     total, centred, grad_x_attention = (
-        effects_by_layer(suppression, aggregate.effects(found))[0]
+        effects_by_layer(suppression, aggregate.effects(found))
         for aggregate in (Aggregate.SUM, Aggregate.CENTRED, Aggregate.GRAD_X_ATTENTION)
     )
-    signals = [total.sum(-1), total.clamp(min=0).sum(-1), grad_x_attention.sum(-1)]
+    by_layer = total.mean(0)
+    signals = [by_layer.sum(-1), by_layer.clamp(min=0).sum(-1), grad_x_attention.mean(0).sum(-1)]
     if encoded.pictures:
-        signals.append(centred.sum(-1))
-    passes = 4 if checkpointed else 3
+        signals.append(centred.mean(0).sum(-1))
+    passes = len(objectives) * (4 if checkpointed else 3)
     promise = torch.stack([_over_largest(signal) for signal in signals]).sum(0)
     return Proposal(promise, centred.sum(-1), passes * encoded.length)
 
@@ -89,9 +93,9 @@ def by_rows(
     first = int(encoded.target_rows.min())
     restarts = range(encoded.length) if encoded.restarts is None else encoded.restarts
     late = replace(encoded, restarts=tuple(max(row, first) for row in restarts))
-    estimate = sweep(model, late, suppression, options, kept).deltas.mean(0)
+    estimate = sweep(model, late, suppression, options, kept).deltas
     tokens = planned_tokens(first_rows(suppression, late.restarts), encoded)
-    return Proposal(_over_largest(estimate), estimate, tokens)
+    return Proposal(_over_largest(estimate.mean(0)), estimate, tokens)
 
 
 def by_gradient_if_possible(

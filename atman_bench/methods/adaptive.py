@@ -134,12 +134,13 @@ class Search:
         self.deltas[:, perturbations], self.verified[perturbations] = deltas, True
         self.latest = perturbations
 
-    def estimates(self) -> Float[Tensor, " P"]:
-        """What the proposal expects of the mean loss, scaled to the verified perturbations by least squares."""
-        known, expected = self.deltas.mean(0)[self.verified], self.proposal.estimate[self.verified]
-        energy = expected.square().sum()
-        beta = ((known * expected).sum() / energy).clamp(0, MOST_BETA) if energy > 0 else 1.0
-        return beta * self.proposal.estimate
+    def estimates(self) -> Float[Tensor, "R P"]:
+        """What the proposal expects, scaled to the verified perturbations by least squares, each of its rows alone."""
+        expected = self.proposal.estimate
+        losses = self.deltas if len(expected) == len(self.deltas) else self.deltas.mean(0, keepdim=True)
+        energy = expected[:, self.verified].square().sum(1)
+        fit = (losses * expected)[:, self.verified].sum(1) / energy
+        return torch.where(energy > 0, fit.clamp(0, MOST_BETA), 1.0)[:, None] * expected
 
     def unverified_share(self) -> float:
         """Share of the units' positive scores that is not verified yet, by the more pessimistic of two guesses.
@@ -150,7 +151,7 @@ class Search:
         if not self.latest:
             return 1.0
         left, positive = ~self.verified[self.which], self._positive()
-        by_estimate = self.estimates().clamp(min=0)[self.which][left].sum()
+        by_estimate = self.estimates().mean(0).clamp(min=0)[self.which][left].sum()
         by_last_round = positive[self.latest].mean() * left.sum()
         guess = SAFETY * torch.maximum(by_estimate, by_last_round)
         known = positive[self.which].sum()
@@ -164,9 +165,9 @@ class Search:
 def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed: int) -> Attribution:
     """Suppress single units exactly, the most promising first, in rounds; estimate the others from the proposal.
 
-    Units that are verified have AtMan's own scores; the others get beta times the proposal's estimate, the same for
-    each target token that they can reach. What a round may cost and which units are in it follow from the default
-    batches, so that no option of the engine changes a map.
+    Units that are verified have AtMan's own scores; the others get beta times the proposal's estimate, of the mean
+    loss the same for each target token that they can reach. What a round may cost and which units are in it follow from
+    the default batches, so that no option of the engine changes a map.
     """
     started = time.perf_counter()
     suppression, which = suppressor(model, encoded, config)(encoded.positions_of_units()).distinct()
@@ -215,8 +216,10 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed:
     )
     # A perturbation after the row that a target is read from cannot have moved it.
     reached = torch.tensor(starts) <= encoded.target_rows.cpu()[:, None]
-    shares = search.estimates() * len(reached) / reached.sum(0).clamp(min=1) * reached
-    return Attribution.mean_of(torch.where(search.verified, search.deltas, shares)[:, search.which])
+    estimates = search.estimates()
+    if len(estimates) < len(reached):  # of the mean: the sum over targets, shared by those that are reached
+        estimates = estimates * len(reached) / reached.sum(0).clamp(min=1)
+    return Attribution.mean_of(torch.where(search.verified, search.deltas, estimates * reached)[:, search.which])
 
 
 def affordable(order: Sequence[int], starts: Sequence[int], encoded: Encoded, tokens: float) -> list[int]:
