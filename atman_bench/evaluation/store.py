@@ -284,7 +284,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         if not isinstance(manifest, dict):
             raise TypeError("not an object")
         for name, kind in (("variant", str), ("created", str), ("environment", dict)):
-            if not isinstance(manifest.get(name, kind()), kind):
+            if not isinstance(manifest.get(name), kind):
                 raise TypeError(f"{name} should be {kind.__name__}")
     except (OSError, ValueError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error}): run eval again with --overwrite") from error
