@@ -8,6 +8,7 @@ from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
 from atman_bench.core.records import RegionMask
 from atman_bench.datasets import caltech101, ccp
 from atman_bench.datasets._class_prompts import class_name, naming_prompt
+from atman_bench.datasets._photos import file_in
 from atman_bench.datasets.caltech101 import Caltech101Config
 from atman_bench.datasets.ccp import CcpConfig
 
@@ -249,3 +250,15 @@ def test_every_real_photograph_of_ccp_has_a_label_of_two_to_sixty_percent():
 def test_every_segmented_photograph_of_caltech101_is_usable():
     dataset = caltech101.load(Caltech101Config(str(DATA / "caltech101")))
     assert (len(dataset.samples), dataset.skipped) == (286, ())
+
+
+def test_files_are_found_in_a_folder_that_is_given_relative_to_a_parent(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data" / "a.png").touch()
+    (tmp_path / "outside.png").touch()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    folder = Path("../data")
+    assert file_in(folder, "a.png") == folder / "a.png"
+    assert file_in(folder, "../outside.png") is None
+    assert file_in(folder, str(tmp_path / "outside.png")) is None

@@ -511,7 +511,8 @@ def costs(peaks: dict[tuple[str, int], int]) -> Costed:
     ],
 )
 def test_costs_are_compared_at_each_length(peaks, ending):
-    (found,) = costs(peaks).verdicts(experiment(FACTS, Cheaper("a", "b", "peak")))
+    (found,) = costs(peaks).verdicts(experiment(FACTS, Cheaper("a", "b", "peak", source="A.1")))
+    assert found.source == "A.1"
     assert found.ending is ending
 
 

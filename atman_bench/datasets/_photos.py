@@ -51,9 +51,9 @@ def file_in(folder: Path, name: str) -> Path | None:
 
     Files outside of the folder are not part of the data.
     """
-    path = folder / name
+    path, named = folder / name, Path(name)  # the folder itself is the user's, wherever it is
     try:
-        return path if path.is_file() and path.is_relative_to(folder) and ".." not in path.parts else None
+        return path if path.is_file() and not named.is_absolute() and ".." not in named.parts else None
     except (OSError, ValueError):  # a name of over 255 bytes, or with a NUL
         return None
 

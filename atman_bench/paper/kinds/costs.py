@@ -111,7 +111,7 @@ class Costed(Outcome):
         found = int((disturbed & about).sum())
         left_out = f"; {found} cells were not quiet and do not count" if found else ""
         if ratios.empty:
-            return Verdict(words, Ending.UNTESTED, f"No model and length has both{left_out}.")
+            return Verdict(words, Ending.UNTESTED, f"No model and length has both{left_out}.", claim.source)
         cheaper = int((ratios < 1).sum())
         ending = {0: Ending.OPPOSITE, len(ratios): Ending.HOLDS}.get(cheaper, Ending.MIXED)
         parts = [f"{cheaper} of {len(ratios)} sizes and lengths"]
@@ -122,7 +122,7 @@ class Costed(Outcome):
         for side, value in ((claim.right, 0), (claim.left, np.inf)):
             if count := int(ratios.eq(value).sum()):
                 parts.append(f"{side} alone runs out of memory at {count}")
-        return Verdict(words, ending, f"{'; '.join(parts)}{left_out}.")
+        return Verdict(words, ending, f"{'; '.join(parts)}{left_out}.", claim.source)
 
 
 def _numbers(cells: pd.DataFrame, name: str, number: str) -> pd.Series:
