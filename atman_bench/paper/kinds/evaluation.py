@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from atman_bench.core.records import Status
 from atman_bench.evaluation.store import Cell
 from atman_bench.paper.experiments._base import Claim, Experiment, Maps, Passes
 from atman_bench.paper.kinds._base import Plan, Request, Run, untested
@@ -121,6 +122,7 @@ class Evaluated(PairedOutcome):
     def _passes(self, claim: Passes) -> Verdict:
         configured = next((cell for cell in self.config.cells if cell.method == claim.method), None)
         name, rows = self.side(claim.method)
+        rows = rows[rows["status"].eq(Status.OK)]
         if configured is None or rows.empty:
             return untested(claim, f"The run has no {claim.method}.")
         samples = rows.drop_duplicates("uid")
