@@ -217,3 +217,14 @@ def test_table_names_the_sign_rules_there_are(command, fakes):
     code, _, err = command("table", "out", "--sign", "squard")
     assert code == 2
     assert "did you mean 'squared'" in err
+
+
+def test_ctrl_c_before_the_first_explanation_says_what_is_stored(command, fakes, monkeypatch):
+    def interrupted(config, progress, overwrite):
+        return runner.RunSummary((), (), (), (), 0, {}, remaining=4, interrupted=True, skipped={}, first_error=None)
+
+    monkeypatch.setattr(runner, "evaluate", interrupted)
+    code, _, err = command("eval", "--limit", "2")
+    assert code == 130
+    assert err.startswith("stopped: 0 explanations are stored")
+    assert err.count("\n") == 1

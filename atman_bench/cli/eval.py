@@ -62,7 +62,9 @@ def evaluate(
     with _runs.resumable(run.results):
         with _runs.ProgressBar(screen) as progress:
             summary = runner.evaluate(run, progress, overwrite=overwrite)
-        _report(screen, run, summary, formats)
+        # Ctrl-C before the first explanation leaves nothing to make a table of.
+        if summary.n_computed + summary.reused or not summary.interrupted:
+            _report(screen, run, summary, formats)
     _runs.exit_if_interrupted(run.results, summary)
 
 
