@@ -1,6 +1,7 @@
 """Several processes on one results folder, and Ctrl-C at a bad moment: nothing is lost, doubled or left unsaid."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,7 +82,8 @@ def test_ctrl_c_outside_of_the_loop_says_what_is_stored(place, monkeypatch, tmp_
 
     if place == "the report":
         monkeypatch.setattr(eval_command, "_report", interrupted)
-        monkeypatch.setattr(runner, "evaluate", lambda *_, **__: None)
+        finished = SimpleNamespace(n_computed=1, reused=0, interrupted=False)
+        monkeypatch.setattr(runner, "evaluate", lambda *_, **__: finished)
     else:
         monkeypatch.setattr(runner, "evaluate", interrupted)
     monkeypatch.setattr(sys, "argv", ["atman-bench", "eval", "-q", "-r", str(tmp_path / "results")])
