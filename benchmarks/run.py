@@ -277,7 +277,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
         "forward_tokens": forward_tokens,
         "peak_bytes": peaks,
         "bytes of all logits": units * length * vocabulary * 4,
-        "inseq": " ".join(versions) if inseq else f"left out: no {arguments.inseq_python}; `make bench-inseq` makes it",
+        "inseq": " ".join(versions)
+        if inseq
+        else f"left out: no {arguments.inseq_python.name} with inseq; `make bench-inseq` makes it",
     }
 
 
