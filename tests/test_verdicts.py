@@ -51,7 +51,10 @@ def test_metrics_that_disagree_have_a_verdict_each():
 def test_a_claim_about_recall_is_decided_by_recall():
     left = {"average_precision": level(0.6), "auprc": level(0.6), RECALL: level(0.3)}
     right = {"average_precision": level(0.5), "auprc": level(0.5), RECALL: level(0.5, spread=0.02)}
-    assert verdict(Beats("a", "b", RECALL), left, right).ending is Ending.OPPOSITE
+    found = verdict(Beats("a", "b", RECALL), left, right)
+    assert found.ending is Ending.OPPOSITE
+    assert found.ranking is None  # tested with the claim about AP, and not twice
+    assert "AUPRC +10.0" in found.because
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_the_headline_counts_claims_apart_from_sanity_checks():
     ]
     text = headline([*claims, Verdict("better than chance", Ending.HOLDS, "")])
     assert "Of 3 claims of the paper 2 were tested: 1 hold, 1 are undecided." in text
-    assert "of 1 claims about maps 1 are contradicted; the two metrics differ on 1." in text
+    assert "of the 1 claims about mAP 1 are contradicted; the two verdicts differ on 1." in text
     assert "Sanity checks, which the paper does not state: 1 tested: 1 hold." in text
 
 

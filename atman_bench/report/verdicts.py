@@ -32,7 +32,7 @@ class Verdict:
         ending: The verdict, by the paper's metric.
         because: The numbers that say so.
         source: Where the paper says it; empty for a sanity check.
-        ranking: The verdict of AUPRC, which asks for the order of the scores alone; None where no map is compared.
+        ranking: The verdict of AUPRC, which asks for the order of the scores alone, beside one of AP; None for others.
         p_value: Of the test behind ``ending``; None if there was none.
         ranking_p: The same of ``ranking``.
     """
@@ -47,7 +47,7 @@ class Verdict:
 
     @property
     def disagree(self) -> bool:
-        """Whether the paper's metric and the ranking lead to different verdicts."""
+        """Whether AP and the ranking lead to different verdicts."""
         return self.ranking is not None and self.ranking is not self.ending
 
     @property
@@ -60,9 +60,7 @@ class Verdict:
         """The verdict by the order of the scores, and the numbers."""
         if self.ranking is None:
             return self.because
-        differ = (
-            " The metrics differ: the paper's rewards maps that are quiet off the evidence." if self.disagree else ""
-        )
+        differ = " The verdicts differ: AP rewards maps that are quiet off the evidence." if self.disagree else ""
         return f"By AUPRC, the order alone: {self.ranking}.{differ} {self.because}"
 
     @property
@@ -103,7 +101,11 @@ def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:
         ranked = [i for i in family if found[i].ranking_p is not None]
         for i, p in zip(ranked, holm([found[i].ranking_p or 0.0 for i in ranked]), strict=True):
             ranking = found[i].ranking
-            found[i] = replace(found[i], ranking=None if ranking is None else _kept(ranking, p))
+            found[i] = replace(
+                found[i],
+                ranking=None if ranking is None else _kept(ranking, p),
+                because=f"{found[i].because} Of AUPRC: {p:.2g} ({len(ranked)} tests).",
+            )
     return found
 
 
@@ -119,8 +121,8 @@ def headline(verdicts: Iterable[Verdict]) -> str:
         ranked = [verdict for verdict in tested if verdict.ranking is not None]
         if ranked:
             sentences.append(
-                f"By the order of the scores alone (AUPRC), of {len(ranked)} claims about maps "
-                f"{_counts(ranked, by_ranking=True).removeprefix(': ')}; the two metrics differ on "
+                f"By the order of the scores alone (AUPRC), of the {len(ranked)} claims about mAP "
+                f"{_counts(ranked, by_ranking=True).removeprefix(': ')}; the two verdicts differ on "
                 f"{sum(verdict.disagree for verdict in ranked)}."
             )
     if checks:

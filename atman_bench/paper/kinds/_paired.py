@@ -12,7 +12,7 @@ from atman_bench.paper.kinds._base import Outcome
 from atman_bench.report.verdicts import Ending, Verdict
 
 RANKING = "auprc"
-"""Tested beside the paper's metric: A.11's precision rewards maps that are quiet elsewhere, this asks for the order."""
+"""Tested beside AP: that rewards maps that are quiet off the evidence, this asks for the order of the scores alone."""
 
 
 class PairedOutcome(Outcome):
@@ -92,7 +92,10 @@ def paired_test(heading: str, ours: pd.DataFrame, theirs: pd.DataFrame, smallest
 
 
 def paired_verdict(claim: Beats, left: pd.DataFrame, right: pd.DataFrame, names: tuple[str, str]) -> Verdict:
-    """What a paired comparison of two sides says: by the claim's metric, and by the ranking beside it."""
+    """What a paired comparison of two sides says: by the claim's metric, and beside AP by the ranking.
+
+    A claim about AR has a twin about AP: the ranking of the two sides is tested there, once, and its numbers stand here.
+    """
     words = claim.words or f"{names[0]} has a higher {METRICS.get(claim.metric).column} than {names[1]}"
 
     def test(metric: str) -> PairedTest | None:
@@ -104,9 +107,10 @@ def paired_verdict(claim: Beats, left: pd.DataFrame, right: pd.DataFrame, names:
         return Verdict(
             words, Ending.UNTESTED, f"No sample has a value of {' and '.join(absent) or 'both'}.", claim.source
         )
-    ranking = None if claim.metric == RANKING else test(RANKING)
+    order = test(RANKING)
+    ranking = order if claim.metric == PRECISION else None
     beside = test(next(metric for metric in (PRECISION, RECALL) if metric != claim.metric))
-    numbers = "; ".join(found.words for found in (main, ranking, beside) if found is not None)
+    numbers = "; ".join(found.words for found in (main, order, beside) if found is not None)
     because = f"{names[0]} − {names[1]}: {numbers}, 95 % paired intervals; smallest that matters {claim.smallest:g}; "
     because += main.on
     return Verdict(
