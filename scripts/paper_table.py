@@ -32,8 +32,8 @@ python scripts/paper_table.py --tiny {tiny} --small {small} --out {out}
 A claim is what the paper says, in its direction. It *holds here* if the paired 95 % interval lies beyond 0, the
 sign-flip test agrees after Holm's correction over the page, and the difference is at least the smallest that
 matters (1 point of the metric unless said otherwise). Where maps are compared there are two verdicts: by the
-paper's metric (A.11: AP, which rewards maps that are quiet off the evidence, or AR) and, for AP, by AUPRC (the order of the
-scores alone). What the paper does not say is a sanity check.
+paper's metric (A.11: AP, which rewards maps that are quiet off the evidence, or AR) and, for AP, by AUPRC (the
+order of the scores alone). What the paper does not say is a sanity check.
 """
 
 

@@ -94,7 +94,7 @@ def paired_test(heading: str, ours: pd.DataFrame, theirs: pd.DataFrame, smallest
 def paired_verdict(claim: Beats, left: pd.DataFrame, right: pd.DataFrame, names: tuple[str, str]) -> Verdict:
     """What a paired comparison of two sides says: by the claim's metric, and beside AP by the ranking.
 
-    A claim about AR has a twin about AP: the ranking of the two sides is tested there, once, and its numbers stand here.
+    A claim about AR has a twin about AP: the ranking of the two sides is tested there, once; its numbers stand here.
     """
     words = claim.words or f"{names[0]} has a higher {METRICS.get(claim.metric).column} than {names[1]}"
 
