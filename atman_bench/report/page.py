@@ -230,8 +230,8 @@ def claims_table(sections: Sequence[Stored]) -> TextTable:
         if bool(verdict.source) is of_claims
     ]
     note = (
-        "Verdicts by the paper's metric and, for mAP, by AUPRC, the area under the precision-recall curve, which asks for "
-        "the order of the scores alone; p-values are corrected by Holm, claims and sanity checks of this page apart."
+        "Verdicts by the paper's metric and, for mAP, by AUPRC, the area under the precision-recall curve, which asks "
+        "for the order of the scores alone; p-values are corrected by Holm, claims and sanity checks of this page apart."
     )
     columns = ("claim", "source", "paper's metric", "AUPRC", "experiment")
     return TextTable("Claims and verdicts", note, columns, tuple(lines), (False,) * len(lines))
