@@ -231,7 +231,7 @@ def claims_table(sections: Sequence[Stored]) -> TextTable:
     ]
     note = (
         "Verdicts by the paper's metric and, for mAP, by AUPRC, the area under the precision-recall curve, which asks "
-        "for the order of the scores alone; p-values are corrected by Holm, claims and sanity checks of this page apart."
+        "for the order of the scores alone; p-values are corrected by Holm, claims and sanity checks apart."
     )
     columns = ("claim", "source", "paper's metric", "AUPRC", "experiment")
     return TextTable("Claims and verdicts", note, columns, tuple(lines), (False,) * len(lines))
