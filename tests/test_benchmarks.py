@@ -4,11 +4,13 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import _history  # noqa: E402
+import fidelity  # noqa: E402
 import run as bench  # noqa: E402
 
 sys.path.remove(str(BENCHMARKS))
@@ -59,3 +61,23 @@ def test_a_run_is_compared_with_the_newest_of_the_same_settings(tmp_path: Path, 
     assert _history.last_like(SETTINGS) is None
     _history.HISTORY.write_text("".join(json.dumps({"settings": s, "id": i}) + "\n" for i, s in enumerate(rows)))
     assert _history.last_like(SETTINGS)["id"] == 1
+
+
+def test_a_map_is_as_close_to_itself_as_can_be():
+    exact = np.linspace(-1, 4, 20)
+    assert fidelity.closeness(exact, exact) == pytest.approx({"best tenth": 1, "Spearman": 1, "L1": 0})
+
+
+def test_closeness_by_hand():
+    """Ten units, so the best tenth is one: 8 of the exact map; the approximation puts the other one first. Masses 8, 5 and 6, 4."""
+    exact, found = np.zeros(10), np.zeros(10)
+    exact[3], exact[7] = 8.0, 5.0
+    found[7], found[1] = 6.0, 4.0
+    close = fidelity.closeness(exact, found)
+    assert close["best tenth"] == pytest.approx(5 / 8)
+    assert close["L1"] == pytest.approx((8 / 13 + abs(5 / 13 - 6 / 10) + 4 / 10) / 2)
+
+
+def test_an_exact_map_without_positive_scores_says_nothing():
+    close = fidelity.closeness(-np.ones(10), np.ones(10))
+    assert all(np.isnan(value) for value in close.values())
