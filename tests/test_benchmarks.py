@@ -69,7 +69,7 @@ def test_a_map_is_as_close_to_itself_as_can_be():
 
 
 def test_closeness_by_hand():
-    """Ten units, so the best tenth is one: 8 of the exact map; the approximation puts the other one first. Masses 8, 5 and 6, 4."""
+    """Of ten units the best tenth is one: that of 8; the approximation, of 6 and 4, puts the one of 5 first."""
     exact, found = np.zeros(10), np.zeros(10)
     exact[3], exact[7] = 8.0, 5.0
     found[7], found[1] = 6.0, 4.0

@@ -51,12 +51,17 @@ HARMLESS_ARGUMENTS = frozenset(
 """Arguments of an attention call that do not change what it computes, or that the mask already contains."""
 
 
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
 @contextmanager
-def foreign_code(fails: str) -> Iterator[None]:
-    """Run a model's own code: what it raises is a reason to refuse the model, in one line.
+def foreign_code(fails: str, described: Callable[[Exception], str] = _described) -> Iterator[None]:
+    """Run code of others, a model's or a loader's: what it raises is a reason to refuse the model, in one line.
 
     Args:
         fails: What is said then, before the error.
+        described: What is said of the error.
 
     Raises:
         ModelError: It raised anything but our own errors, or for want of memory.
@@ -68,7 +73,7 @@ def foreign_code(fails: str) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise ModelError(f"{fails}: {type(error).__name__}: {one_line(error)}") from error
+        raise ModelError(f"{fails}: {described(error)}") from error
 
 
 class Processor(Protocol):

@@ -23,8 +23,8 @@ from transformers import (
 )
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from atman_bench.core.errors import AtmanBenchError, ConfigError, ModelError, first_line_of, one_line
-from atman_bench.core.memory import is_out_of_memory
+from atman_bench.attention.patching import foreign_code
+from atman_bench.core.errors import ConfigError, ModelError, first_line_of, one_line
 from atman_bench.core.records import Dtype
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._silence import silent_transformers
@@ -92,16 +92,9 @@ def loading(what: str) -> Iterator[None]:
     Raises:
         ModelError: Anything was raised but our own errors, or for want of memory.
     """
-    try:
-        with silent_transformers(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            yield
-    except AtmanBenchError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise ModelError(f"cannot load {what}: {_reason(error)}") from error
+    with foreign_code(f"cannot load {what}", _reason), silent_transformers(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")
+        yield
 
 
 def _reason(error: Exception) -> str:
