@@ -5,7 +5,6 @@ with (embeddings, positions, masks) is kept. Every perturbation replays the deco
 image encoder runs once per image.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from jaxtyping import Float
@@ -26,8 +24,8 @@ from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.patching import NOT_HOSTED, Editor, foreign_code
 from atman_bench.core.errors import ModelError, SampleError
-from atman_bench.core.images import open_picture, rgb_array
-from atman_bench.core.records import Completion, Explained, PatchUnits, Picture, Sample, Word
+from atman_bench.core.images import open_picture
+from atman_bench.core.records import Completion, Explained, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import WHOLE, LoadOptions, Pass
 from atman_bench.models._causal_lm import CausalLM
@@ -47,23 +45,16 @@ from atman_bench.models._parts import (
     TextPart,
     completion_of,
     encoded_of,
-    prompt_and_target,
     text_part,
     units_of,
 )
-from atman_bench.models._patch_grids import ProcessedPictures, patch_grids
+from atman_bench.models._picture_reading import PictureReader, Reading
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
 from atman_bench.models._silence import silent_transformers
 from atman_bench.models._writing import write_on
 
 REMEMBERED_SAMPLES = 4
 """All methods explain a sample before the next one comes."""
-
-MARK = "\ue000"
-"""Stands for the prompt while a chat template is filled, so that the prompt's characters can be found in the result."""
-
-PER_TOKEN = frozenset({"input_ids", "token_type_ids", "mm_token_type_ids", "attention_mask"})
-"""Outputs of processors with a value for each token."""
 
 UNUSED_FEATURES = frozenset({"attention_mask", "labels"})
 """Outputs of processors that only serve padding and training."""
@@ -78,35 +69,6 @@ class Frame:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A prompt and its image as the processor prepared them.
-
-    Attributes:
-        features: The model's inputs.
-        prompt: The user's text alone, with offsets in it.
-        target: What follows the templated prompt, or None where nothing was given.
-        start: Position of the prompt's first token.
-        grids: What the image tokens are, in order.
-        array: The image's pixels (H, W, 3).
-        spaced: Whether the templated text ends in white space, so that the answer starts without a space.
-    """
-
-    features: Mapping[str, Tensor]
-    prompt: TextPart
-    target: TextPart | None
-    start: int
-    grids: list[PatchUnits]
-    array: np.ndarray
-    spaced: bool
-
-    @property
-    def ids(self) -> list[int]:
-        """Tokens of the templated prompt."""
-        ids: list[int] = self.features["input_ids"][0].tolist()
-        return ids
 
 
 class VisionLM(CausalLM):
@@ -228,7 +190,7 @@ class VisionLM(CausalLM):
         return replace(report, details=(*report.details, *details))
 
     def _probe_picture(self) -> tuple[str, ...]:
-        reading = self._read_image("What is this?", Image.linear_gradient("L").resize((64, 48)).convert("RGB"))
+        reading = self._reader().read("What is this?", Image.linear_gradient("L").resize((64, 48)).convert("RGB"))
         ids = reading.ids
         inputs = self._capture(reading.features, [])
         encoded = encoded_of("probe", inputs, [TextPart(tuple(ids))], TextPart((0,)), [])
@@ -286,103 +248,10 @@ class VisionLM(CausalLM):
         return self.processor
 
     def _read(self, prompt: str, picture: Picture, target: str | None = None) -> Reading:
-        return self._read_image(prompt, open_picture(picture).convert("RGB"), target)
+        return self._reader().read(prompt, open_picture(picture).convert("RGB"), target)
 
-    def _read_image(self, prompt: str, image: Image.Image, target: str | None = None) -> Reading:
-        """Fill the chat template, let the processor expand the image's placeholder, and put the target behind it."""
-        processor = self._require_processor()
-        template = self._template()
-        # Some processors add text of their own around the prompt (PaliGemma).
-        layout = processor.prepare_inputs_layout(images=[image], text=template)[1][0]
-        bos = processor.tokenizer.bos_token
-        special = not (bos and template.startswith(bos))
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # PaliGemma's makes arrays the way of numpy 1
-                features = dict(
-                    processor(
-                        images=[image],
-                        text=template.replace(MARK, prompt),
-                        add_special_tokens=special,
-                        return_tensors="pt",
-                        return_text_replacement_offsets=True,
-                    )
-                )
-        except ValueError as error:
-            raise SampleError(f"the model's processor refuses the prompt or its picture: {error}") from error
-        (replacements,) = features.pop("text_replacement_offsets")
-        read, target_part = self._behind_picture(
-            expanded_text(layout, replacements).replace(MARK, prompt), target, special
-        )
-        features = self._with_ids(features, read.ids)
-        first = layout.index(MARK)
-        first += sum(len(r["replacement"]) - len(r["text"]) for r in replacements if r["span"][0] < first)
-        last = first + len(prompt)
-        ids, offsets = read.ids, read.offsets
-        covered = [i for i, (a, b) in enumerate(offsets) if a < min(b, last) and b > first]
-        processed = ProcessedPictures(
-            self.model.config,
-            processor.image_processor,
-            [image.size],
-            [r["replacement"] for r in replacements],
-            ids.count(self.model.config.image_token_id),
-            features,
-        )
-        return Reading(
-            features,
-            TextPart(
-                tuple(ids[i] for i in covered),
-                prompt,
-                tuple((max(a, first) - first, min(b, last) - first) for a, b in (offsets[i] for i in covered)),
-                remarks=read.remarks,
-            ),
-            target_part,
-            covered[0] if covered else len(ids),
-            patch_grids(processed),
-            rgb_array(image),
-            layout[-1].isspace(),
-        )
-
-    def _template(self) -> str:
-        """The chat template with an image and a mark for the prompt; without a template one stands after the other."""
-        processor = self._require_processor()
-        if processor.chat_template is None:
-            return f"{processor.image_token}{MARK}"
-        content = [{"type": "image"}, {"type": "text", "text": MARK}]
-        filled: str = processor.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-        return filled
-
-    def _behind_picture(self, text: str, target: str | None, special: bool) -> tuple[TextPart, TextPart | None]:
-        """Tokens of a templated prompt, and of the target behind it."""
-        tokenizer = self._require_tokenizer()
-        if target is None:
-            return text_part(tokenizer, text, special), None
-        if isinstance(target, Completion):
-            return prompt_and_target(tokenizer, text, target, special)
-        skipped = len(target) - len(target.lstrip(" ")) if text[-1].isspace() else 0
-        read, answer = prompt_and_target(tokenizer, text, target[skipped:], special)
-        offsets = tuple((a + skipped, b + skipped) for a, b in answer.offsets)
-        return read, replace(answer, text=target, offsets=offsets)
-
-    def _with_ids(self, features: Mapping[str, Tensor], ids: Sequence[int]) -> dict[str, Tensor]:
-        """The features of a prompt with the tokens that it has before a target: these may differ at its end.
-
-        Raises:
-            ModelError: They differ before the end of the image.
-        """
-        own = features["input_ids"][0].tolist()
-        if own == list(ids):
-            return dict(features)
-        same = next((i for i, (a, b) in enumerate(zip(own, ids, strict=False)) if a != b), min(len(own), len(ids)))
-        if self.model.config.image_token_id in (*own[same:], *ids[same:]):
-            raise ModelError(
-                f"model {self.name!r}: its processor reads a prompt with a picture otherwise than its tokenizer reads "
-                f"the same text, from token {same} on; where the prompt's words lie is not known"
-            )
-        begun = {n: t[:, :same] if n in PER_TOKEN else t for n, t in features.items()}
-        return self._longer(begun, ids[same:])
+    def _reader(self) -> PictureReader:
+        return PictureReader(self.name, self.model.config, self._require_processor())
 
     def _prepare(
         self, prompt: str, target: str, ids: tuple[int, ...] | None, picture: Picture
@@ -466,22 +335,8 @@ class VisionLM(CausalLM):
 
     def _extended(self, features: Mapping[str, Tensor], ids: Sequence[int]) -> dict[str, Tensor]:
         """What the model reads of a prompt's features, with further tokens behind it, on its device."""
-        longer = self._longer(features, ids)
+        longer = self._reader().longer(features, ids)
         return {name: tensor.to(self.device) for name, tensor in longer.items() if name not in UNUSED_FEATURES}
-
-    def _longer(self, features: Mapping[str, Tensor], ids: Sequence[int]) -> dict[str, Tensor]:
-        """A prompt's features with further tokens behind it."""
-        per_token = {
-            "input_ids": torch.tensor([ids], dtype=torch.long),
-            # 0 is text everywhere but in PaliGemma, where it is what reads in both directions.
-            "token_type_ids": torch.full((1, len(ids)), int(self.model.config.model_type == "paligemma")),
-            "mm_token_type_ids": torch.zeros(1, len(ids), dtype=torch.long),
-            "attention_mask": torch.ones(1, len(ids), dtype=torch.long),
-        }
-        return {
-            name: torch.cat([tensor, per_token[name]], dim=1) if name in PER_TOKEN else tensor
-            for name, tensor in features.items()
-        }
 
     @contextmanager
     def _reset_rope_deltas(self) -> Iterator[None]:
@@ -496,16 +351,6 @@ class VisionLM(CausalLM):
 
 def _ids(target: str) -> tuple[int, ...] | None:
     return target.ids if isinstance(target, Completion) else None
-
-
-def expanded_text(layout: str, replacements: Sequence[Mapping[str, Any]]) -> str:
-    """A prompt's layout with the text that the processor puts in the place of its images."""
-    pieces, end = [], 0
-    for replacement in sorted(replacements, key=lambda r: r["span"][0]):
-        start, stop = replacement["span"]
-        pieces += [layout[end:start], replacement["replacement"]]
-        end = stop
-    return "".join([*pieces, layout[end:]])
 
 
 def load_vision_lm(source: str | Path, model_type: str, name: str, options: LoadOptions) -> VisionLM:
