@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from atman_bench.cli.app import app
 from atman_bench.core.errors import DataError
+from atman_bench.paper.experiments._runs import SIMULATED_MARKS
+from atman_bench.profiling.grid import read_scale_rows
 from atman_bench.profiling.rows import Agreement, ScaleRow, ScaleStatus, Source
 from atman_bench.report.costs import agreement_markdown, frame_of, markdown, most_parallel
 from atman_bench.report.figures import FIGURES, scaling
@@ -205,3 +207,14 @@ def test_measured_and_simulated_cells_of_one_method_are_two_panels():
     spec = FIGURES.get("scaling")
     assert list(panels(spec.plot(spec.select(frame_of([*measured, *simulated]))))) == ["chefer", "chefer (simulated)"]
     assert list(panels(spec.plot(spec.select(frame_of(simulated))))) == ["chefer"]
+
+
+def test_what_experiments_say_of_the_paper_s_marks_is_what_the_stored_simulation_says():
+    frame = frame_of(read_scale_rows(Path(__file__).parents[1] / "results" / "scale-simulated"))
+    lines = markdown(frame).partition("out-of-memory marks")[2].partition("Memory beside")[0].splitlines()
+    marks = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| random")]
+    assert len(marks) == 5
+    assert all(line[3] == line[5] == "fits (simulated)" for line in marks)
+    full, minimal = ([float(line[i]) for line in marks] for i in (4, 6))
+    for numbers in (full, minimal):
+        assert f"{min(numbers):.0f} to {max(numbers):.0f} GB" in SIMULATED_MARKS
