@@ -185,3 +185,13 @@ def test_the_content_hash_changes_with_the_weights(folder, tmp_path):
     tiny_models.save_tokenizer(tmp_path)
     hashes = {atman_bench.load_model(f"hf:{f}", device="cpu").content_hash for f in (folder, folder, tmp_path)}
     assert len(hashes) == 2
+
+
+def test_without_a_method_many_units_are_explained_in_two_stages_and_the_map_says_so(model, monkeypatch):
+    exact = atman_bench.explain(model, **IDS)
+    assert (exact.method, exact.remarks) == ("atman", ())
+    monkeypatch.setattr("atman_bench.api.explain.MOST_EXACT_UNITS", len(IDS["prompt_ids"]) - 1)
+    found = atman_bench.explain(model, **IDS)
+    assert (found.method, found.variant) == ("adaptive", "shifted-budget0.25")
+    assert f"of {len(IDS['prompt_ids'])} units are suppressed exactly, the others estimated" in found.remarks[-1]
+    assert atman_bench.explain(model, method="atman", **IDS).scores.equal(exact.scores)

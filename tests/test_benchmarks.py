@@ -65,7 +65,10 @@ def test_a_run_is_compared_with_the_newest_of_the_same_settings(tmp_path: Path, 
 
 def test_a_map_is_as_close_to_itself_as_can_be():
     exact = np.linspace(-1, 4, 20)
-    assert fidelity.closeness(exact, exact) == pytest.approx({"best tenth": 1, "Spearman": 1, "L1": 0})
+    close = fidelity.closeness(exact, exact)
+    assert {name: close[name] for name in fidelity.MEASURES} == pytest.approx(
+        {"best tenth": 1, "verified": 1, "Spearman": 1, "L1": 0}
+    )
 
 
 def test_closeness_by_hand():
@@ -76,6 +79,14 @@ def test_closeness_by_hand():
     close = fidelity.closeness(exact, found)
     assert close["best tenth"] == pytest.approx(5 / 8)
     assert close["L1"] == pytest.approx((8 / 13 + abs(5 / 13 - 6 / 10) + 4 / 10) / 2)
+
+
+def test_verified_are_units_of_equal_scores_and_the_bounds_are_of_as_many():
+    exact, found = np.array([8.0, 4.0, 2.0, 1.0, -1.0]), np.array([7.0, 4.0, 1.5, 1.0, -1.0])
+    close = fidelity.closeness(exact, found)
+    assert close["verified"] == pytest.approx(5 / 15)
+    assert close["verified, best order"] == pytest.approx(14 / 15)  # 8, 4 and 2: three units
+    assert close["verified, random order"] == pytest.approx(3 / 5)
 
 
 def test_an_exact_map_without_positive_scores_says_nothing():

@@ -42,7 +42,9 @@ class StandIn:
         return Report()
 
 
-def explain_by_length(model: StandIn, *, prompt: str, target: str, method: str, **options: object) -> Explanation:
+def explain_by_length(
+    model: StandIn, *, prompt: str, target: str, method: str | None, **options: object
+) -> Explanation:
     """Score each word of the prompt by its length; the options travel as the variant."""
     words = prompt.split(" ")
     starts = [sum(len(w) + 1 for w in words[:i]) for i in range(len(words))]
@@ -50,7 +52,7 @@ def explain_by_length(model: StandIn, *, prompt: str, target: str, method: str, 
     scores = torch.tensor([float(len(word)) for word in words])
     return Explanation(
         uid="prompt",
-        method=method,
+        method=method or "atman",
         variant=str(options),
         scores=scores,
         per_target=scores[None],
@@ -302,3 +304,26 @@ def test_models_pull_of_an_unknown_name_is_one_line_with_near_misses(run):
     assert code == 2
     assert "did you mean 'smollm2-135m'" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        (["--budget", "0.1"], {"budget": 0.1}),
+        (["--budget", "40"], {"budget": 40.0}),
+        (["--budget", "20s"], {"budget": 1.0, "seconds": 20.0}),
+        (["--fidelity", "0.95"], {"budget": 1.0, "fidelity": 0.95}),
+        (["--budget", "0.5", "--fidelity", "0.9"], {"budget": 0.5, "fidelity": 0.9}),
+    ],
+)
+def test_a_budget_is_a_share_a_number_of_passes_or_a_time(run: Run, flags: list[str], options: dict[str, float]):
+    code, out, _ = run("explain", "--prompt", PROMPT, *flags)
+    assert code == 0
+    for name, value in options.items():
+        assert f"'{name}': {value}" in out.replace("\n", " ")
+
+
+def test_a_budget_that_is_no_number_is_one_line(run: Run):
+    code, _, err = run("explain", "--prompt", PROMPT, "--budget", "much")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "or a time (20s), received 'much'" in err

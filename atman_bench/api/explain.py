@@ -1,6 +1,7 @@
 """The Python API: load a model, explain a prompt. The command line uses nothing else."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,15 @@ from atman_bench.core.records import Explained, Picture
 from atman_bench.core.tensors import Explanation
 from atman_bench.methods import METHODS
 from atman_bench.methods._explain import explain_encoded
+from atman_bench.methods.adaptive import AdaptiveConfig
+from atman_bench.methods.atman import AtManConfig
 from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.models._load import load
+
+MOST_EXACT_UNITS = 400
+"""``explain`` suppresses as many units one by one; of more the exact map takes a minute and longer on a CPU."""
+
+_ADAPTIVE_OPTIONS = {f.name for f in fields(AdaptiveConfig)} - {f.name for f in fields(AtManConfig)}
 
 
 def load_model(
@@ -62,7 +70,7 @@ def explain(
     units: Sequence[Sequence[int]] | None = None,
     image: str | Path | None = None,
     explained: str = "text",
-    method: str = "atman",
+    method: str | None = None,
     seed: int = 0,
     **options: Any,  # the method's own, checked against its config: see ``atman-bench list methods``
 ) -> Explanation:
@@ -77,14 +85,15 @@ def explain(
         units: Groups of prompt positions that are explained together; None explains every prompt token on its own.
         image: An image file that comes before the prompt.
         explained: ``text`` (the prompt's tokens), ``image`` (the image's patches) or ``both`` (Fig. 17a).
-        method: Name of a method.
+        method: Name of a method; None takes exact AtMan for up to ``MOST_EXACT_UNITS`` units, and ``adaptive`` for more
+            or where its options are given (``budget``, ``seconds``, ``fidelity``).
         seed: For stochastic methods.
         options: The method's options, for AtMan ``f=0.9, kappa=None, form="shifted", row_min="visible", layers=None,
             engine="fast"`` and more.
 
     Returns:
         ``scores (U,)`` and ``per_target (T, U)``, higher = more important; for AtMan the suppressed loss minus the
-        plain loss (paper Eq. 5).
+        plain loss (paper Eq. 5). ``remarks`` say what part of a map is estimated.
 
     Raises:
         UnknownNameError: No such method or option.
@@ -92,7 +101,8 @@ def explain(
         SampleError: The prompt or target cannot be encoded, or nothing is explained.
         ModelError: A log-probability or a score is not a finite number.
     """
-    config = build(METHODS.get(method).config, options, f"methods.{method}")
+    chosen = method or ("adaptive" if options.keys() & _ADAPTIVE_OPTIONS else "atman")
+    config = build(METHODS.get(chosen).config, options, f"methods.{chosen}")
     if explained not in list(Explained):
         raise UnknownNameError("value of explained", explained, [e.value for e in Explained])
     part = Explained(explained)
@@ -106,4 +116,6 @@ def explain(
     else:
         raise ConfigError("explain needs either prompt and target (text) or prompt_ids and target_ids (token ids)")
     say_remarks(encoded)
-    return explain_encoded(model, encoded, method, config, seed)
+    if method is None and len(encoded.units) > MOST_EXACT_UNITS:
+        chosen, config = "adaptive", build(AdaptiveConfig, options, "methods.adaptive")
+    return explain_encoded(model, encoded, chosen, config, seed)

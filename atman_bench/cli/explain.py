@@ -36,7 +36,22 @@ def explain(
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="What is explained; default: what the model says itself.")
     ] = None,
-    method: _options.Method = "atman",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method", help="One of atman-bench list methods; default: atman, and of over 400 units adaptive."
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget", help="Two stages, not the exact map: a share of its cost (0.25), forward passes (40) or 20s."
+        ),
+    ] = None,
+    fidelity: Annotated[
+        float | None,
+        typer.Option("--fidelity", help="Two stages until about this share of the positive relevance is exact (0.95)."),
+    ] = None,
     overrides: _options.MethodOverrides = None,
     max_new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", min=1, help="Longest completion when no target is given.")
@@ -62,7 +77,7 @@ def explain(
     from atman_bench.core.records import Explained, Picture
     from atman_bench.report.picture_maps import heat_map_of
 
-    options = _method_options(overrides, method)
+    options = _method_options(overrides, method or "atman") | _two_stages(budget, fidelity)
     loaded = load_probed(flags, "tiny-magma" if image else "tiny-text")
     if prompt is None:
         prompt = _example_prompt() if image is None else _example_caption()
@@ -96,6 +111,28 @@ def _method_options(overrides: Sequence[str] | None, method: str) -> dict[str, A
         raise ConfigError(
             f"--set {taken[0]}: {method} has no option {taken[0]!r}; atman-bench list methods shows its options"
         )
+    return options
+
+
+def _two_stages(budget: str | None, fidelity: float | None) -> dict[str, Any]:
+    """The options of ``adaptive`` that ``--budget`` and ``--fidelity`` are.
+
+    Raises:
+        ConfigError: The budget is no number, or no number of seconds.
+    """
+    options: dict[str, Any] = {}
+    if fidelity is not None:
+        # Without a budget of its own the search goes on until the estimate is low enough.
+        options |= {"budget": 1.0, "fidelity": fidelity}
+    if budget is not None:
+        try:
+            value = float(budget.removesuffix("s"))
+        except ValueError as error:
+            raise ConfigError(
+                f"--budget is a share of the exact map's cost (0.25), a number of forward passes (40) or a time (20s), "
+                f"received {budget!r}"
+            ) from error
+        options |= {"budget": 1.0, "seconds": value} if budget.endswith("s") else {"budget": value}
     return options
 
 

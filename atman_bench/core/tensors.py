@@ -93,11 +93,13 @@ class Attribution:
         scores: Mean over the target tokens, as the paper averages (A.7).
         per_target: Relevance for each target token, or None where the method only explains their mean.
         units: What the scores belong to, where these are not the sample's units (single pixels); None means they are.
+        remarks: What a reader of this one map has to know, a sentence each.
     """
 
     scores: Float[Tensor, " U"]
     per_target: Float[Tensor, "T U"] | None = None
     units: Units | None = None
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def mean_of(cls, per_target: Float[Tensor, "T U"]) -> "Attribution":
@@ -121,6 +123,7 @@ class Explanation:
         target_logprobs: Log-probability of each target token under the plain model (natural logarithm).
         answered: Whether greedy decoding gives the target.
         cost: Time, forward tokens and memory of the explanation.
+        remarks: What a reader of this one map has to know, a sentence each: how much of it is estimated.
     """
 
     uid: str
@@ -133,3 +136,4 @@ class Explanation:
     target_logprobs: tuple[float, ...]
     answered: bool
     cost: Cost
+    remarks: tuple[str, ...] = ()

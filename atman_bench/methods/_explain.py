@@ -56,4 +56,5 @@ def explain_encoded(
         target_logprobs=plain.logprobs,
         answered=plain.answered,
         cost=cost,
+        remarks=attribution.remarks,
     )

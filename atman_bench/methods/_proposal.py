@@ -33,15 +33,17 @@ class Proposal:
     """What is known of P perturbations before one of them has run.
 
     Attributes:
-        promise: Which to run first: larger is better, never negative.
+        priority: Which to run first: larger is better, never negative.
         estimate: How much each raises the mean loss of the target tokens, or the loss of each (R = 1 or T), but for a
             factor that a row shares.
         tokens: Positions that went through the model for it, backward passes counted as two forward passes.
+        remarks: What a reader of the map has to know of it.
     """
 
-    promise: Float[Tensor, " P"]
+    priority: Float[Tensor, " P"]
     estimate: Float[Tensor, "R P"]
     tokens: int
+    remarks: tuple[str, ...] = ()
 
 
 def by_gradient(model: ModelAdapter, encoded: Encoded, suppression: Suppression, config: SuppressionConfig) -> Proposal:
@@ -49,8 +51,9 @@ def by_gradient(model: ModelAdapter, encoded: Encoded, suppression: Suppression,
 
     Words with ground truth of their own (GQA) take such a pair each.
 
-    The promise adds up what no single aggregate sees of real texts, toys and images alike: the derivative, its positive
-    part in each layer, and attention times its gradient, each over its largest; of images the centred derivative too.
+    The priority adds up what no single aggregate sees of real texts, toys and images alike: the derivative, its
+    positive part in each layer, and attention times its gradient, each over its largest; of images the centred
+    derivative too.
     That one is the estimate: of the aggregates it has the highest rank correlation with what is not verified.
     Sequences beyond ``FULL_SPEED_TOKENS`` are checkpointed, which costs a forward pass more.
 
@@ -72,8 +75,8 @@ def by_gradient(model: ModelAdapter, encoded: Encoded, suppression: Suppression,
     if encoded.pictures:
         signals.append(centred.mean(0).sum(-1))
     passes = len(objectives) * (4 if checkpointed else 3)
-    promise = torch.stack([_over_largest(signal) for signal in signals]).sum(0)
-    return Proposal(promise, centred.sum(-1), passes * encoded.length)
+    priority = torch.stack([_over_largest(signal) for signal in signals]).sum(0)
+    return Proposal(priority, centred.sum(-1), passes * encoded.length)
 
 
 def by_rows(
@@ -112,8 +115,9 @@ def by_gradient_if_possible(
     except (ConfigError, MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
         if not isinstance(error, ConfigError) and not is_out_of_memory(error):
             raise
-        logger.warning("adaptive: no gradient of sample %s (%s): proposal 'rows' instead", encoded.uid, one_line(error))
-    return by_rows(model, encoded, suppression, options, kept)
+        remark = f"no gradient of sample {encoded.uid} ({one_line(error)}): proposal 'rows' instead"
+    logger.warning("adaptive: %s", remark)
+    return replace(by_rows(model, encoded, suppression, options, kept), remarks=(remark,))
 
 
 def _over_largest(signal: Float[Tensor, " P"]) -> Float[Tensor, " P"]:

@@ -39,7 +39,7 @@ REACH = 2
 """How far from a verified unit of a text others are expected to matter too, in units."""
 
 BOOST = 0.3
-"""What a unit gains beside the one with the largest verified score, as a share of the largest promise."""
+"""What a unit gains beside the one with the largest verified score, as a share of the highest priority."""
 
 MOST_BETA = 2.0
 """Estimates are scaled by 0 to this: a fit to few verified units must not blow them up or turn their sign."""
@@ -122,11 +122,11 @@ class Search:
     latest: Sequence[int] = ()
 
     def order(self) -> list[int]:
-        """Perturbations that are not verified yet, the most promising first."""
-        promise = self.proposal.promise
-        gains = BOOST * promise.max() * beside(self._positive()[self.which], self.neighbours)
-        promise = promise + torch.zeros_like(promise).scatter_reduce(0, self.which, gains, "amax")
-        order = promise.argsort(descending=True, stable=True)
+        """Perturbations that are not verified yet, the highest priority first."""
+        priority = self.proposal.priority
+        gains = BOOST * priority.max() * beside(self._positive()[self.which], self.neighbours)
+        priority = priority + torch.zeros_like(priority).scatter_reduce(0, self.which, gains, "amax")
+        order = priority.argsort(descending=True, stable=True)
         return order[~self.verified[order]].tolist()
 
     def add(self, perturbations: Sequence[int], deltas: Float[Tensor, "T N"]) -> None:
@@ -146,7 +146,7 @@ class Search:
         """Share of the units' positive scores that is not verified yet, by the more pessimistic of two guesses.
 
         The one is the estimates themselves; the other, that all that is left is like the last round, though rounds are
-        sorted by promise.
+        sorted by priority.
         """
         if not self.latest:
             return 1.0
@@ -163,7 +163,7 @@ class Search:
 
 
 def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed: int) -> Attribution:
-    """Suppress single units exactly, the most promising first, in rounds; estimate the others from the proposal.
+    """Suppress single units exactly, the highest priority first, in rounds; estimate the others from the proposal.
 
     Units that are verified have AtMan's own scores; the others get beta times the proposal's estimate, of the mean
     loss the same for each target token that they can reach. What a round may cost and which units are in it follow from
@@ -205,21 +205,19 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed:
         some = replace(suppression, groups=[suppression.groups[i] for i in chosen])
         search.add(chosen, sweep(model, encoded, some, options, kept).deltas)
         spent += planned_tokens([starts[i] for i in chosen], encoded, SLACK)
-    logger.info(
-        "adaptive: sample %s: %d of %d units verified for %.0f %% of the exact sweep; at most about %.0f %% of the "
-        "positive scores are unverified",
-        encoded.uid,
-        int(search.verified[search.which].sum()),
-        len(which),
-        100 * spent / exact,
-        100 * search.unverified_share(),
+    exactly = int(search.verified[search.which].sum())
+    remark = (
+        f"{exactly} of {len(which)} units are suppressed exactly, the others estimated, for {spent / exact:.0%} of the "
+        f"exact sweep; by a cautious guess these hold {search.unverified_share():.0%} of the positive relevance"
     )
+    logger.info("adaptive: sample %s: %s", encoded.uid, remark)
     # A perturbation after the row that a target is read from cannot have moved it.
     reached = torch.tensor(starts) <= encoded.target_rows.cpu()[:, None]
     estimates = search.estimates()
     if len(estimates) < len(reached):  # of the mean: the sum over targets, shared by those that are reached
         estimates = estimates * len(reached) / reached.sum(0).clamp(min=1)
-    return Attribution.mean_of(torch.where(search.verified, search.deltas, estimates * reached)[:, search.which])
+    found = Attribution.mean_of(torch.where(search.verified, search.deltas, estimates * reached)[:, search.which])
+    return replace(found, remarks=(*proposal.remarks, remark))
 
 
 def affordable(order: Sequence[int], starts: Sequence[int], encoded: Encoded, tokens: float) -> list[int]:
@@ -236,7 +234,7 @@ def affordable(order: Sequence[int], starts: Sequence[int], encoded: Encoded, to
 def neighbours_of(units: Units) -> Bool[Tensor, "R U"]:
     """Whether each unit and the one 1 to R = ``REACH`` units further on are units of the same text.
 
-    Patches have no neighbours: what surrounds them promised nothing that the proposal had not.
+    Patches have no neighbours: what surrounds a verified patch tells no more than the proposal does.
     """
     blocks = units.blocks if isinstance(units, JointUnits) else (units,)
     text = [number if isinstance(block, TextUnits) else -1 for number, block in enumerate(blocks) for _ in block.texts]

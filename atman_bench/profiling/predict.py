@@ -31,8 +31,9 @@ from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS, atman
 from atman_bench.methods._engine import FULL_SPEED_TOKENS, MOST_ROWS, EngineMode, plan
 from atman_bench.methods._perturbation import EngineConfig
-from atman_bench.methods.adaptive import AdaptiveConfig
+from atman_bench.methods.adaptive import AdaptiveConfig, ProposalBy
 from atman_bench.methods.atman import AtManConfig
+from atman_bench.methods.atman_gradient import AtManGradientConfig
 from atman_bench.methods.chefer import Backward, CheferConfig
 from atman_bench.methods.integrated_gradients import IntegratedGradientsConfig
 from atman_bench.models._base import WHOLE, Pass
@@ -79,6 +80,7 @@ class Job:
         one_by_one: Whether every unit is perturbed for itself, so that a share of them tells what all cost.
         budget: Share of the work that is done at the most.
         images_only: Whether the method explains nothing but patches.
+        proposal: What runs before it, as a part of the budget: it may need the most memory.
     """
 
     explain: Callable[[CausalLM, Encoded, Any], object]
@@ -89,6 +91,7 @@ class Job:
     one_by_one: bool = False
     budget: float = 1.0
     images_only: bool = False
+    proposal: "Job | None" = None
 
     @property
     def simulated_units(self) -> list[int]:
@@ -119,21 +122,24 @@ def method_job(method: str, options: Any, tokens: int, units: int, targets: int 
     """A method as it is simulated.
 
     Which perturbations ``adaptive`` makes depends on the losses, which are not simulated: it is AtMan in the same
-    batches, with its budget's share of the work. Its own batches are smaller, so it takes longer, and the memory of its
-    backward pass is not in the peak (``docs/performance.md``).
+    batches, with its budget's share of the work; its own batches are smaller, so it takes longer. The peak is the
+    larger one of AtMan and of the backward pass that proposes.
     """
-    spec, budget = METHODS.get(method), 1.0
+    spec, budget, proposal = METHODS.get(method), 1.0, None
     one_by_one = isinstance(options, EngineConfig) and not spec.stochastic
     if isinstance(options, AdaptiveConfig):
         # Units are spread over the input: half of it runs again for each, on average.
         spec, budget = atman.SPEC, options.share(1 + units * (1 - (tokens - targets + 1) / (2 * tokens)))
+        if options.proposal is ProposalBy.GRADIENT and budget < 1:
+            gradient = AtManGradientConfig(checkpointing=tokens > FULL_SPEED_TOKENS)
+            proposal = method_job("atman_gradient", gradient, tokens, units, targets)
         options = AtManConfig(**{f.name: getattr(options, f.name) for f in fields(AtManConfig)})
 
     def explain(adapter: CausalLM, encoded: Encoded, changed: Any) -> object:
         return spec.explain(adapter, encoded, changed, 0)
 
     images_only = spec.modalities == {Modality.IMAGE}
-    return Job(explain, options, tokens, units, targets, one_by_one, budget, images_only)
+    return Job(explain, options, tokens, units, targets, one_by_one, budget, images_only, proposal)
 
 
 def plain_job(variant: str, tokens: int, targets: int = 1) -> Job:
@@ -337,7 +343,12 @@ def simulate_job(job: Job, config: PreTrainedConfig, dtype: torch.dtype, device:
         raise ModelError(f"cannot be simulated: what it runs depends on data ({_first_line(error)})") from error
     except (AtmanBenchError, RuntimeError, NotImplementedError) as error:  # a model's code may look at its data
         raise ModelError(f"cannot be simulated: {_first_line(error)}") from error
-    return replace(found, work=found.work * job.budget, forward_tokens=found.forward_tokens * job.budget)
+    peak = found.peak_bytes
+    if job.proposal is not None:
+        peak = max(peak, simulate_job(job.proposal, config, dtype, device, free).peak_bytes)
+    return replace(
+        found, peak_bytes=peak, work=found.work * job.budget, forward_tokens=found.forward_tokens * job.budget
+    )
 
 
 def _first_line(error: Exception) -> str:

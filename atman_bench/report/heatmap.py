@@ -99,6 +99,7 @@ class HeatMap:
         phrases: Parts of the target that get a map of their own, the mean over their tokens (Fig. 1a); none where
             ``per_target`` is None.
         noise: The largest score that rounding can make: it is drawn as nothing.
+        remarks: What a reader of this one map has to know, a sentence each.
     """
 
     caption: str
@@ -112,6 +113,7 @@ class HeatMap:
     picture: UInt8[np.ndarray, "H W 3"] | None = None
     phrases: tuple[Phrase, ...] = ()
     noise: float = 0.0
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def full(self) -> float:
@@ -231,6 +233,7 @@ class HeatMapRecord(TypedDict):
     target_texts: list[str]
     per_target: list[list[float]] | None
     phrases: list[PhraseRecord]
+    remarks: list[str]
 
 
 def as_dict(heat: HeatMap) -> HeatMapRecord:
@@ -253,6 +256,7 @@ def as_dict(heat: HeatMap) -> HeatMapRecord:
             {"text": phrase.text, "tokens": phrase.tokens, "scores": scores.tolist()}
             for phrase, scores in heat.phrase_maps()
         ],
+        "remarks": list(heat.remarks),
     }
 
 
@@ -294,6 +298,8 @@ def to_terminal(heat: HeatMap) -> Text:
     text.append(f"\n\nfull colour = {scale:.3g}; highest: {_highest(heat, mean)}")
     for title, scores in others:
         text.append(f"\n{printable(title)}: {_highest(heat, scores)}")
+    for remark in heat.remarks:
+        text.append(f"\n{printable(remark)}", style="dim")
     return text
 
 
@@ -326,7 +332,13 @@ def to_html(heat: HeatMap) -> str:
         }
         for title, scores in heat.blocks()
     ]
-    return _html.render("heatmap", caption=heat.caption, blocks=blocks, low=colour(-1, 1), high=colour(1, 1))
+    return _html.render(
+        "heatmap",
+        caption=" · ".join((heat.caption, *heat.remarks)),
+        blocks=blocks,
+        low=colour(-1, 1),
+        high=colour(1, 1),
+    )
 
 
 def _png_uri(pixels: UInt8[np.ndarray, "h w 3"]) -> str:

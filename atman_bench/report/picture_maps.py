@@ -268,5 +268,6 @@ def heat_map_of(
         grids=tuple(grids),
         picture=None if picture is None else rgb_array(open_picture(picture)),
         phrases=phrases,
+        remarks=explanation.remarks,
         noise=noise_of(explanation.method, explanation.target_logprobs, dtype),
     )
