@@ -34,6 +34,9 @@ WIDTH = 7.0
 PAPER_METRICS = {"mAP": "average_precision", "mAR": "average_recall"}
 """The two metrics of the paper, which its figures show side by side."""
 
+_CHARACTERS_PER_INCH = 15
+"""Of a caption: as many fit at 9 points."""
+
 METHOD_GREY = "0.75"
 """What has no method."""
 
@@ -98,7 +101,7 @@ def save(plot: Callable[[], Figure], caption: str, path: Path, formats: Sequence
     """
     with matplotlib.rc_context(STYLE):
         figure = plot()
-        figure.suptitle(caption, fontsize=9)
+        figure.suptitle(wrap(caption, round(_CHARACTERS_PER_INCH * figure.get_figwidth())), fontsize=9)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             for kind in formats:
@@ -110,6 +113,18 @@ def save(plot: Callable[[], Figure], caption: str, path: Path, formats: Sequence
                     reduce_colours(file)
         except OSError as error:
             raise StoreError(f"cannot write the figure {path}: {error.strerror}; choose a writable folder") from error
+
+
+def wrap(caption: str, width: int) -> str:
+    """A caption in lines of at most so many characters, broken between its parts; a longer part stays whole."""
+    lines = [""]
+    for part in caption.split(" · "):
+        longer = f"{lines[-1]} · {part}" if lines[-1] else part
+        if len(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return "\n".join(lines)
 
 
 def of_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
