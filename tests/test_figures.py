@@ -10,7 +10,7 @@ from atman_bench.methods import METHODS
 from atman_bench.methods.floors import FLOORS
 from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.figures import FIGURES, draw_all
-from atman_bench.report.figures._base import main_cells
+from atman_bench.report.figures._base import main_cells, wrap
 from atman_bench.report.figures._styles import style_of
 from atman_bench.report.figures.phrases import MOST_PHRASES, phrases_of, word_starts
 from atman_bench.report.heatmap import Grid, HeatMap, Phrase
@@ -248,3 +248,8 @@ def test_floors_are_told_apart_from_methods_and_from_one_another():
 def test_a_method_of_another_package_can_be_drawn(tmp_path):
     assert style_of("of_somebody").marker not in {style_of(method).marker for method in METHODS.names}
     FIGURES.get("box").draw(frame_of_lines(rows("of_somebody", 3)), tmp_path / "figure")
+
+
+def test_a_long_title_is_broken_between_its_parts():
+    assert wrap("measured · cpu · two threads", 16) == "measured · cpu\ntwo threads"
+    assert wrap("one long part", 4) == "one long part"
