@@ -17,6 +17,7 @@ from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.patching import NOT_HOSTED, AttentionHost, Editor, foreign_code
 from atman_bench.attention.skipping import are_copies
+from atman_bench.core.device_traits import sent
 from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.records import Completion, Explained, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
@@ -139,7 +140,7 @@ class CausalLM:
         With a store, duplicate and unused rows are left out (``attention/skipping.py``). A pass without one is the
         reference, and runs as the model's own code has it.
         """
-        keep = 0 if rows is None else torch.tensor(rows, device=self.device)
+        keep = 0 if rows is None else sent(torch.tensor(rows), self.device)
         moved = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         if store is None:
             return self.model(**moved, use_cache=False, logits_to_keep=keep).logits
