@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from atman_bench.attention import flex
 from atman_bench.attention.edit import AttentionEdit, Form, Visibility
 from atman_bench.attention.masks import Masks
 from atman_bench.core.errors import ModelError
@@ -116,10 +117,17 @@ def drop(length: int) -> InputEdit:
     return InputEdit(kept, torch.zeros(32))
 
 
+def kernel_on_meta(query: Tensor, key: Tensor, value: Tensor, *others: object) -> tuple[Tensor, None]:
+    """FlexAttention takes no such device; what is prepared for it is what could wait."""
+    return query.new_empty(*query.shape[:-1], value.shape[-1]), None
+
+
+@pytest.mark.parametrize("kernel", [None, kernel_on_meta], ids=["blocks", "fused"])
 @pytest.mark.parametrize("perturb", [suppress, drop])
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gptj", "bloom"])
-def test_a_sweep_waits_for_its_device_once(monkeypatch: pytest.MonkeyPatch, name, perturb):
+def test_a_sweep_waits_for_its_device_once(monkeypatch: pytest.MonkeyPatch, name, perturb, kernel):
     """Losses of all batches come in one copy, and whether masks were right is asked after it."""
+    monkeypatch.setattr(flex, "_refused", [])
     gathered = []
 
     def gather(parts: list[Tensor]) -> list[Tensor]:
@@ -131,7 +139,12 @@ def test_a_sweep_waits_for_its_device_once(monkeypatch: pytest.MonkeyPatch, name
     with moved_to_meta(name) as (model, plain):
         encoded = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS)
         edit: Perturbations = perturb(encoded.length)
-        with Waits():
-            sweep(model, encoded, edit, EngineOptions(batch=2), plain)
+        token = flex.CHOICE.set(lambda inputs: kernel)
+        try:
+            with Waits():
+                sweep(model, encoded, edit, EngineOptions(batch=2), plain)
+        finally:
+            flex.CHOICE.reset(token)
+    assert not flex._refused
     count = len(edit.first_changed())
     assert gathered == [[(2, 3)] * (count // 2) + [(1, 3)] * (count % 2)]
