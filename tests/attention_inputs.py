@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from atman_bench.attention.edit import AttentionInputs, Form, RowMin, Visibility
+from atman_bench.attention.edit import AttentionEdit, AttentionInputs, Form, RowMin, Visibility
 
 BATCH, HEADS, KEY_HEADS, ROWS, COLUMNS, SIZE = 3, 4, 2, 40, 46, 6
 WINDOW = 12
@@ -54,3 +54,20 @@ def some_factors() -> Tensor:
     factors[1, 9] = 2.0
     factors[2, : COLUMNS - ROWS + 20] = 0.0
     return factors
+
+
+def long_call(copies: int, length: int, columns: int) -> AttentionInputs:
+    """The last rows of a sequence, more than a kernel's block of 128; grouped heads, float32."""
+    generator = torch.Generator().manual_seed(length)
+    query, key, value = (
+        torch.randn(copies, heads, size, 16, generator=generator)
+        for heads, size in ((4, length), (2, columns), (2, columns))
+    )
+    mask = torch.ones(columns, columns, dtype=torch.bool).tril()[None, None, -length:]
+    return AttentionInputs(query, key, value, Visibility.of_mask(mask), 0.25)
+
+
+def suppressed(copies: int, columns: int, form: Form, row_min: RowMin = RowMin.VISIBLE) -> AttentionEdit:
+    factors = torch.ones(copies, columns)
+    factors[:, 5], factors[0, columns // 2] = 0.1, 0.3
+    return AttentionEdit(factors, form, row_min)

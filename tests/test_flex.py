@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 import tiny_models
 import torch
-from attention_inputs import ARCHITECTURES, BATCH, COLUMNS, FORMS, ROWS, some_factors
+from attention_inputs import ARCHITECTURES, BATCH, FORMS, long_call, some_factors, suppressed
 from torch import Tensor
 from torch.nn.attention import flex_attention
 
 from atman_bench.attention import flex
-from atman_bench.attention.edit import AttentionEdit, AttentionInputs, Form, RowMin, Visibility, attend
+from atman_bench.attention.edit import AttentionEdit, AttentionInputs, Form, RowMin, attend
 from atman_bench.attention.flex import CHOICE, Kernel, attend_fused, kernel_that_pays, mixed_values, row_minima
 from atman_bench.core import device_traits
 from atman_bench.core.device_traits import CUDA
@@ -127,11 +127,10 @@ def test_a_kernel_that_does_not_compile_is_replaced_by_blocks_and_a_warning(capl
 
 def test_a_refused_kernel_is_not_tried_again(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(device_traits, "CPU", replace(CUDA, fused_from=1))
-    monkeypatch.setattr(flex, "LEAST_ROWS", 1)
-    single = typed(ARCHITECTURES["plain"], torch.float32)
-    assert kernel_that_pays(single) is not None
+    call = long_call(2, 150, 200)
+    assert kernel_that_pays(call) is not None
     monkeypatch.setattr(flex, "_refused", ["why"])
-    assert kernel_that_pays(single) is None
+    assert kernel_that_pays(call) is None
 
 
 def test_out_of_memory_in_the_kernel_is_no_reason_to_give_it_up():
@@ -144,18 +143,15 @@ def test_out_of_memory_in_the_kernel_is_no_reason_to_give_it_up():
 
 
 def test_calls_of_another_kind_are_left_to_blocks(monkeypatch: pytest.MonkeyPatch):
-    single = typed(ARCHITECTURES["plain"], torch.float32)
-    assert kernel_that_pays(single) is None  # a CPU has none
-    monkeypatch.setattr(device_traits, "CPU", replace(CUDA, fused_from=single.query[..., 0].numel() * COLUMNS))
-    assert kernel_that_pays(single) is None  # too few rows
-    monkeypatch.setattr(flex, "LEAST_ROWS", ROWS)
-    assert kernel_that_pays(single) is not None
-    assert kernel_that_pays(single.at(list(range(ROWS - 1)))) is None
-    first = {name: getattr(single, name)[:1] for name in ("query", "key", "value")}
-    assert kernel_that_pays(replace(single, **first)) is None  # too few scores
-    assert kernel_that_pays(typed(single, torch.float64)) is None
-    monkeypatch.setattr(flex, "LARGEST_HEAD", 5)
-    assert kernel_that_pays(single) is None
+    call = long_call(2, 150, 200)
+    assert kernel_that_pays(call) is None  # a CPU has none
+    monkeypatch.setattr(device_traits, "CPU", replace(CUDA, fused_from=2 * 4 * 150 * 200))
+    assert kernel_that_pays(call) is not None
+    assert kernel_that_pays(long_call(2, 149, 200)) is None  # too few scores
+    assert kernel_that_pays(long_call(9, 128, 200)) is None  # too few rows
+    assert kernel_that_pays(typed(call, torch.float64)) is None
+    monkeypatch.setattr(flex, "HEAD_SIZES", range(17, 257))
+    assert kernel_that_pays(call) is None
 
 
 def test_gradients_are_left_to_blocks():
@@ -165,23 +161,6 @@ def test_gradients_are_left_to_blocks():
 
 
 WITH_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, g++")
-
-
-def long_call(copies: int, length: int, columns: int) -> AttentionInputs:
-    """The last rows of more than a block, grouped heads."""
-    generator = torch.Generator().manual_seed(length)
-    query, key, value = (
-        torch.randn(copies, heads, size, 16, generator=generator)
-        for heads, size in ((4, length), (2, columns), (2, columns))
-    )
-    mask = torch.ones(columns, columns, dtype=torch.bool).tril()[None, None, -length:]
-    return AttentionInputs(query, key, value, Visibility.of_mask(mask), 0.25)
-
-
-def suppressed(copies: int, columns: int, form: Form, row_min: RowMin = RowMin.VISIBLE) -> AttentionEdit:
-    factors = torch.ones(copies, columns)
-    factors[:, 5], factors[0, columns // 2] = 0.1, 0.3
-    return AttentionEdit(factors, form, row_min)
 
 
 @WITH_COMPILER
@@ -202,6 +181,7 @@ def test_the_compiled_kernel_has_the_numbers_of_the_blocks_at_all_lengths():
 @pytest.mark.parametrize(("form", "row_min"), FORMS)
 def test_each_form_compiled_has_the_numbers_of_the_blocks(form, row_min, dtype):
     inputs, edit = typed(long_call(2, 150, 200), dtype), suppressed(2, 200, form, row_min)
+    torch._dynamo.reset()  # each function may be compiled so many times only
     kernel, exact = torch.compile(mixed_values, fullgraph=True, dynamic=False), typed(inputs, torch.float64)
     for softcap in (None, 3.0):
         with torch.inference_mode():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import tiny_models
 import torch
-from attention_inputs import ARCHITECTURES, FORMS, some_factors
+from attention_inputs import ARCHITECTURES, FORMS, long_call, some_factors, suppressed
 from torch import Tensor
 from torch.nn.attention import flex_attention
 
@@ -56,14 +56,17 @@ def test_attention_in_blocks_has_the_numbers_of_the_cpu(architecture, form, row_
     torch.testing.assert_close(found.double().cpu(), attend(inputs, edit), rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 2e-5), (torch.float16, 2e-2), (torch.bfloat16, 1e-1)])
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 2e-5), (torch.float16, 5e-3), (torch.bfloat16, 5e-2)])
 @pytest.mark.parametrize(("form", "row_min"), FORMS)
-def test_the_fused_kernel_has_the_numbers_of_the_blocks(monkeypatch, form, row_min, dtype, atol):
+def test_the_fused_kernel_has_the_numbers_of_the_blocks(monkeypatch, form, row_min, dtype, atol, softcap):
     monkeypatch.setattr(flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", DEVICE.type == "cpu")
-    inputs, edit = there(ARCHITECTURES["sliding"], dtype), AttentionEdit(some_factors(), form, row_min).to(DEVICE)
+    inputs = replace(there(long_call(2, 150, 200), dtype), softcap=softcap, sinks=torch.zeros(4, device=DEVICE))
+    edit = suppressed(2, 200, form, row_min).to(DEVICE)
     token = CHOICE.set(lambda inputs: KERNEL)
     try:
-        found = attend_fused(inputs, edit)
+        with torch.inference_mode():
+            found = attend_fused(inputs, edit)
     finally:
         CHOICE.reset(token)
     assert found is not None, flex._refused

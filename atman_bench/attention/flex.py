@@ -40,8 +40,8 @@ LEAST_ROWS = 129
 """Fewer query rows would take other kernels, which are made for decoding and have not been tried. They are one block of
 128, besides, and kernels are compiled for several blocks, whatever their number."""
 
-LARGEST_HEAD = 256
-"""Size of a head that the kernels are made for."""
+HEAD_SIZES = range(16, 257)
+"""Sizes of heads that the kernels are made for: products on tensor cores begin at 16."""
 
 RECOMPILATIONS = 64
 """Kernels that may be compiled: for each form, for one copy and several, for whole passes and restarts."""
@@ -57,7 +57,8 @@ def kernel_that_pays(inputs: AttentionInputs) -> Kernel | None:
     if least is None or batch * heads * length * inputs.key.shape[2] < least or length < LEAST_ROWS:
         return None
     known = inputs.value.dtype in (torch.float16, torch.bfloat16, torch.float32)
-    return _compiled() if known and max(width, inputs.value.shape[-1]) <= LARGEST_HEAD and not _refused else None
+    fits = width in HEAD_SIZES and inputs.value.shape[-1] in HEAD_SIZES
+    return _compiled() if known and fits and not _refused else None
 
 
 CHOICE: ContextVar[Callable[[AttentionInputs], Kernel | None]] = ContextVar("CHOICE", default=kernel_that_pays)
