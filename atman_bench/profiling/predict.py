@@ -132,7 +132,7 @@ def method_job(method: str, options: Any, tokens: int, units: int, targets: int 
         # Units are spread over the input: half of it runs again for each, on average.
         spec, budget = atman.SPEC, options.share(1 + units * (1 - (tokens - targets + 1) / (2 * tokens)))
         if options.proposal is ProposalBy.GRADIENT and budget < 1:
-            gradient = AtManGradientConfig(checkpointing=tokens > FULL_SPEED_TOKENS)
+            gradient = AtManGradientConfig(checkpointing=tokens > CPU.pass_tokens)
             proposal = method_job("atman_gradient", gradient, tokens, units, targets)
         options = AtManConfig(**{f.name: getattr(options, f.name) for f in fields(AtManConfig)})
 
