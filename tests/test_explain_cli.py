@@ -114,6 +114,8 @@ def test_options_of_the_method_are_read_as_yaml(run, monkeypatch):
     assert received == {
         "prompt": PROMPT,
         "target": " Bern",
+        "units": None,
+        "foil": None,
         "image": None,
         "explained": "text",
         "method": "atman",

@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     **_options.SAMPLES,
     methods=_options.Methods,
     metrics=_options.Metrics,
+    units=_options.Units,
     **_options.SCORING,
     **_options.LOADING,
 )

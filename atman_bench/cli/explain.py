@@ -36,6 +36,11 @@ def explain(
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="What is explained; default: what the model says itself.")
     ] = None,
+    foil: Annotated[
+        str | None,
+        typer.Option("--foil", help="Explain why the target rather than this, each of one token (' Rome')."),
+    ] = None,
+    units: _options.Units = None,
     method: Annotated[
         str | None,
         typer.Option(
@@ -83,11 +88,13 @@ def explain(
         prompt = _example_prompt() if image is None else _example_caption()
     picture = None if image is None else Picture(image)
     if target is None:
-        target = loaded.complete(prompt, max_new_tokens, picture)
+        target = loaded.complete(prompt, 1 if foil else max_new_tokens, picture)
     explanation = atman_bench.explain(
         loaded,
         prompt=prompt,
         target=target,
+        units=units,
+        foil=foil,
         image=image,
         explained=explained or (Explained.IMAGE if image else Explained.TEXT),
         method=method,
@@ -95,6 +102,8 @@ def explain(
         **options,
     )
     caption = f"{loaded.name} · {explanation.method} {explanation.variant}"
+    if explanation.foil is not None:
+        caption += f" · rather than {explanation.foil!r}"
     heat = heat_map_of(explanation, prompt, picture, caption, _phrases(explanation, phrases), loaded.dtype_name)
     _deliver(heat, json_path, html_path, png_path)
 

@@ -221,6 +221,7 @@ def _identity(config: RunConfig, dataset: Dataset, adapter: ModelAdapter, method
         method_version=method.spec.version,
         method_options=identity_options(method.options),
         seed=config.seed if method.spec.stochastic else None,
+        units=config.units,
     )
 
 

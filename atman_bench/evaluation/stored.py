@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from atman_bench.core.errors import StoreError
 from atman_bench.core.jsonl import record_of
-from atman_bench.core.records import Status
+from atman_bench.core.options import ADDED_LATER, identity_options
+from atman_bench.core.records import Status, UnitKind
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Identity:
         method_version: ``SPEC.version``, raised when the method's numbers change.
         method_options: Its resolved options.
         seed: The run's seed for stochastic methods, else None.
+        units: What of a text is one unit.
     """
 
     dataset: str
@@ -110,6 +112,7 @@ class Identity:
     method_version: int
     method_options: Mapping[str, Any]
     seed: int | None
+    units: UnitKind = field(default=UnitKind.TOKEN, metadata=ADDED_LATER)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -125,8 +128,8 @@ class Identity:
 
 
 def fingerprint_of(record: Any) -> str:
-    """The digest of a dataclass: see ``digest_of``."""
-    return digest_of(asdict(record))
+    """The digest of a dataclass: see ``digest_of``; a field that was added later counts where it is not the default."""
+    return digest_of(identity_options(record))
 
 
 def float32_list(values: Iterable[float]) -> tuple[float, ...]:

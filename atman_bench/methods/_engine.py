@@ -25,6 +25,7 @@ from atman_bench.core.errors import ConfigError
 from atman_bench.core.malloc import freed_memory_kept
 from atman_bench.core.memory import free_bytes, is_out_of_memory
 from atman_bench.core.tensors import Encoded
+from atman_bench.methods._objective import losses as target_losses
 from atman_bench.models._base import ModelAdapter, Pass
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class PlainPass:
     """The unperturbed model on one sample, kept where several sweeps over the same sample follow each other.
 
     Attributes:
-        losses: Cross-entropy of each target token (natural logarithm), float32 on the CPU.
+        losses: Cross-entropy of each target token (natural logarithm; less its foil's), float32 on the CPU.
         store: Its keys and values, never written to by a sweep; None in modes that reuse nothing.
         masks: What its layers see, which the sweeps' passes see too.
     """
@@ -130,7 +131,8 @@ class Sweep:
     """What a sweep measured.
 
     Attributes:
-        losses: Cross-entropy of each target token under each perturbation (natural logarithm), float32 on the CPU.
+        losses: Cross-entropy of each target token under each perturbation (natural logarithm; less its foil's, where
+            it has one), float32 on the CPU.
         plain: The same without perturbation.
     """
 
@@ -316,9 +318,9 @@ def _batch_sizes(
 def _losses(
     model: ModelAdapter, encoded: Encoded, edit: Edit | None, what: Pass, options: EngineOptions, masks: Masks
 ) -> Float[Tensor, "B R"]:
-    """Losses of the targets that a pass reads, under an edit; the naive mode keeps the logits of all positions first.
+    """Losses of the targets that a pass reads (less their foils'), under an edit; they stay on the device.
 
-    They stay on the device.
+    The naive mode keeps the logits of all positions first.
 
     Args:
         model: The adapter.
@@ -342,9 +344,7 @@ def _losses(
             logits = model.run(encoded, replace(what, rows=None))[:, what.rows]
         else:
             logits = model.run(encoded, what)
-    targets = sent(encoded.target_ids[-logits.shape[1] :].repeat(what.batch), logits.device)
-    losses = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets, reduction="none")
-    return losses.view(what.batch, -1)
+    return target_losses(logits, encoded, slice(-logits.shape[1], None))
 
 
 def _halve(batch: Batch, starts: Sequence[int]) -> list[Batch]:

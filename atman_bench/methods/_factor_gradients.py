@@ -12,6 +12,7 @@ from atman_bench.core.device_traits import CPU
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._gradients import checkpointing, feed_forwards_by_rows, parameters_require_grad
+from atman_bench.methods._objective import losses
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter, Pass
 
@@ -110,10 +111,9 @@ def _run(
     if not layers:
         return (torch.zeros(count, 0, encoded.length),) * 3
     with model.host.applied(editor):
-        logits = model.run(encoded, Pass(batch=count, rows=encoded.target_rows.tolist())).float()
-        targets = encoded.target_ids.to(logits.device).expand(count, -1)
-        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-        objective = (losses * objectives.to(losses).flatten()).sum()
+        logits = model.run(encoded, Pass(batch=count, rows=encoded.target_rows.tolist()))
+        found = losses(logits, encoded)
+        objective = (found * objectives.to(found)).sum()
         by_factors = torch.autograd.grad(objective, list(editor.leaves.values()))
     statistics = [editor.statistics[layer] for layer in layers]
     return tuple(

@@ -215,6 +215,7 @@ class CausalLM:
         Raises:
             SampleError: As ``encode``; also for ids outside the vocabulary and units outside the prompt.
         """
+        self._check_ids(uid, [*prompt_ids, *target_ids])  # before a tokenizer meets a negative one
         part = TextPart(tuple(prompt_ids), texts=self.token_texts(prompt_ids))
         target = TextPart(tuple(target_ids), texts=self.token_texts(target_ids))
         groups = [[i] for i in range(len(prompt_ids))] if units is None else [list(u) for u in units]
@@ -347,6 +348,12 @@ class CausalLM:
             )
         return self.tokenizer
 
+    def _check_ids(self, uid: str, ids: Sequence[int]) -> None:
+        """Raises SampleError for ids outside the vocabulary."""
+        bad = [i for i in ids if not 0 <= i < self.vocab_size]
+        if bad:
+            raise SampleError(f"sample {uid}: token id {bad[0]} is outside the vocabulary of {self.vocab_size}")
+
     def _parts(self, prompt: TextPart, picture: Picture | None) -> list[Part]:
         """What the model reads before the target, in order."""
         if picture is not None:
@@ -372,9 +379,7 @@ class CausalLM:
             )
         if not target_ids:
             raise SampleError(f"sample {uid}: the target is empty; give at least one token to explain")
-        bad = [i for i in ids if not 0 <= i < self.vocab_size]
-        if bad:
-            raise SampleError(f"sample {uid}: token id {bad[0]} is outside the vocabulary of {self.vocab_size}")
+        self._check_ids(uid, ids)
         length = prompt_length + len(target_ids) - 1
         if self.max_positions is not None and length > self.max_positions:
             raise SampleError(
