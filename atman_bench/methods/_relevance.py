@@ -86,7 +86,8 @@ def relevance(
         per_position = torch.zeros(len(rows), encoded.length)
         explained = logits_of_targets(logits, encoded)[0]
         if contrastive and encoded.foil_ids is None:
-            explained = explained - logits[0].float().mean(-1)
+            # The other logits over the size of the vocabulary, as the authors' package has it.
+            explained = explained - (logits[0].float().sum(-1) - explained) / logits.shape[-1]
         for index, objective in enumerate(explained):
             last = index == len(rows) - 1
             gradients = torch.autograd.grad(objective, leaves, retain_graph=not last)
