@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
+import tiny_pictures
 import torch
 
 import atman_bench
@@ -101,6 +102,18 @@ def test_every_method_explains_a_foil_or_refuses_it_in_one_line(model, method):
     with pytest.raises(NotApplicableError, match="does not explain why one token rather than another") as caught:
         scores(model, TARGET, FOIL, method=method)
     assert "\n" not in str(caught.value)
+
+
+def test_foil_of_an_image_is_explained_by_its_patches(tmp_path):
+    magma = atman_bench.load_model("tiny-magma", device="cpu")
+    picture = tiny_pictures.save_noise(tmp_path / "noise.png", (56, 40))
+    arguments = {"prompt": "This is a picture of a", "image": picture.path, "explained": "image", "kappa": 0.7}
+    contrast, red, blue = (
+        atman_bench.explain(magma, **arguments, target=target, foil=foil).scores
+        for target, foil in ((" red", " blue"), (" red", None), (" blue", None))
+    )
+    torch.testing.assert_close(contrast, red - blue, rtol=1e-3, atol=1e-5)
+    assert contrast.abs().max() > 1e-2
 
 
 def test_faithfulness_is_measured_by_the_target_alone(model):
