@@ -8,20 +8,26 @@ import torch
 
 from atman_bench.core.errors import StoreError
 from atman_bench.core.options import build
-from atman_bench.core.records import Status
+from atman_bench.core.records import Intervention, Status
 from atman_bench.evaluation import faithfulness
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.evaluation.faithfulness import evaluate_faithfulness
-from atman_bench.evaluation.runner import evaluate
+from atman_bench.evaluation.faithfulness_records import Faithfulness
+from atman_bench.evaluation.runner import evaluate, prepare
 from atman_bench.evaluation.store import cells
-from atman_bench.methods._subsets import Intervention, InterventionOptions
-from atman_bench.metrics.faithfulness import MEASURES, score_map, subsets_of_map
+from atman_bench.methods._subsets import InterventionOptions
+from atman_bench.metrics.faithfulness import DEFAULT_MEASURES, MEASURES, score_map, subsets_of_map
 
 INTERVENTIONS = pytest.mark.parametrize("intervention", Intervention)
 
 
 def silent(done: int, total: int, what: str) -> None:
     pass
+
+
+def faithfulness_of(config: RunConfig, *options: InterventionOptions, measures=DEFAULT_MEASURES) -> Faithfulness:
+    """The faithfulness of the maps that are stored of a run."""
+    return evaluate_faithfulness(prepare(config), config, silent, options or (InterventionOptions(),), measures)
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +62,27 @@ def test_measures_of_all_maps_are_had_from_one_sweep_a_sample_and_from_none_when
     stored, passes, intervention
 ):
     options = InterventionOptions(intervention=intervention)
-    cell, rows = evaluate_faithfulness(stored, options, silent)
+    found = faithfulness_of(stored, options)
+    cell, rows = found.cells[intervention], found.rows
     assert len(passes) == 2
     assert {(row.method, row.status) for row in rows} == {
         (method, Status.OK) for method in ("atman", "uniform", "occlusion")
     }
-    assert all(row.values.keys() == MEASURES.keys() for row in rows)
+    assert all(set(row.values) == set(row.passes) == set(DEFAULT_MEASURES) for row in rows)
     assert {row.values["lds"] is None for row in rows} == {False}
-    assert sum(len(record.kept) for record in cell.evaluated()) == sum(passes)
-    assert all(record.cost.forward_tokens > 0 for record in cell.evaluated())
-    again = evaluate_faithfulness(stored, options, silent)[1]
-    assert again == rows
+    records = cell.evaluated()
+    spent = found.spent[intervention]
+    assert sum(len(record.kept) for record in records) == sum(passes) == spent.subsets
+    assert sum(record.cost.forward_tokens for record in records) == spent.forward_tokens > 0
+    assert {row.passes["lds"] for row in rows} == {64}
+    assert {row.passes["top3_drop"] for row in rows} == {3}
+    assert faithfulness_of(stored, options) == found
     assert len(passes) == 2
 
 
 def test_methods_that_see_the_model_are_more_faithful_than_a_uniform_map(stored):
     for intervention in Intervention:
-        _, rows = evaluate_faithfulness(stored, InterventionOptions(intervention=intervention), silent)
+        rows = faithfulness_of(stored, InterventionOptions(intervention=intervention)).rows
         drop = {
             method: np.mean([row.values["top5_drop"] for row in rows if row.method == method])
             for method in ("atman", "occlusion", "uniform")
@@ -82,7 +92,7 @@ def test_methods_that_see_the_model_are_more_faithful_than_a_uniform_map(stored)
 
 def test_interventions_are_stored_apart_and_tables_of_maps_do_not_see_them(stored):
     folders = {
-        evaluate_faithfulness(stored, options, silent)[0].folder
+        faithfulness_of(stored, options).cells[options.intervention].folder
         for options in (
             InterventionOptions(),
             InterventionOptions(intervention=Intervention.EMBEDDING),
@@ -101,20 +111,20 @@ def test_a_sample_that_fails_is_a_row_with_its_reason_and_runs_again(stored, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(faithfulness, "run_bank", fail)
-        _, rows = evaluate_faithfulness(stored, options, silent)
+        rows = faithfulness_of(stored, options).rows
     assert {(row.status, row.error, len(row.values)) for row in rows} == {(Status.OOM, "CUDA out of memory", 0)}
     monkeypatch.setattr(faithfulness, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
-    assert {row.status for row in evaluate_faithfulness(stored, options, silent)[1]} == {Status.OK}
+    assert {row.status for row in faithfulness_of(stored, options).rows} == {Status.OK}
 
 
 def test_numbers_that_are_not_finite_are_not_stored(stored, monkeypatch):
     monkeypatch.setattr(
         faithfulness, "run_bank", lambda model, encoded, masks, options: np.full((len(masks), 1), np.nan)
     )
-    cell, rows = evaluate_faithfulness(stored, InterventionOptions(f=0.6), silent)
-    assert {row.status for row in rows} == {Status.ERROR}
-    assert "not finite" in rows[0].error
-    assert not cell.evaluated()
+    found = faithfulness_of(stored, InterventionOptions(f=0.6))
+    assert {row.status for row in found.rows} == {Status.ERROR}
+    assert "not finite" in found.rows[0].error
+    assert not found.cells[Intervention.ATTENTION].evaluated()
 
 
 def test_a_full_disk_ends_the_run(stored, monkeypatch):
@@ -124,12 +134,12 @@ def test_a_full_disk_ends_the_run(stored, monkeypatch):
     monkeypatch.setattr(faithfulness, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
     monkeypatch.setattr(faithfulness.SubsetWriter, "append", full)
     with pytest.raises(StoreError, match="No space left"):
-        evaluate_faithfulness(stored, InterventionOptions(f=0.5), silent)
+        faithfulness_of(stored, InterventionOptions(f=0.5))
 
 
 def test_a_method_without_a_map_is_skipped_with_its_reason(stored):
     config = replace(stored, methods=(("atman", {}), ("chefer", {})))
-    _, rows = evaluate_faithfulness(config, InterventionOptions(), silent)
+    rows = faithfulness_of(config).rows
     assert {(row.status, row.error) for row in rows if row.method == "chefer"} == {
         (Status.SKIPPED, "no stored map: run eval first")
     }
@@ -138,11 +148,11 @@ def test_a_method_without_a_map_is_skipped_with_its_reason(stored):
 
 def test_a_corrupted_line_is_named(stored, monkeypatch):
     monkeypatch.setattr(faithfulness, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
-    cell, _ = evaluate_faithfulness(stored, InterventionOptions(f=0.8), silent)
+    (cell,) = faithfulness_of(stored, InterventionOptions(f=0.8)).cells.values()
     (path,) = cell.folder.glob("subsets-*.jsonl")
     path.write_text("{broken\n" + path.read_text())
     with pytest.raises(StoreError, match="line 1 is corrupted"):
-        evaluate_faithfulness(stored, InterventionOptions(f=0.8), silent)
+        faithfulness_of(stored, InterventionOptions(f=0.8))
 
 
 def test_a_map_is_scored_by_the_weights_of_a_model_that_adds_up():
@@ -160,6 +170,25 @@ def test_a_map_is_scored_by_the_weights_of_a_model_that_adds_up():
     assert reversed_["lds"] == pytest.approx(-1)
     assert perfect["r2"] == pytest.approx(reversed_["r2"]) == pytest.approx(1)
     assert [perfect[f"top{k}_drop"] for k in (1, 3, 5)] == pytest.approx([3, 4.5, 3.5])
-    for name, measure in MEASURES.items():
+    for name in DEFAULT_MEASURES:
         if name not in ("r2", "top5_drop"):  # without all units nothing depends on their order
-            assert (perfect[name] > reversed_[name]) == measure.higher_is_better
+            assert (perfect[name] > reversed_[name]) == MEASURES[name].higher_is_better
+
+
+def test_measures_that_take_many_passes_are_computed_where_they_are_named(stored, monkeypatch):
+    """The bounds' beam search takes too long for a test: the model answers at once, by how much is kept."""
+    weights = np.random.default_rng(0).normal(size=200)
+    monkeypatch.setattr(
+        faithfulness,
+        "run_bank",
+        lambda model, encoded, masks, options: (masks @ weights[: masks.shape[1]])[:, None] / 9,
+    )
+    options = InterventionOptions(f=0.9)
+    rows = faithfulness_of(stored, options, measures=("lds", "normalised_aopc", "soft_nc", "soft_ns")).rows
+    assert {tuple(row.values) for row in rows} == {("lds", "normalised_aopc", "soft_nc", "soft_ns")}
+    few = [row for row in rows if row.passes["normalised_aopc"] > 0]
+    assert len({row.uid for row in few}) < 2  # one of the two samples has more than 64 units
+    for row in rows:
+        assert (row.values["normalised_aopc"] is None) == (row not in few)
+        assert None not in (row.values["soft_nc"], row.values["soft_ns"])
+    assert all(0 <= row.values["normalised_aopc"] <= 1 for row in few)

@@ -265,6 +265,15 @@ class Modality(StrEnum):
     IMAGE = "image"
 
 
+class Intervention(StrEnum):
+    """How units are taken away. Metrics of one kind favour methods that perturb alike: numbers name theirs."""
+
+    ATTENTION = "attention"
+    """Their attention scores are suppressed in all layers: AtMan's edit. They stay in the text."""
+    EMBEDDING = "embedding"
+    """Their input embeddings are replaced by a baseline: what occlusion does."""
+
+
 class Explained(StrEnum):
     """Which part of a sample with an image is explained."""
 

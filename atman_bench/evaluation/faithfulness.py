@@ -4,58 +4,33 @@ All methods of a sample share its mask bank and every subset that two of them as
 A run that is stopped goes on where it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from atman_bench.core.errors import AtmanBenchError, SampleError, StoreError, one_line
-from atman_bench.core.jsonl import check_writable
+from atman_bench.core.errors import ModelError
 from atman_bench.core.measure import measure
-from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.options import identity_options
 from atman_bench.core.provenance import environment
-from atman_bench.core.records import Status
+from atman_bench.core.records import Intervention
 from atman_bench.evaluation.config import RunConfig
-from atman_bench.evaluation.runner import Progress, prepare
+from atman_bench.evaluation.faithfulness_records import Faithfulness, FaithfulnessRow, Spent
+from atman_bench.evaluation.faithfulness_rows import SharedSubsets, rows_of_sample
+from atman_bench.evaluation.runner import Prepared, Progress
 from atman_bench.evaluation.samples import PreparedSample
-from atman_bench.evaluation.store import Cell
-from atman_bench.evaluation.stored import Identity, StoredMap
+from atman_bench.evaluation.stored import Identity
 from atman_bench.evaluation.subset_store import EvaluatedSubsets, SubsetCell, SubsetIdentity, SubsetWriter, keys_of
-from atman_bench.methods._subsets import Intervention, InterventionOptions, random_subsets, run_bank
-from atman_bench.metrics.faithfulness import score_map, subsets_of_map
+from atman_bench.methods._subsets import InterventionOptions, run_bank
+from atman_bench.metrics.faithfulness import DEFAULT_MEASURES
 
 VERSION = 1
 """Raised whenever the way to take units away changes."""
 
-
-@dataclass(frozen=True)
-class FaithfulnessRow:
-    """The measures of one map under one intervention.
-
-    Attributes:
-        fingerprint: Of the map's cell.
-        method: Its method.
-        variant: Its variant.
-        uid: The sample's.
-        group: What bootstrap intervals resample.
-        intervention: How units were taken away.
-        status: How it ended: ``skipped`` where there is no map of the sample's units.
-        values: Measure -> value, None where it is undefined; empty if the status is not ``ok``.
-        error: Why the status is not ``ok``.
-    """
-
-    fingerprint: str
-    method: str
-    variant: str
-    uid: str
-    group: str
-    intervention: Intervention
-    status: Status
-    values: Mapping[str, float | None] = field(default_factory=dict)
-    error: str | None = None
+BOTH = tuple(InterventionOptions(intervention=intervention) for intervention in Intervention)
+"""Both interventions at their defaults, as tables show them side by side."""
 
 
 @dataclass
@@ -67,18 +42,25 @@ class KnownSubsets:
         options: How units are taken away.
         writer: Where new ones are stored.
         logprobs: Mask's key -> log-probability of the whole target.
+        spent: On them, in this run and in those before.
     """
 
     item: PreparedSample
     options: InterventionOptions
     writer: SubsetWriter
-    logprobs: dict[str, float]
+    logprobs: dict[str, float] = field(default_factory=dict)
+    spent: Spent = field(default_factory=Spent)
+
+    def add(self, evaluated: EvaluatedSubsets) -> None:
+        """Know what was evaluated."""
+        self.logprobs |= _sums(evaluated)
+        self.spent = self.spent.plus(len(evaluated.kept), evaluated.cost)
 
     def of(self, masks: Bool[np.ndarray, "M U"]) -> Float[np.ndarray, " M"]:
         """Log-probability of the whole target under each subset; those that are not known run in one sweep.
 
         Raises:
-            SampleError: A log-probability is not finite.
+            ModelError: A log-probability is not finite.
             StoreError: What ran cannot be stored.
             torch.OutOfMemoryError: See ``run_bank``.
         """
@@ -89,99 +71,60 @@ class KnownSubsets:
             adapter, encoded = self.item.adapter, self.item.encoded
             found, cost = measure(lambda: run_bank(adapter, encoded, new, self.options), adapter.model, adapter.device)
             if not np.isfinite(found).all():
-                raise SampleError("log-probabilities under some subsets are not finite: try a wider dtype (float32)")
+                raise ModelError("log-probabilities under some subsets are not finite: try a wider dtype (float32)")
             evaluated = EvaluatedSubsets.of(self.item.uid, new, found, cost)
             self.writer.append(evaluated)
-            self.logprobs |= _sums(evaluated)
+            self.add(evaluated)
         return np.array([self.logprobs[key] for key in keys])
 
 
 def evaluate_faithfulness(
-    config: RunConfig, options: InterventionOptions, progress: Progress
-) -> tuple[SubsetCell, list[FaithfulnessRow]]:
-    """Measure the stored maps of a run under one intervention.
+    run: Prepared,
+    config: RunConfig,
+    progress: Progress,
+    interventions: Sequence[InterventionOptions] = BOTH,
+    measures: Sequence[str] = DEFAULT_MEASURES,
+) -> Faithfulness:
+    """Measure the stored maps of a run under some interventions.
 
     Args:
-        config: The run, as ``runner.evaluate`` took it: its maps are read from the store.
-        options: How units are taken away.
+        run: The run, as ``runner.begin`` prepared it: its maps are read from the store.
+        config: What it was prepared of.
         progress: Called before each sample and once at the end.
-
-    Returns:
-        Where evaluated subsets are, and a row for each sample and cell.
+        interventions: How units are taken away; one of each kind.
+        measures: Which measures.
 
     Raises:
         StoreError: Maps cannot be read, or subsets not be stored.
-        DataError: The dataset cannot be loaded, or no sample of it is usable.
-        ModelError: The model cannot be loaded or does not pass its probe.
     """
-    check_writable(config.results)
-    run = prepare(config)
-    run.adapter.probe()
-    subsets = SubsetCell(config.results, _identity(run.cells[0].identity, options))
-    subsets.create(environment(device=str(run.adapter.device), threads=torch.get_num_threads()))
-    known: dict[str, dict[str, float]] = {}
-    for evaluated in subsets.evaluated():
-        known.setdefault(evaluated.uid, {}).update(_sums(evaluated))
     maps = {cell: cell.maps() for cell in run.cells}
+    total = len(interventions) * len(run.selected.samples)
+    cells: dict[Intervention, SubsetCell] = {}
+    spent: dict[Intervention, Spent] = {}
     rows: list[FaithfulnessRow] = []
-    total = len(run.selected.samples)
-    with subsets.writer() as writer:
-        for done, item in enumerate(run.selected.samples):
-            progress(done, total, f"{options.intervention} {item.uid}")
-            sample = KnownSubsets(item.without_tensors(), options, writer, known.get(item.uid, {}))
-            rows += _rows(sample, {cell: of_cell.get(item.uid) for cell, of_cell in maps.items()}, config.seed)
+    done = 0
+    for options in interventions:
+        cell = SubsetCell(config.results, _identity(run.cells[0].identity, options))
+        cell.create(environment(device=str(run.adapter.device), threads=torch.get_num_threads()))
+        cells[options.intervention] = cell
+        with cell.writer() as writer:
+            known = {item.uid: KnownSubsets(item, options, writer) for item in run.selected.samples}
+            for evaluated in cell.evaluated():
+                if evaluated.uid in known:
+                    known[evaluated.uid].add(evaluated)
+            of_all = Spent()
+            for uid in list(known):
+                progress(done, total, f"{options.intervention} {uid}")
+                sample = known.pop(uid)  # what is known of it is not needed afterwards
+                sample.item = sample.item.without_tensors()
+                shared = SharedSubsets(uid, sample.item.sample.group, len(sample.item.label), config.seed)
+                stored = {of_method: found.get(uid) for of_method, found in maps.items()}
+                rows += rows_of_sample(shared, stored, options.intervention, measures, sample.of)
+                of_all += sample.spent
+                done += 1
+        spent[options.intervention] = of_all
     progress(total, total, "done")
-    return subsets, rows
-
-
-def _rows(known: KnownSubsets, maps: Mapping[Cell, StoredMap | None], seed: int) -> list[FaithfulnessRow]:
-    """A row for each cell: all subsets that its maps need run first, together."""
-    n_units = len(known.item.label)
-    bank = random_subsets(known.item.uid, n_units, seed=seed)
-    scores = {
-        cell: np.asarray(stored.scores, np.float64)
-        for cell, stored in maps.items()
-        if stored is not None and stored.status is Status.OK and len(stored.scores) == n_units
-    }
-    status, error = Status.OK, None
-    try:
-        needed = [subsets for x in scores.values() for subsets in subsets_of_map(x).values()]
-        known.of(np.concatenate([bank, *needed]))
-    except StoreError:  # a full disk ends the run
-        raise
-    except (AtmanBenchError, RuntimeError, MemoryError) as failure:
-        status, error = Status.OOM if is_out_of_memory(failure) else Status.ERROR, one_line(failure)
-    rows = []
-    for cell, stored in maps.items():
-        values: Mapping[str, float | None] = {}
-        ended, why = status, error
-        if cell not in scores:
-            ended, why = Status.SKIPPED, _reason(stored)
-        elif status is Status.OK:
-            values = score_map(scores[cell], bank, known.of)
-        identity = cell.identity
-        rows.append(
-            FaithfulnessRow(
-                identity.fingerprint,
-                identity.method,
-                cell.variant,
-                known.item.uid,
-                known.item.sample.group,
-                known.options.intervention,
-                ended,
-                values,
-                why,
-            )
-        )
-    return rows
-
-
-def _reason(stored: StoredMap | None) -> str:
-    if stored is None:
-        return "no stored map: run eval first"
-    if stored.status is not Status.OK:
-        return stored.error or f"the map ended {stored.status}"
-    return "the map is of other units than the sample's"
+    return Faithfulness(cells, tuple(measures), tuple(rows), spent)
 
 
 def _identity(of_maps: Identity, options: InterventionOptions) -> SubsetIdentity:

@@ -101,16 +101,43 @@ def evaluate(config: RunConfig, progress: Progress, *, overwrite: bool = False) 
         overwrite: Remove the stored results of the run's cells first.
 
     Raises:
-        StoreError: The results of these cells cannot be read or written; before anything is computed, unless the disk
-            fills up.
+        StoreError: See ``begin`` and ``complete``.
+        DataError: The dataset cannot be loaded, or no sample of it is usable.
+        ModelError: The model cannot be loaded or does not pass its probe.
+    """
+    return complete(begin(config, overwrite=overwrite), config, progress)
+
+
+def begin(config: RunConfig, *, overwrite: bool = False) -> Prepared:
+    """Prepare a run, and check that its results can be written and its model be edited.
+
+    Args:
+        config: The run.
+        overwrite: Remove the stored results of the run's cells.
+
+    Raises:
+        StoreError: The results of these cells cannot be read or written.
         DataError: The dataset cannot be loaded, or no sample of it is usable.
         ModelError: The model cannot be loaded or does not pass its probe.
     """
     check_writable(config.results)
     run = prepare(config)
     run.adapter.probe()
-    if overwrite:
-        run = replace(run, cells=_cleared(config, run.cells))
+    return replace(run, cells=_cleared(config, run.cells)) if overwrite else run
+
+
+def complete(run: Prepared, config: RunConfig, progress: Progress) -> RunSummary:
+    """Compute what the results folder lacks of a run that has begun.
+
+    Args:
+        run: From ``begin``.
+        config: What it was made of.
+        progress: Called before each explanation and once at the end.
+
+    Raises:
+        StoreError: The results of these cells cannot be read or written; before anything is computed, unless the disk
+            fills up.
+    """
     about = environment(device=str(run.adapter.device), threads=torch.get_num_threads())
     finished: dict[Cell, set[str]] = {}
     with ExitStack() as open_cells:

@@ -81,11 +81,15 @@ class Selected:
         samples: The first ``limit`` usable ones in seeded order.
         unusable: Samples that were passed over on the way to them.
         skipped: Reason -> how many samples, words of samples and entries of the dataset could not be used.
+        n_candidates: Samples and unusable entries that the dataset has.
+        n_passed_over: How many of them could not be used; the rest lie beyond ``limit``.
     """
 
     samples: tuple[PreparedSample, ...]
     unusable: tuple[Skipped, ...]
     skipped: Mapping[str, int]
+    n_candidates: int
+    n_passed_over: int
 
 
 def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Selected:
@@ -142,7 +146,9 @@ def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Select
         raise DataError(f"no sample of {config.dataset} is usable ({reasons or 'it is empty'})")
     for remark, count in remarks.items():
         _LOG.warning("%d of %d samples of %s: %s", count, len(usable), config.dataset, remark)
-    return Selected(tuple(usable), tuple(unusable), skipped)
+    unusable_entries = len(dataset.skipped)
+    n_candidates, n_passed_over = len(ordered) + unusable_entries, len(unusable) + unusable_entries
+    return Selected(tuple(usable), tuple(unusable), skipped, n_candidates, n_passed_over)
 
 
 def _count_reasons(skipped: Iterable[Skipped]) -> dict[str, int]:

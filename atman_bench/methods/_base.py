@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from atman_bench.core.records import Modality
+from atman_bench.core.records import Intervention, Modality
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.models._base import ModelAdapter
 
@@ -42,6 +42,8 @@ class MethodSpec:
             would change them.
         contrastive: Whether it can explain why a target rather than its foil: its objective is a difference of losses
             or logits, or it sees no model.
+        perturbs: ``options of a map's identity -> how the method takes units away``; None for one that runs no changed
+            input. Measures of faithfulness favour methods that perturb as they do, and tables say by how much.
         forwards: ``(U, T, config) -> full-length forward passes that it costs``, an upper bound for ``--dry-run``.
     """
 
@@ -57,3 +59,4 @@ class MethodSpec:
     image_variants: tuple[str, ...] = ()
     default: bool = True
     contrastive: bool = False
+    perturbs: Callable[[Mapping[str, Any]], Intervention | None] = lambda options: None

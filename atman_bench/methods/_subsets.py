@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.core.errors import AtmanBenchError, ConfigError
+from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods._engine import Perturbations, sweep
 from atman_bench.methods._perturbation import Baseline, EngineConfig, at_positions, replaced
@@ -18,15 +18,6 @@ from atman_bench.models._base import ModelAdapter
 
 BANK_SIZE = 64
 """Subsets of a sample's mask bank."""
-
-
-class Intervention(StrEnum):
-    """How units are taken away. Metrics of one kind favour methods that perturb alike: numbers name theirs."""
-
-    ATTENTION = "attention"
-    """Their attention scores are suppressed in all layers: AtMan's edit. They stay in the text."""
-    EMBEDDING = "embedding"
-    """Their input embeddings are replaced by a baseline: what occlusion does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +56,20 @@ def random_subsets(uid: str, n_units: int, n_subsets: int = BANK_SIZE, seed: int
     n_bits = n_subsets * n_units
     digest = hashlib.shake_256(f"mask bank/{seed}/{uid}".encode()).digest(-(-n_bits // 8))
     return np.unpackbits(np.frombuffer(digest, np.uint8), count=n_bits).reshape(n_subsets, n_units).astype(np.bool_)
+
+
+def random_thresholds(uid: str, n_units: int, shape: tuple[int, int], seed: int = 0) -> Float[np.ndarray, "R M U"]:
+    """Uniform numbers in [0, 1) for the soft measures: the bits of a hash, the same on every machine.
+
+    Args:
+        uid: The sample's: they depend on nothing but this, the seed and the shape.
+        n_units: U.
+        shape: R keep rates and M draws at each.
+        seed: Of the run.
+    """
+    count = shape[0] * shape[1] * n_units
+    digest = hashlib.shake_256(f"soft subsets/{seed}/{uid}".encode()).digest(4 * count)
+    return (np.frombuffer(digest, "<u4") / 2**32).reshape(*shape, n_units)
 
 
 def run_bank(

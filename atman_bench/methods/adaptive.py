@@ -15,7 +15,7 @@ from torch import Tensor
 
 from atman_bench.attention.edit import Form
 from atman_bench.core.errors import ConfigError
-from atman_bench.core.records import JointUnits, TextUnits, Units
+from atman_bench.core.records import Intervention, JointUnits, TextUnits, Units
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods import atman
 from atman_bench.methods._base import MethodSpec
@@ -285,4 +285,5 @@ SPEC = MethodSpec(
         "fidelity0.95": {"budget": 1.0, "fidelity": 0.95},
     },
     contrastive=True,
+    perturbs=lambda options: Intervention.ATTENTION,
 )

@@ -13,6 +13,7 @@ from atman_bench.attention.edit import AttentionEdit, Form, RowMin
 from atman_bench.attention.similarity import Similarity, suppression_factors
 from atman_bench.core.errors import ConfigError, NotApplicableError
 from atman_bench.core.options import ADDED_LATER
+from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._engine import sweep
@@ -255,4 +256,5 @@ SPEC = MethodSpec(
     },
     image_variants=("shifted-kappa0.7",),
     contrastive=True,
+    perturbs=lambda options: Intervention.ATTENTION,
 )

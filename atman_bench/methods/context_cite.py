@@ -6,10 +6,11 @@ import torch
 
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.options import check_count
+from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._perturbation import Baseline, EngineConfig
-from atman_bench.methods._subsets import BANK_SIZE, Intervention, InterventionOptions, random_subsets, run_bank
+from atman_bench.methods._subsets import BANK_SIZE, InterventionOptions, random_subsets, run_bank
 from atman_bench.metrics.faithfulness import context_cite
 from atman_bench.models._base import ModelAdapter
 
@@ -63,4 +64,5 @@ SPEC = MethodSpec(
     stochastic=True,
     variants={"attention": {"edit": "attention"}},
     default=False,
+    perturbs=lambda options: Intervention(options["edit"]),
 )

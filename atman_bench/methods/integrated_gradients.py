@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from captum.attr import IntegratedGradients
 
 from atman_bench.core.options import ADDED_LATER, check_count
+from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._gradients import GradientConfig, Reduction, checkpointing
@@ -66,4 +67,5 @@ SPEC = MethodSpec(
     },
     image_variants=tuple(PIXEL_VARIANTS),
     contrastive=True,
+    perturbs=lambda options: Intervention.EMBEDDING,
 )

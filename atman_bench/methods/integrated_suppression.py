@@ -10,6 +10,7 @@ from torch import Tensor
 from atman_bench.attention.edit import NO_DERIVATIVE, AttentionEdit, Form, RowMin
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.options import check_count
+from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._factor_gradients import FactorGradientConfig, factor_gradients
@@ -101,4 +102,5 @@ SPEC = MethodSpec(
     },
     default=False,
     contrastive=True,
+    perturbs=lambda options: Intervention.ATTENTION,
 )

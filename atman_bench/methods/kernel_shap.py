@@ -3,6 +3,7 @@
 import torch
 from captum.attr import KernelShap
 
+from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._perturbation import RegressionConfig, mean_logprobs, regress
@@ -25,4 +26,5 @@ SPEC = MethodSpec(
     forwards=lambda n_units, n_targets, config: 2 + config.n_samples,
     stochastic=True,
     contrastive=True,
+    perturbs=lambda options: Intervention.EMBEDDING,
 )

@@ -2,6 +2,7 @@
 
 from captum.attr import Lime
 
+from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._perturbation import RegressionConfig, regress
@@ -21,4 +22,5 @@ SPEC = MethodSpec(
     forwards=lambda n_units, n_targets, config: 2 + config.n_samples,
     stochastic=True,
     contrastive=True,
+    perturbs=lambda options: Intervention.EMBEDDING,
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._perturbation import Baseline, EngineConfig, occlude
@@ -34,4 +35,5 @@ SPEC = MethodSpec(
     explain=explain,
     forwards=lambda n_units, n_targets, config: 1 + n_units,
     contrastive=True,
+    perturbs=lambda options: Intervention.EMBEDDING,
 )

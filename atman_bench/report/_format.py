@@ -13,11 +13,13 @@ def number(value: float | None, form: str = ".1f") -> str:
     return NOTHING if value is None or pd.isna(value) else f"{value:{form}}"
 
 
-def with_interval(value: float, low: float, high: float) -> str:
-    """``12.3 [10.1, 14.5]``, or ``12.3 [too few]`` where its ends are NaN: so few groups have no interval."""
-    if pd.isna(value):
+def with_interval(value: float | None, low: float | None, high: float | None, form: str = ".1f") -> str:
+    """``12.3 [10.1, 14.5]``, or ``12.3 [too few]`` where its ends are missing: so few groups have no interval."""
+    if value is None or pd.isna(value):
         return NOTHING
-    return f"{value:.1f} [too few]" if pd.isna(low) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    if low is None or high is None or pd.isna(low):
+        return f"{value:{form}} [too few]"
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def escaped(text: str) -> str:

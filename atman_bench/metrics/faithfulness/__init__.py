@@ -21,11 +21,19 @@ function               of                                                   bett
 ``soft_ns``            the same                                             higher    full = empty
 =====================  ===================================================  ========  ====================
 
-``score_map`` computes those of one map that need no bounds and no distribution, from one batch of subsets.
+``score_map`` computes those of one map that need no bounds and no distribution, from one batch of subsets;
+``score_aopc`` and ``score_soft`` the others.
 """
 
 from atman_bench.metrics.faithfulness._aopc import MOST_UNITS, Bounds, aopc, aopc_bounds, normalised_aopc
-from atman_bench.metrics.faithfulness._maps import MEASURES, Measure, score_map, subsets_of_map
+from atman_bench.metrics.faithfulness._costly import SOFT_DRAWS, costly_subsets, score_aopc, score_soft
+from atman_bench.metrics.faithfulness._maps import (
+    DEFAULT_MEASURES,
+    MEASURES,
+    Measure,
+    score_map,
+    subsets_of_map,
+)
 from atman_bench.metrics.faithfulness._orders import (
     abpc,
     curve_auc,
@@ -38,14 +46,17 @@ from atman_bench.metrics.faithfulness._orders import (
     without_first,
 )
 from atman_bench.metrics.faithfulness._rationales import PERCENTS, comprehensiveness, rationale_sizes, sufficiency
-from atman_bench.metrics.faithfulness._soft import hellinger, keep_rates, soft_nc, soft_ns
+from atman_bench.metrics.faithfulness._soft import RATES, hellinger, keep_rates, soft_nc, soft_ns
 from atman_bench.metrics.faithfulness._subsets import lds, r2
 from atman_bench.metrics.faithfulness._surrogate import context_cite, response_logit, token_logit
 
 __all__ = [
+    "DEFAULT_MEASURES",
     "MEASURES",
     "MOST_UNITS",
     "PERCENTS",
+    "RATES",
+    "SOFT_DRAWS",
     "Bounds",
     "Measure",
     "abpc",
@@ -53,6 +64,7 @@ __all__ = [
     "aopc_bounds",
     "comprehensiveness",
     "context_cite",
+    "costly_subsets",
     "curve_auc",
     "deletion_auc",
     "hellinger",
@@ -65,7 +77,9 @@ __all__ = [
     "rationale_sizes",
     "removal_order",
     "response_logit",
+    "score_aopc",
     "score_map",
+    "score_soft",
     "soft_nc",
     "soft_ns",
     "step_counts",

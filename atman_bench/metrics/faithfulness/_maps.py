@@ -34,23 +34,34 @@ class Measure:
     Attributes:
         heading: Of its column.
         higher_is_better: Its direction.
+        subsets: Names of the subsets that it reads: ``bank``, or those of ``subsets_of_map`` and ``costly_subsets``.
+        scale: What tables multiply it by: 100, or 1 for differences of log-probabilities (nats).
+        by_default: Whether it is computed where no measures are named; others take many more forward passes.
     """
 
     heading: str
     higher_is_better: bool
+    subsets: tuple[str, ...]
+    scale: int = 100
+    by_default: bool = True
 
 
 MEASURES: Mapping[str, Measure] = {
-    "lds": Measure("LDS", True),
-    "r2": Measure("R2", True),
-    "deletion_auc": Measure("deletion", False),
-    "insertion_auc": Measure("insertion", True),
-    "abpc": Measure("ABPC", True),
-    **{f"top{k}_drop": Measure(f"top-{k} drop", True) for k in TOP},
-    "comprehensiveness": Measure("comp.", True),
-    "sufficiency": Measure("suff.", False),
+    "lds": Measure("LDS", True, ("bank",)),
+    "r2": Measure("R2", True, ("bank",)),
+    "deletion_auc": Measure("deletion", False, ("deletion",)),
+    "insertion_auc": Measure("insertion", True, ("insertion",)),
+    "abpc": Measure("ABPC", True, ("deletion", "least_first")),
+    **{f"top{k}_drop": Measure(f"top-{k} drop", True, ("top",), scale=1) for k in TOP},
+    "comprehensiveness": Measure("comp.", True, ("without",)),
+    "sufficiency": Measure("suff.", False, ("only",)),
+    "normalised_aopc": Measure("norm. AOPC", True, ("one_by_one",), by_default=False),
+    "soft_nc": Measure("Soft-NC", True, ("soft_nc",), by_default=False),
+    "soft_ns": Measure("Soft-NS", True, ("soft_ns",), by_default=False),
 }
-"""What ``score_map`` computes."""
+"""Every measure of a map. ``score_map`` computes those of the default, ``_costly`` the others."""
+
+DEFAULT_MEASURES = tuple(name for name, measure in MEASURES.items() if measure.by_default)
 
 
 def subsets_of_map(scores: Float[np.ndarray, " U"], steps: int = STEPS) -> Mapping[str, Bool[np.ndarray, "n U"]]:
@@ -81,7 +92,7 @@ def subsets_of_map(scores: Float[np.ndarray, " U"], steps: int = STEPS) -> Mappi
 def score_map(
     scores: Float[np.ndarray, " U"], bank: Bool[np.ndarray, "M U"], logprobs_of: LogprobsOf, steps: int = STEPS
 ) -> dict[str, float | None]:
-    """The ``MEASURES`` of one map; None where one is undefined.
+    """The ``DEFAULT_MEASURES`` of one map; None where one is undefined.
 
     Args:
         scores: One map, signed: sums and orders take scores as they are, whatever sign rule tables of localisation use.

@@ -1,0 +1,126 @@
+"""A run of the leaderboard: maps, faithfulness under both interventions, and costs, each resumed where it was."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atman_bench.core.errors import ConfigError
+from atman_bench.core.options import check_count, read_yaml
+from atman_bench.core.provenance import environment
+from atman_bench.evaluation.config import RunConfig, resolve
+from atman_bench.evaluation.faithfulness import evaluate_faithfulness
+from atman_bench.evaluation.leaderboard_store import LeaderboardRun, RelativeCost, read_run, write_rows, write_run
+from atman_bench.evaluation.relative_costs import relative_cost, representative
+from atman_bench.evaluation.runner import Prepared, Progress, RunSummary, begin, complete
+from atman_bench.evaluation.scoring import dataset_name
+from atman_bench.metrics.faithfulness import DEFAULT_MEASURES
+
+LOCALISATION = ("average_precision", "auprc", "recovery_at_10", "pointing_game")
+"""Metrics against the ground truth that a leaderboard shows."""
+
+_OWN = ("cost_samples", "note")
+"""What a configuration says beside the options of ``eval``."""
+
+
+@dataclass(frozen=True)
+class LeaderboardConfig:
+    """What ``atman-bench leaderboard run`` runs.
+
+    Attributes:
+        name: Of the configuration; runs of one name into one folder replace each other.
+        run: The options of ``eval``.
+        cost_samples: How many samples costs are measured on.
+        note: What should be said beside the results, such as what was cut for time.
+    """
+
+    name: str
+    run: RunConfig
+    cost_samples: int = 3
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        check_count("cost_samples", self.cost_samples)
+
+
+def load_leaderboard(config: str, flags: Mapping[str, Any], overrides: Sequence[str]) -> LeaderboardConfig:
+    """Merge a YAML file, flags and ``--set``, and check all of it.
+
+    Args:
+        config: Path of a YAML file, or name of a preset.
+        flags: Fields of ``RunConfig`` given on the command line.
+        overrides: ``a.b.c=value``.
+
+    Raises:
+        UnknownNameError: A key at any level does not exist.
+        ConfigError: The file is missing or malformed, or a value has the wrong type.
+    """
+    file = read_yaml(config)
+    own = {name: file.pop(name) for name in _OWN if name in file}
+    for name, kind, what in (("cost_samples", int, "an integer"), ("note", str, "text")):
+        if name in own and not isinstance(own[name], kind):
+            raise ConfigError(f"{name} must be {what}, received {own[name]!r}")
+    run = resolve(file, flags, overrides)
+    return LeaderboardConfig(Path(config).stem, replace(run, metrics=LOCALISATION), **own)
+
+
+def run_leaderboard(config: LeaderboardConfig, progress: Progress) -> RunSummary:
+    """Compute what the results folder lacks: maps first, then faithfulness, then costs.
+
+    Ctrl-C while maps are computed is in the summary, as in ``eval``; later it passes through, with everything stored
+    that was finished.
+
+    Raises:
+        StoreError: Results cannot be read or written.
+        DataError: The dataset cannot be loaded, or no sample of it is usable.
+        ModelError: The model cannot be loaded or does not pass its probe.
+    """
+    results = config.run.results
+    run = begin(config.run)
+    summary = complete(run, config.run, progress)
+    if summary.interrupted:
+        return summary
+    known = read_run(results, config.name)
+    record = _record(config, run, summary)
+    if known is not None:
+        kept = {name: cost for name, cost in known.costs.items() if name in record.fingerprints and not cost.error}
+        record = replace(record, costs=kept)
+    found = evaluate_faithfulness(run, config.run, progress)
+    record = replace(record, spent={kind.value: spent for kind, spent in found.spent.items()})
+    write_rows(results, config.name, found.rows)
+    write_run(results, record)
+    _measure_costs(config, run, record, progress)
+    return summary
+
+
+def _measure_costs(config: LeaderboardConfig, run: Prepared, record: LeaderboardRun, progress: Progress) -> None:
+    """Measure the methods whose cost is not known, and store each as it is."""
+    lacking = [cell for cell in run.cells if cell.identity.fingerprint not in record.costs]
+    samples = representative(run.selected.samples, config.cost_samples)
+    costs: dict[str, RelativeCost] = dict(record.costs)
+    for done, cell in enumerate(lacking):
+        progress(done, len(lacking), f"cost of {cell.identity.method} {cell.variant}")
+        costs[cell.identity.fingerprint] = relative_cost(cell, samples, config.run.seed)
+        write_run(config.run.results, replace(record, costs=costs))
+    progress(len(lacking), len(lacking), "done")
+
+
+def _record(config: LeaderboardConfig, run: Prepared, summary: RunSummary) -> LeaderboardRun:
+    """What is known before faithfulness and costs."""
+    identity = run.cells[0].identity
+    return LeaderboardRun(
+        name=config.name,
+        dataset=dataset_name(identity),
+        model=identity.model,
+        sign=config.run.sign.value,
+        note=config.note,
+        uids=summary.uids,
+        fingerprints=tuple(cell.identity.fingerprint for cell in run.cells),
+        n_candidates=run.selected.n_candidates,
+        n_passed_over=run.selected.n_passed_over,
+        skipped=summary.skipped,
+        measures=DEFAULT_MEASURES,
+        environment=environment(device=str(run.adapter.device), threads=torch.get_num_threads()),
+    )
