@@ -178,11 +178,11 @@ def test_a_map_is_scored_by_the_weights_of_a_model_that_adds_up():
 def test_measures_that_take_many_passes_are_computed_where_they_are_named(stored, monkeypatch):
     """The bounds' beam search takes too long for a test: the model answers at once, by how much is kept."""
     weights = np.random.default_rng(0).normal(size=200)
-    monkeypatch.setattr(
-        faithfulness,
-        "run_bank",
-        lambda model, encoded, masks, options: (masks @ weights[: masks.shape[1]])[:, None] / 9,
-    )
+
+    def additive(model, encoded, masks, options):
+        return (masks @ weights[: masks.shape[1]])[:, None] / 9
+
+    monkeypatch.setattr(faithfulness, "run_bank", additive)
     options = InterventionOptions(f=0.9)
     rows = faithfulness_of(stored, options, measures=("lds", "normalised_aopc", "soft_nc", "soft_ns")).rows
     assert {tuple(row.values) for row in rows} == {("lds", "normalised_aopc", "soft_nc", "soft_ns")}

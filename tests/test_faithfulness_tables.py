@@ -115,7 +115,7 @@ def test_records_say_their_scale_and_the_csv_has_the_same_numbers(frame):
 
 def test_the_terminal_has_both_numbers_in_one_cell(frame):
     table = terminal_table(frame)
-    assert list(table.columns[2].cells)[0] == "90.0 | 30.0"
+    assert next(iter(table.columns[2].cells)) == "90.0 | 30.0"
 
 
 def test_the_figure_is_drawn_of_these_rows_and_of_no_others(frame, tmp_path):

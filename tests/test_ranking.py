@@ -60,9 +60,8 @@ def test_methods_with_too_few_samples_are_left_out_and_others_ranked_on_those_th
 
 def test_a_metric_that_is_undefined_for_one_method_does_not_rank_that_sample():
     lines = [row(m, i, v) for i in range(6) for m, v in (("a", 0.9), ("b", 0.5))]
-    lines += [
-        row(m, i, None if (m, i) == ("a", 0) else v, "degenerate") for i in range(6) for m, v in (("a", 1), ("b", 0))
-    ]
+    lines += [row(m, i, v, "degenerate") for i in range(1, 6) for m, v in (("a", 1), ("b", 0))]
+    lines += [row("a", 0, None, "degenerate"), row("b", 0, 0, "degenerate")]
     # On sample 0 AUPRC alone counts; on the others the two metrics tie.
     assert ranks(lines, HIGHER, LOWER) == {"a": pytest.approx(8.5 / 6), "b": pytest.approx(9.5 / 6)}
 

@@ -47,7 +47,7 @@ from atman_bench.metrics.faithfulness._orders import (
 )
 from atman_bench.metrics.faithfulness._rationales import PERCENTS, comprehensiveness, rationale_sizes, sufficiency
 from atman_bench.metrics.faithfulness._soft import RATES, hellinger, keep_rates, soft_nc, soft_ns
-from atman_bench.metrics.faithfulness._subsets import lds, r2
+from atman_bench.metrics.faithfulness._subsets import lds, r2, rank_correlation
 from atman_bench.metrics.faithfulness._surrogate import context_cite, response_logit, token_logit
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "normalised_aopc",
     "only_first",
     "r2",
+    "rank_correlation",
     "rationale_sizes",
     "removal_order",
     "response_logit",

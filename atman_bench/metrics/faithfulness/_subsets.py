@@ -49,6 +49,15 @@ def r2(
     return None if correlation is None else correlation**2
 
 
+def rank_correlation(a: Float[np.ndarray, " U"], b: Float[np.ndarray, " U"]) -> float | None:
+    """Spearman's correlation of two maps, average ranks for ties; None where either is constant.
+
+    Raises:
+        AtmanBenchError: They are not as long as each other, or a value is not finite.
+    """
+    return _pearson(_ranks(finite("a", a, None)), _ranks(finite("b", b, len(a))))
+
+
 def _pairs(
     masks: Bool[np.ndarray, "n U"], scores: Float[np.ndarray, " U"], logprobs: Float[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
