@@ -85,7 +85,7 @@ def test_a_run_without_methods_that_perturb_says_nothing_of_favours(frame):
 
 
 def test_costs_are_those_of_one_map_alone_and_of_what_ran(frame):
-    table = cost_table(frame, SPENT)
+    table = cost_table(frame, SPENT, 6)
     lds = dict(zip(table.columns, table.lines[0], strict=True))
     assert lds["passes"] == "64.0"
     assert lds["shared by"] == "all methods"

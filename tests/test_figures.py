@@ -42,7 +42,9 @@ def rows(method: str, n: int, variant: str = "default", dataset: str = "squad") 
 DRAWN = [
     name
     for name in FIGURES.names
-    if {f.name for f in fields(Line)}.issuperset(FIGURES.get(name).columns) and not FIGURES.get(name).methods
+    if {f.name for f in fields(Line)}.issuperset(FIGURES.get(name).columns)
+    and {"average_precision", "average_recall"}.issuperset(FIGURES.get(name).metrics)
+    and not FIGURES.get(name).methods
 ]
 """Figures of rows alone; those that need more have tests of their own."""
 

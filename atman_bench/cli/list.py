@@ -85,12 +85,18 @@ def _models() -> "Iterator[RenderableType]":
 
 def _metrics() -> "Iterator[RenderableType]":
     from atman_bench.metrics import METRICS
+    from atman_bench.metrics.faithfulness import MEASURES
 
     for name in METRICS.names:
         spec = METRICS.get(name)
         direction = f"{'higher' if spec.higher_is_better else 'lower'} is better"
         named = "" if spec.by_default else "; only where --metrics names it"
         yield _heading(name, f"{spec.summary}; {direction}{named}")
+    yield _line("atman-bench faithfulness", "measures of its own, which need no ground truth:")
+    for name, measure in MEASURES.items():
+        direction = f"{'higher' if measure.higher_is_better else 'lower'} is better"
+        named = "" if measure.by_default else "; only where --measures names it"
+        yield _heading(name, f"{measure.heading}; {direction}{named}")
 
 
 def _experiments() -> "Iterator[RenderableType]":

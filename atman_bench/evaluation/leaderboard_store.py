@@ -106,7 +106,7 @@ def write_rows(results: Path, name: str, rows: Iterable[FaithfulnessRow]) -> Non
     """
     lines = [
         {
-            **{f.name: getattr(row, f.name) for f in fields(row) if f.name not in ("values", "passes")},
+            **_texts(row),
             **{_VALUE + measure: value for measure, value in row.values.items()},
             **{_PASSES + measure: count for measure, count in row.passes.items()},
         }
@@ -175,6 +175,12 @@ def read_rows(results: Path, name: str) -> list[FaithfulnessRow]:
         return [_row(line) for line in frame.to_dict("records")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, error) from error
+
+
+def _texts(row: FaithfulnessRow) -> dict[str, str | None]:
+    """Its fields that are texts."""
+    named = {f.name: getattr(row, f.name) for f in fields(row) if f.name not in ("values", "passes")}
+    return {name: None if value is None else str(value) for name, value in named.items()}
 
 
 def _row(line: Mapping[Any, Any]) -> FaithfulnessRow:

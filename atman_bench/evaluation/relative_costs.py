@@ -1,6 +1,7 @@
 """What methods cost, in plain forward passes of the same model on the same sample, measured side by side."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 
 from atman_bench.core.errors import one_line
@@ -38,34 +39,28 @@ def relative_cost(cell: Cell, samples: Sequence[PreparedSample], seed: int) -> R
         seed: Of the run.
     """
     explain, options = METHODS.get(cell.identity.method).explain, cell.options
-    seconds, passes, plains = [], [], []
+    seconds, passes, plains, peaks = [], [], [], []
     try:
-        for place, item in enumerate(_middle_first(samples)):
+        for item in _middle_first(samples):
             adapter, encoded = item.adapter, item.encoded
-
-            def run(item: PreparedSample = item) -> object:
-                return explain(item.adapter, item.encoded, options, derived_seed(seed, item.uid))
-
-            def plain(item: PreparedSample = item) -> object:
-                return item.adapter.plain(item.encoded)
-
-            if not place:
-                plain_peak, peak = peak_bytes(plain, adapter), peak_bytes(run, adapter)
+            run = partial(explain, adapter, encoded, options, derived_seed(seed, item.uid))
+            plain = partial(adapter.plain, encoded)
+            if not peaks:
+                peaks = [peak_bytes(plain, adapter), peak_bytes(run, adapter)]
             _, of_plain = measure(plain, adapter.model, adapter.device)
             before = _timed(plain, adapter)
             _, cost = measure(run, adapter.model, adapter.device)
-            plain_seconds = median([*before, *_timed(plain, adapter)])
-            seconds.append(cost.seconds / plain_seconds)
+            plains.append(median([*before, *_timed(plain, adapter)]))
+            seconds.append(cost.seconds / plains[-1])
             passes.append(cost.forward_tokens / (of_plain.forward_tokens or encoded.length))
-            plains.append(plain_seconds)
     except Exception as error:  # whatever it is, maps and measures are not to be lost for it
         return RelativeCost(error="out of memory" if is_out_of_memory(error) else one_line(error))
     return RelativeCost(
         median(seconds),
         median(passes),
-        peak / plain_peak if plain_peak else None,
+        peaks[1] / peaks[0] if peaks[0] else None,
         median(plains),
-        plain_peak,
+        peaks[0],
         len(seconds),
     )
 

@@ -78,7 +78,7 @@ def faithfulness_tables(frame: pd.DataFrame, spent: Mapping[Intervention, Spent]
     means = means_of(frame, columns_of(frame))
     tables = [means.table(f"Faithfulness: {dataset} · {model}", NOTE)]
     favours = favour_table(frame)
-    return [*tables, *([favours] if favours.lines else []), cost_table(frame, spent)]
+    return [*tables, *([favours] if favours.lines else []), cost_table(frame, spent, frame["uid"].nunique())]
 
 
 def terminal_table(frame: pd.DataFrame) -> Table:
@@ -132,9 +132,14 @@ def favour_table(frame: pd.DataFrame) -> TextTable:
     return TextTable("Whom the interventions favour", note, columns, tuple(lines), (False,) * len(lines))
 
 
-def cost_table(frame: pd.DataFrame, spent: Mapping[Intervention, Spent]) -> TextTable:
-    """What each measure takes by itself for one map, and what all of them took together."""
-    n = frame["uid"].nunique()
+def cost_table(frame: pd.DataFrame, spent: Mapping[Intervention, Spent], n: int) -> TextTable:
+    """What each measure takes by itself for one map, and what all of them took together.
+
+    Args:
+        frame: From ``frame_of_faithfulness``.
+        spent: What running subsets took.
+        n: On how many samples.
+    """
     lines = []
     for measure in dict.fromkeys(frame["measure"]):
         passes = frame.loc[frame["measure"] == measure, "passes"].mean()

@@ -54,7 +54,7 @@ def sections_of(panels: Sequence[Panel], results: Path, formats: Sequence[Figure
         paper=f"{len(panels)} panels",
         preset="own",
         command="atman-bench leaderboard page RESULTS",
-        tables=(overview_table(panels),),
+        tables=tuple(table for table in (overview_table(panels),) if table.lines),
         notes=HOW_TO_READ,
     )
     return [Stored(section, folder) for section in (overview, *sections)]
@@ -104,7 +104,7 @@ def panel_tables(panel: Panel) -> list[TextTable]:
     tables.append(costs_table(panel, located))
     tables.append(ranks_table(panel))
     if not panel.faithfulness.empty:
-        tables.append(cost_table(panel.faithfulness, panel.spent))
+        tables.append(cost_table(panel.faithfulness, panel.spent, panel.spent_on))
     tables.append(funnel_table(panel))
     return [table for table in tables if table.lines]
 
@@ -137,7 +137,7 @@ def ranks_table(panel: Panel) -> TextTable:
     rankings = {name: rank_cells(panel.frame, columns) for name, columns in FAMILIES.items()}
     known = {name: ranking for name, ranking in rankings.items() if ranking is not None}
     first = next(iter(known.values()), None)
-    order = list(first.mean_ranks) if first else []
+    order = list(dict.fromkeys(cell for ranking in known.values() for cell in ranking.mean_ranks))
     lines = [
         (cell_name(*cell), *(number(ranking.mean_ranks.get(cell)) for ranking in known.values())) for cell in order
     ]
@@ -145,7 +145,8 @@ def ranks_table(panel: Panel) -> TextTable:
         f"{name.capitalize()}: {_test(ranking)}." for name, ranking in known.items()
     )
     if first and first.left_out:
-        note += f" Too few samples for ranks: {', '.join(cell_name(*cell) for cell in first.left_out)}."
+        names = ", ".join(cell_name(*cell) for cell in first.left_out)
+        note += f" Not ranked, for too few samples or a metric that they lack: {names}."
     floors = tuple(cell[0] in FLOORS for cell in order)
     return TextTable(f"Mean ranks: {panel.name}", note, ("method", *known), tuple(lines), floors)
 

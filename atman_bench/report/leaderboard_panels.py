@@ -17,7 +17,7 @@ from atman_bench.metrics._signs import Sign
 from atman_bench.report.faithfulness import frame_of_faithfulness
 from atman_bench.report.leaderboard_columns import LOCALISATION
 from atman_bench.report.means import Cell
-from atman_bench.report.tables import CELL, frame_of
+from atman_bench.report.tables import CELL, cell_name, frame_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Panel:
         frame: Rows of all metrics, of the columns of ``tables.frame_of``, with ``seconds_ratio`` (to a plain pass).
         faithfulness: Those of faithfulness with the columns of ``frame_of_faithfulness``; empty if it was not measured.
         costs: Cell -> what it costs.
-        spent: What running subsets took, by intervention.
+        spent: What running subsets took in the run with most of them, by intervention.
+        spent_on: Its samples.
     """
 
     dataset: str
@@ -41,6 +42,7 @@ class Panel:
     faithfulness: pd.DataFrame
     costs: Mapping[Cell, RelativeCost]
     spent: Mapping[Intervention, Spent]
+    spent_on: int
 
     @property
     def name(self) -> str:
@@ -72,13 +74,20 @@ def _panel(results: Path, runs: Sequence[LeaderboardRun], cells: Mapping[str, st
     metrics = [column.metric for column in LOCALISATION]
     located = frame_of(scored(cells[name], metrics, Sign(first.sign), of) for name, of in uids.items())
     rows = {(row.fingerprint, row.uid, row.intervention): row for run in runs for row in read_rows(results, run.name)}
-    spent_by: dict[Intervention, Spent] = {}
-    for run in runs:
-        for kind, took in run.spent.items():
-            spent_by[Intervention(kind)] = spent_by.get(Intervention(kind), Spent()) + took
-    found = Faithfulness({}, first.measures, tuple(rows.values()), spent_by)
+    # Runs on the same samples share subsets, so that their sum would count some twice.
+    largest = max(runs, key=lambda run: sum(took.subsets for took in run.spent.values()))
+    spent = {Intervention(kind): took for kind, took in largest.spent.items()}
+    found = Faithfulness({}, first.measures, tuple(rows.values()), spent)
     faithful = frame_of_faithfulness(found, first.dataset, first.model) if rows else pd.DataFrame()
-    names = {(str(m), str(v)): str(f) for m, v, f in located[[*CELL, "fingerprint"]].drop_duplicates().to_numpy()}
+    named = located[[*CELL, "fingerprint"]].drop_duplicates()
+    if named.duplicated(CELL).any():
+        twice = named[named.duplicated(CELL)].iloc[0]
+        name = cell_name(twice["method"], twice["variant"])
+        raise StoreError(
+            f"{results} has two different cells of {name} on {first.dataset} by {first.model}: "
+            "run configurations with other seeds or versions into folders of their own"
+        )
+    names = {(str(m), str(v)): str(f) for m, v, f in named.itertuples(index=False, name=None)}
     known = {fingerprint: cost for run in runs for fingerprint, cost in run.costs.items()}
     costs = {cell: known[fingerprint] for cell, fingerprint in names.items() if fingerprint in known}
     # Localisation names a sign rule; measures take scores as they are, whatever it is.
@@ -88,4 +97,4 @@ def _panel(results: Path, runs: Sequence[LeaderboardRun], cells: Mapping[str, st
         for m, v in frame[CELL].itertuples(index=False, name=None)
     ]
     frame = frame.assign(seconds_ratio=pd.array(ratios, dtype="float64"), dataset=first.dataset, model=first.model)
-    return Panel(first.dataset, first.model, tuple(runs), frame, faithful, costs, spent_by)
+    return Panel(first.dataset, first.model, tuple(runs), frame, faithful, costs, spent, len(largest.uids))

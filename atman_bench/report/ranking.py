@@ -27,7 +27,7 @@ class Ranking:
         n_samples: Those samples.
         p_value: Friedman's test of "all cells are alike"; None for two cells.
         critical_difference: Nemenyi's: cells that differ by less are not told apart at 5 %.
-        left_out: Cells that were run on too few samples.
+        left_out: Cells that lack a metric, or were run on too few samples.
     """
 
     mean_ranks: dict[Cell, float]
@@ -41,8 +41,8 @@ class Ranking:
 def rank_cells(frame: pd.DataFrame, columns: Sequence[Column]) -> Ranking | None:
     """Rank the cells of one experiment on the samples that they have in common.
 
-    Cells with the fewest samples are left out until five groups remain. A metric that is undefined for some cell on a
-    sample does not rank there.
+    Cells that lack one of the metrics altogether are left out, and those with the fewest samples until five groups
+    remain. A metric that is undefined for some cell on a sample does not rank there.
 
     Args:
         frame: Its rows, of the columns of ``tables.frame_of``.
@@ -55,8 +55,10 @@ def rank_cells(frame: pd.DataFrame, columns: Sequence[Column]) -> Ranking | None
     known = frame[frame["metric"].isin(names) & frame["status"].eq(Status.OK) & frame["value"].notna()]
     uids = {(str(m), str(v)): set(lines["uid"]) for (m, v), lines in known.groupby(CELL)}
     groups = known.drop_duplicates("uid").set_index("uid")["group"]
-    cells = sorted(uids, key=lambda cell: (-len(uids[cell]), cell))
-    left_out: list[Cell] = []
+    metrics = {(str(m), str(v)): set(lines["metric"]) for (m, v), lines in known.groupby(CELL)}
+    wanted = set(known["metric"])
+    cells = sorted((c for c in uids if metrics[c] == wanted), key=lambda cell: (-len(uids[cell]), cell))
+    left_out = [cell for cell in uids if cell not in cells]
     while len(cells) > 1:
         common = set.intersection(*(uids[cell] for cell in cells))
         if groups.loc[sorted(common)].nunique() >= FEWEST_GROUPS:

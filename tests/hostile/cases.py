@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from worlds import DOCUMENTS, FILES, OPENIMAGES_MASKS, TABLES, data_option
+from leaderboard_cases import LEADERBOARD
+from worlds import DOCUMENTS, OPENIMAGES_MASKS, TABLES
 
 LONG = "n" * 300
 SURROGATE = "\udcff"
@@ -644,4 +646,5 @@ CASES = [
     *_cases_of_stores(),
     *_cases_of_output(),
     *_cases_of_bounds(),
+    *(Case(name, command, said, dict(files)) for name, command, said, files in LEADERBOARD),
 ]

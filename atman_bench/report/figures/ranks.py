@@ -13,7 +13,7 @@ from atman_bench.report.tables import cell_name
 def plot(frame: pd.DataFrame) -> Figure:
     """A panel for each family of metrics: whiskers are half a critical difference, so that those that meet tie."""
     rankings = {name: ranking for name, columns in FAMILIES.items() if (ranking := rank_cells(frame, columns))}
-    order = list(next(iter(rankings.values())).mean_ranks) if rankings else []
+    order = list(dict.fromkeys(cell for ranking in rankings.values() for cell in ranking.mean_ranks))
     figure = Figure(figsize=(WIDTH, 1.4 + 0.2 * max(len(order), 3)), layout="constrained")
     axes = figure.subplots(1, max(len(rankings), 1), sharey=True, squeeze=False)[0]
     for axis, (name, ranking) in zip(axes, rankings.items(), strict=False):
