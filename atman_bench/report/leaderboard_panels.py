@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from atman_bench.core.errors import StoreError
@@ -92,9 +93,7 @@ def _panel(results: Path, runs: Sequence[LeaderboardRun], cells: Mapping[str, st
     costs = {cell: known[fingerprint] for cell, fingerprint in names.items() if fingerprint in known}
     # Localisation names a sign rule; measures take scores as they are, whatever it is.
     frame = pd.concat([located, faithful.assign(sign=first.sign)], ignore_index=True) if rows else located
-    ratios = [
-        cost.seconds if (cost := costs.get((str(m), str(v)))) is not None else None
-        for m, v in frame[CELL].itertuples(index=False, name=None)
-    ]
-    frame = frame.assign(seconds_ratio=pd.array(ratios, dtype="float64"), dataset=first.dataset, model=first.model)
+    seconds = {cell: np.nan if cost.seconds is None else cost.seconds for cell, cost in costs.items()}
+    ratios = [seconds.get((str(m), str(v)), np.nan) for m, v in frame[CELL].itertuples(index=False, name=None)]
+    frame = frame.assign(seconds_ratio=np.array(ratios, float), dataset=first.dataset, model=first.model)
     return Panel(first.dataset, first.model, tuple(runs), frame, faithful, costs, spent, len(largest.uids))
