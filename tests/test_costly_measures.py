@@ -25,7 +25,7 @@ def additive(kept):
 
 
 def test_the_best_order_of_an_additive_model_has_aopc_one_and_the_worst_zero():
-    bounds = aopc_bounds(additive, 4)
+    bounds = aopc_bounds(additive, 4, beam=6)
     assert bounds.exact
     assert score_aopc(WEIGHTS, additive, bounds) == pytest.approx(1)
     assert score_aopc(-WEIGHTS, additive, bounds) == pytest.approx(0)

@@ -39,7 +39,8 @@ def relative_cost(cell: Cell, samples: Sequence[PreparedSample], seed: int) -> R
         seed: Of the run.
     """
     explain, options = METHODS.get(cell.identity.method).explain, cell.options
-    seconds, passes, plains, peaks = [], [], [], []
+    seconds, passes, plains = [], [], []
+    peaks: list[int] = []
     try:
         for item in _middle_first(samples):
             adapter, encoded = item.adapter, item.encoded

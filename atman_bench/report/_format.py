@@ -13,7 +13,7 @@ def number(value: float | None, form: str = ".1f") -> str:
     return NOTHING if value is None or pd.isna(value) else f"{value:{form}}"
 
 
-def with_interval(value: float | None, low: float | None, high: float | None, form: str = ".1f") -> str:
+def with_interval(value: float | None, low: float | None, high: float | None, *, form: str = ".1f") -> str:
     """``12.3 [10.1, 14.5]``, or ``12.3 [too few]`` where its ends are missing: so few groups have no interval."""
     if value is None or pd.isna(value):
         return NOTHING

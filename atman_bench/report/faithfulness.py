@@ -219,4 +219,4 @@ def _gain(gains: pd.DataFrame, names: Sequence[str]) -> str:
     values = chosen.mean(axis=1).to_numpy()
     interval = bootstrap_interval(values, gains.index.get_level_values("group").to_numpy())
     low, high = (None, None) if interval is None else (interval.low, interval.high)
-    return with_interval(float(values.mean()), low, high, "+.2f")
+    return with_interval(float(values.mean()), low, high, form="+.2f")

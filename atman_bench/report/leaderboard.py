@@ -64,8 +64,8 @@ def overview_table(panels: Sequence[Panel]) -> TextTable:
     """Mean rank of every method over all metrics in every panel, methods by their mean place."""
     rankings = [rank_cells(panel.frame, FAMILIES["all metrics"]) for panel in panels]
     shares: dict[Cell, list[float]] = {}
-    for ranking in rankings:
-        for cell, rank in ranking.mean_ranks.items() if ranking else ():
+    for ranking in filter(None, rankings):
+        for cell, rank in ranking.mean_ranks.items():
             shares.setdefault(cell, []).append((rank - 1) / max(len(ranking.mean_ranks) - 1, 1))
     order = sorted(shares, key=lambda cell: (cell[0] in FLOORS, sum(shares[cell]) / len(shares[cell]), cell))
     lines = [
@@ -111,7 +111,7 @@ def panel_tables(panel: Panel) -> list[TextTable]:
 
 def costs_table(panel: Panel, located: Means) -> TextTable:
     """What each method costs, relative to a plain forward pass."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for cell in located.by_cell:
         cost = panel.costs.get(cell)
         if cost is None or cost.error is not None:
@@ -125,7 +125,7 @@ def costs_table(panel: Panel, located: Means) -> TextTable:
         seconds = sorted(cost.plain_seconds or 0.0 for cost in plain)[len(plain) // 2]
         peaks = sorted(cost.plain_peak_bytes or 0 for cost in plain)[len(plain) // 2]
         note += f" A plain pass takes {1000 * seconds:.3g} ms and {peaks / 1e6:.3g} MB of tensors beside the weights."
-    columns = ("method", "time / plain pass", "passes", "peak memory / plain pass", "n", "why not")
+    columns: tuple[str, ...] = ("method", "time / plain pass", "passes", "peak memory / plain pass", "n", "why not")
     if not any(line[-1] for line in lines):
         columns, lines = columns[:-1], [line[:-1] for line in lines]
     floors = tuple(cell[0] in FLOORS for cell in located.by_cell)

@@ -85,7 +85,7 @@ class Means:
     def text(self, cell: Cell, column: Column) -> str:
         """The mean and its interval."""
         found = self.by_cell[cell].get(column.metric)
-        return NOTHING if found is None else with_interval(found["mean"], found["low"], found["high"], column.form)
+        return NOTHING if found is None else with_interval(found["mean"], found["low"], found["high"], form=column.form)
 
     def missing_text(self, cell: Cell) -> str:
         """Samples without a map, by reason."""

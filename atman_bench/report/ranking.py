@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from atman_bench.core.records import Status
@@ -71,8 +72,8 @@ def rank_cells(frame: pd.DataFrame, columns: Sequence[Column]) -> Ranking | None
     by_sample = pd.concat(ranks).groupby(level="uid").mean().dropna()
     by_group = by_sample.groupby(groups.loc[by_sample.index]).mean()
     blocks = by_group.rank(axis=1)
-    means = blocks.mean().sort_values(kind="stable")
-    mean_ranks = {cells[int(place)]: float(rank) for place, rank in means.items()}
+    means = blocks.mean().to_numpy()
+    mean_ranks = {cells[place]: float(means[place]) for place in np.argsort(means, kind="stable")}
     n_blocks = len(blocks)
     return Ranking(
         mean_ranks,

@@ -164,7 +164,7 @@ def _number(check: Check, mean: float, interval: Interval | None, n: int) -> str
     if check is Check.FACTOR_ONE:
         return f"{mean:.2g}"
     low, high = (None, None) if interval is None else (interval.low, interval.high)
-    return with_interval(mean, low, high, ".2f")
+    return with_interval(mean, low, high, form=".2f")
 
 
 def _mark(ending: Ending) -> str:

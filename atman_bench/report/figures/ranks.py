@@ -22,8 +22,8 @@ def plot(frame: pd.DataFrame) -> Figure:
             style, place = style_of(cell[0]), order.index(cell)
             axis.plot([rank - half, rank + half], [place, place], color=style.colour, linewidth=1.2)
             axis.plot(rank, place, marker=style.marker, color=style.colour, markersize=5)
-        p = "" if ranking.p_value is None else f", p = {ranking.p_value:.1g}"
-        axis.set_title(f"{name}\nCD = {ranking.critical_difference:.1f}, N = {ranking.n_blocks}{p}", fontsize=8)
+        numbers = f"CD = {ranking.critical_difference:.1f}, N = {ranking.n_blocks}"
+        axis.set_title("\n".join([*name.replace(", ", "\n").split("\n"), numbers]), fontsize=8, loc="left")
         axis.set_xlabel("mean rank, 1 = best", fontsize=8)
         axis.grid(axis="y", linewidth=0.3)
         axis.tick_params(labelsize=7)
