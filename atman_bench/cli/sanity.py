@@ -73,7 +73,7 @@ def _report(
 
     identity = run.cells[0].identity
     frame = frame_of_checks(rows, dataset_name(identity), identity.model)
-    screen.print(sanity_table(frame).rich())
+    screen.print(sanity_table(frame, intervals=False).rich())
     failed = dict.fromkeys(row.error for row in rows if row.status not in (Status.OK, Status.SKIPPED) and row.error)
     notes = [f"Failed: {error}." for error in failed]
     for note in notes:

@@ -174,9 +174,9 @@ def _duplicate(cell: Cell, item: PreparedSample, seed: int) -> float | None:
 
 
 def _absent(cell: Cell, item: PreparedSample, seed: int) -> float | None:
-    without = _map(cell, item, without_answer(item.sample), seed)
-    highest = _map(cell, item, item.sample, seed).max()
-    return float(max(without.max(), 0) / highest) if highest > 0 else None
+    variants = (item.sample, without_answer(item.sample))
+    given, absent = (max(float(_map(cell, item, sample, seed).max()), 0.0) for sample in variants)
+    return absent / (given + absent) if given + absent else None
 
 
 def _factor_one(cell: Cell, item: PreparedSample, seed: int) -> float | None:

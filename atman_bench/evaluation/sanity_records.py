@@ -16,7 +16,7 @@ class Check(StrEnum):
     DUPLICATE = "duplicate"
     """Of the positive relevance of a fact that is said twice, the share of the place that gets less."""
     ABSENT = "absent"
-    """The highest score without the sentences that give the answer, over that with them."""
+    """Of the highest score with and without the sentences that give the answer, the share of the latter."""
     FACTOR_ONE = "factor_one"
     """The largest absolute score where nothing is suppressed (f = 0)."""
 

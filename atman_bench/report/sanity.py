@@ -15,7 +15,7 @@ from atman_bench.report.verdicts import Ending, Verdict
 
 SIGN = "signed"
 
-PASSES_BELOW = {Check.RANDOMISED: 0.5, Check.TARGET: 0.9, Check.ABSENT: 0.5}
+PASSES_BELOW = {Check.RANDOMISED: 0.5, Check.TARGET: 0.9, Check.ABSENT: 1 / 3}
 """A method passes where the whole interval of its mean lies below, and fails where it lies above."""
 
 PASSES_ABOVE = {Check.DUPLICATE: 0.25}
@@ -40,10 +40,10 @@ CLAIMS = {
 NOTE = (
     "Means over n samples, [95 % bootstrap interval over groups]. All layers randomised, other target: rank "
     "correlation with the trained model's map of the target. Said twice: of the positive relevance of the two places, "
-    "the share of the one with less; 0.5 is equal. Answer absent: the highest score without the sentences that give "
-    "the answer, over that with them. f = 0: the largest absolute score. ✓ ✗ ?: pass, fail, undecided; the interval "
-    "lies on one side of 0.5, 0.9, 0.25 and 0.5, and f = 0 gives exactly 0. Floors see no model: what they pass says "
-    "nothing."
+    "the share of the one with less; 0.5 is equal. Answer absent: of the highest scores with and without the sentences "
+    "that give the answer, the share of the latter; 0.5 is as high. f = 0: the largest absolute score. ✓ ✗ ?: pass, "
+    "fail, undecided; the interval lies on one side of 0.5, 0.9, 0.25 and 1/3, and f = 0 gives exactly 0. Floors see no "
+    "model: what they pass says nothing."
 )
 
 
@@ -100,15 +100,24 @@ def rows_of(frame: pd.DataFrame, cell: tuple[str, str], check: Check) -> pd.Data
     return lines[lines["share"] == 1] if check is Check.RANDOMISED else lines
 
 
-def sanity_table(frame: pd.DataFrame) -> TextTable:
-    """A line for each method: the number of each check, and whether it passes."""
+def sanity_table(frame: pd.DataFrame, *, intervals: bool = True) -> TextTable:
+    """A line for each method: the number of each check, and whether it passes.
+
+    Args:
+        frame: From ``frame_of_checks``.
+        intervals: False leaves them out, to fit a terminal.
+    """
     lines = []
     cells = checked_cells(frame)
     for cell in cells:
         texts = []
         for check in Check:
             found, ending = mean_of(rows_of(frame, cell, check)), ending_of(rows_of(frame, cell, check), check)
-            texts.append(NOTHING if found is None else f"{_number(check, *found)} {_mark(ending)}")
+            if found is None:
+                texts.append(NOTHING)
+            else:
+                number = _number(check, *found) if intervals else f"{found[0]:.2g}"
+                texts.append(f"{number} {_mark(ending)}")
         n = frame[(frame["method"] == cell[0]) & (frame["variant"] == cell[1])]["uid"].nunique()
         lines.append((cell_name(*cell), str(n), *texts))
     dataset, model = frame[["dataset", "model"]].iloc[0]
@@ -125,11 +134,13 @@ def verdicts_of(frame: pd.DataFrame) -> list[Verdict]:
         for check, claim in CLAIMS.items():
             lines = rows_of(frame, cell, check)
             found, ending = mean_of(lines), ending_of(lines, check)
+            if found is None and check is Check.FACTOR_ONE:
+                continue  # the method suppresses nothing by a factor
             if found is None:
                 reasons = [reason for reason in lines["error"].unique() if reason]
                 because = f"Not defined: {'; '.join(reasons) or 'no value'}."
             else:
-                because = f"{HEADINGS[check].rstrip(' ↓↑').capitalize()}: {_number(check, *found)}, n = {found[2]}."
+                because = f"{HEADINGS[check].rstrip(' ↓↑')}: {_number(check, *found)}, n = {found[2]}."
             verdicts.append(Verdict(f"{cell_name(*cell)} {claim}", ending, because))
     return verdicts
 
