@@ -175,6 +175,15 @@ def test_a_map_is_scored_by_the_weights_of_a_model_that_adds_up():
             assert (perfect[name] > reversed_[name]) == MEASURES[name].higher_is_better
 
 
+def test_curves_of_a_target_that_loses_next_to_nothing_are_undefined():
+    weights = np.array([0.4, 0.3, -0.1])
+    bank = np.random.default_rng(0).random((16, 3)) < 0.5
+    few, enough = (score_map(weights, bank, lambda kept, s=scale: s * kept @ weights) for scale in (1.0, 2.0))
+    curves = {"deletion_auc", "insertion_auc", "abpc"}
+    assert {name for name, value in few.items() if value is None} == curves
+    assert None not in enough.values()
+
+
 @pytest.mark.parametrize("most_units", [64, 40])
 def test_measures_that_take_many_passes_are_computed_where_they_are_named_and_defined(stored, monkeypatch, most_units):
     """The bounds' beam search takes too long for a test: a model that adds up answers at once."""

@@ -25,7 +25,8 @@ IN_TERMINAL = ("lds", "deletion_auc", "insertion_auc", "top3_drop")
 NOTE = (
     "[95 % bootstrap interval over groups]; floors see no model; ↓ lower is better. Units are taken away by attention "
     "(all scores of theirs suppressed, AtMan's edit in the shifted form, f = 1) or by embedding (replaced by zeros). "
-    "x 100, but top-k drops in nats. Maps are scored signed."
+    "x 100, but top-k drops in nats. Maps are scored signed. Deletion, insertion and ABPC are of the samples (n) whose "
+    "target loses at least 1 nat where all is taken away."
 )
 
 

@@ -83,9 +83,12 @@ class Means:
     missing: dict[Cell, dict[str, int]]
 
     def text(self, cell: Cell, column: Column) -> str:
-        """The mean and its interval."""
+        """The mean and its interval, with n where it is undefined for some samples."""
         found = self.by_cell[cell].get(column.metric)
-        return NOTHING if found is None else with_interval(found["mean"], found["low"], found["high"], form=column.form)
+        if found is None or found["mean"] is None:
+            return NOTHING
+        text = with_interval(found["mean"], found["low"], found["high"], form=column.form)
+        return text if found["n"] == self.samples[cell] else f"{text} (n = {found['n']})"
 
     def missing_text(self, cell: Cell) -> str:
         """Samples without a map, by reason."""

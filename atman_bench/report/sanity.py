@@ -42,8 +42,8 @@ NOTE = (
     "correlation with the trained model's map of the target. Said twice: of the positive relevance of the two places, "
     "the share of the one with less; 0.5 is equal. Answer absent: of the highest scores with and without the sentences "
     "that give the answer, the share of the latter; 0.5 is as high. f = 0: the largest absolute score. ✓ ✗ ?: pass, "
-    "fail, undecided; the interval lies on one side of 0.5, 0.9, 0.25 and 1/3, and f = 0 gives exactly 0. Floors see no "
-    "model: what they pass says nothing."
+    "fail, undecided; the interval lies on one side of 0.5, 0.9, 0.25 and 1/3, and f = 0 gives exactly 0. Floors see "
+    "no model: what they pass says nothing."
 )
 
 

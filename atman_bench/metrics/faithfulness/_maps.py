@@ -23,6 +23,10 @@ from atman_bench.metrics.faithfulness._subsets import lds, r2
 TOP = (1, 3, 5)
 """Sizes k of the top-k drop."""
 
+LEAST_SPAN = 1.0
+"""Nats that the target has to lose where all units are taken away, or curves between the two ends are undefined: they are
+divided by this loss, and a few samples that lose next to nothing would make up the mean of all."""
+
 LogprobsOf = Callable[[Bool[np.ndarray, "n U"]], Float[np.ndarray, " n"]]
 """Subsets, True = kept -> log-probability of the whole target (summed over its tokens) under each."""
 
@@ -92,7 +96,7 @@ def subsets_of_map(scores: Float[np.ndarray, " U"], steps: int = STEPS) -> Mappi
 def score_map(
     scores: Float[np.ndarray, " U"], bank: Bool[np.ndarray, "M U"], logprobs_of: LogprobsOf, steps: int = STEPS
 ) -> dict[str, float | None]:
-    """The ``DEFAULT_MEASURES`` of one map; None where one is undefined.
+    """The ``DEFAULT_MEASURES`` of one map; None where one is undefined, curves below ``LEAST_SPAN`` among them.
 
     Args:
         scores: One map, signed: sums and orders take scores as they are, whatever sign rule tables of localisation use.
@@ -109,12 +113,13 @@ def score_map(
     logprobs = dict(zip(subsets, parts, strict=True))
     full = logprobs["deletion"][:1]
     drops = topk_drop(float(full[0]), logprobs["top"])
+    spans = float(full[0] - logprobs["deletion"][-1]) >= LEAST_SPAN
     return {
         "lds": lds(bank, scores, logprobs["bank"]),
         "r2": r2(bank, scores, logprobs["bank"]),
-        "deletion_auc": deletion_auc(logprobs["deletion"]),
-        "insertion_auc": insertion_auc(logprobs["insertion"]),
-        "abpc": abpc(logprobs["least_first"], logprobs["deletion"]),
+        "deletion_auc": deletion_auc(logprobs["deletion"]) if spans else None,
+        "insertion_auc": insertion_auc(logprobs["insertion"]) if spans else None,
+        "abpc": abpc(logprobs["least_first"], logprobs["deletion"]) if spans else None,
         **{f"top{k}_drop": float(drop) for k, drop in zip(TOP, drops, strict=True)},
         "comprehensiveness": float(comprehensiveness(np.exp(full), np.exp(logprobs["without"])[None])[0]),
         "sufficiency": float(sufficiency(np.exp(full), np.exp(logprobs["only"])[None])[0]),
