@@ -24,8 +24,8 @@ TOP = (1, 3, 5)
 """Sizes k of the top-k drop."""
 
 LEAST_SPAN = 1.0
-"""Nats that the target has to lose where all units are taken away, or curves between the two ends are undefined: they are
-divided by this loss, and a few samples that lose next to nothing would make up the mean of all."""
+"""Nats that the target has to lose where all units are taken away, or curves between the two ends are undefined: they
+are divided by this loss, and a few samples that lose next to nothing would make up the mean of all."""
 
 LogprobsOf = Callable[[Bool[np.ndarray, "n U"]], Float[np.ndarray, " n"]]
 """Subsets, True = kept -> log-probability of the whole target (summed over its tokens) under each."""
