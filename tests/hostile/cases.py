@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worlds import DOCUMENTS, FILES, OPENIMAGES_MASKS, TABLES, data_option
 from leaderboard_cases import LEADERBOARD
-from worlds import DOCUMENTS, OPENIMAGES_MASKS, TABLES
+from worlds import DOCUMENTS, FILES, OPENIMAGES_MASKS, TABLES, data_option
 
 LONG = "n" * 300
 SURROGATE = "\udcff"
