@@ -52,7 +52,7 @@ def plan(
     from atman_bench.profiling.predict import predict, simulated_cell
 
     flags = {
-        "models": [model if ":" in model else f"hf:{model}"],
+        "models": [model],
         "methods": _options.names("--methods", methods),
         "tokens": [tokens],
         "batches": [batch],

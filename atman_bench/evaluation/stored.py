@@ -98,6 +98,8 @@ class Identity:
         method_version: ``SPEC.version``, raised when the method's numbers change.
         method_options: Its resolved options.
         seed: The run's seed for stochastic methods, else None.
+        plugins: ``method``, ``dataset`` or ``model`` -> the version of the plug-in that defines it, for those that are
+            no part of this package; not in the fingerprint where it is empty.
     """
 
     dataset: str
@@ -110,16 +112,25 @@ class Identity:
     method_version: int
     method_options: Mapping[str, Any]
     seed: int | None
+    plugins: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
-        """See ``fingerprint_of``."""
-        return fingerprint_of(self)
+        """The digest of its fields."""
+        return digest_of({name: value for name, value in asdict(self).items() if name != "plugins" or value})
 
     def same_experiment(self, other: "Identity") -> bool:
         """Whether only the method differs, so that the two cells can be compared."""
         ours, theirs = (
-            replace(identity, method="", method_version=0, method_options={}, seed=None) for identity in (self, other)
+            replace(
+                identity,
+                method="",
+                method_version=0,
+                method_options={},
+                seed=None,
+                plugins={part: version for part, version in identity.plugins.items() if part != "method"},
+            )
+            for identity in (self, other)
         )
         return ours.fingerprint == theirs.fingerprint
 

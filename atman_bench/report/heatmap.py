@@ -8,7 +8,7 @@ are clipped. What rounding of the losses can make is white.
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -21,7 +21,7 @@ from rich.text import Text
 
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.records import PatchUnits
-from atman_bench.core.texts import printable
+from atman_bench.core.texts import printable, words_of
 from atman_bench.report import _html
 from atman_bench.report._overlay import BLUE, RED, overlay, pooled, scale_of, shrink, spread
 from atman_bench.report._scales import shared_scale, without_noise
@@ -124,6 +124,27 @@ class HeatMap:
         """What of a map is drawn: all but noise."""
         return without_noise(scores, self.noise)
 
+    def by_words(self) -> "HeatMap":
+        """The same map over words: the score of a word is the sum of its tokens' scores; patches stay as they are."""
+        if self.prompt is None or self.spans is None:
+            return self
+        groups = words_of(self.prompt, self.spans)
+        spans = tuple(joined_span([self.spans[unit] for unit in group]) for group in groups)
+        return replace(
+            self,
+            texts=tuple(
+                self.texts[group[0]] if span is None else self.prompt[slice(*span)] or self.texts[group[0]]
+                for group, span in zip(groups, spans, strict=True)
+            ),
+            scores=summed(self.scores[None], groups)[0],
+            per_target=None if self.per_target is None else summed(self.per_target, groups),
+            spans=spans,
+            grids=tuple(
+                replace(grid, first=next(i for i, group in enumerate(groups) if grid.first in group))
+                for grid in self.grids
+            ),
+        )
+
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
         """The prompt from its first to its last character, cut at the units' borders; patches are no part of it."""
@@ -175,6 +196,17 @@ class HeatMap:
         if self.per_target is not None:
             for phrase in self.phrases:
                 yield phrase, self.per_target[slice(*phrase.tokens)].mean(0)
+
+
+def joined_span(spans: Sequence[tuple[int, int] | None]) -> tuple[int, int] | None:
+    """From the first to the last character of some ranges; None where they are none."""
+    given = [span for span in spans if span is not None]
+    return (min(a for a, _ in given), max(b for _, b in given)) if given else None
+
+
+def summed(scores: Float[np.ndarray, "T U"], groups: Sequence[Sequence[int]]) -> Float[np.ndarray, "T W"]:
+    """Sums over groups of units."""
+    return np.stack([scores[:, list(group)].sum(axis=1) for group in groups], axis=1)
 
 
 def find_phrase(target_texts: tuple[str, ...], phrase: str) -> Phrase:
