@@ -9,11 +9,52 @@ if TYPE_CHECKING:
     from atman_bench.api.explain import explain, load_model
     from atman_bench.api.explanation import Explanation
     from atman_bench.core.plugins import include, register
+    from atman_bench.core.records import Boxes, CharSpans, Modality, Picture, RegionMask, Sample
+    from atman_bench.core.tensors import Attribution, Encoded
+    from atman_bench.datasets._base import Dataset, DatasetSpec
+    from atman_bench.methods._base import MethodSpec
+    from atman_bench.metrics._base import MetricSpec
+    from atman_bench.models._base import ModelSpec, Pass
+    from atman_bench.report.figures._base import FigureSpec
 
     __version__: str
 
+_NAMES = {
+    "api.comparison": ("compare",),
+    "api.evaluation": ("evaluate", "summarise"),
+    "api.explain": ("explain", "load_model"),
+    "api.explanation": ("Explanation",),
+    # What plug-ins are made of.
+    "core.plugins": ("include", "register"),
+    "core.records": ("Boxes", "CharSpans", "Modality", "Picture", "RegionMask", "Sample"),
+    "core.tensors": ("Attribution", "Encoded"),
+    "datasets._base": ("Dataset", "DatasetSpec"),
+    "methods._base": ("MethodSpec",),
+    "metrics._base": ("MetricSpec",),
+    "models._base": ("ModelSpec", "Pass"),
+    "report.figures._base": ("FigureSpec",),
+}
+"""Module -> what of it is public."""
+
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
 __all__ = [
+    "Attribution",
+    "Boxes",
+    "CharSpans",
+    "Dataset",
+    "DatasetSpec",
+    "Encoded",
     "Explanation",
+    "FigureSpec",
+    "MethodSpec",
+    "MetricSpec",
+    "Modality",
+    "ModelSpec",
+    "Pass",
+    "Picture",
+    "RegionMask",
+    "Sample",
     "compare",
     "evaluate",
     "explain",
@@ -22,17 +63,6 @@ __all__ = [
     "register",
     "summarise",
 ]
-
-_MODULES = {
-    "Explanation": "api.explanation",
-    "compare": "api.comparison",
-    "evaluate": "api.evaluation",
-    "explain": "api.explain",
-    "include": "core.plugins",
-    "load_model": "api.explain",
-    "register": "core.plugins",
-    "summarise": "api.evaluation",
-}
 
 
 def __getattr__(name: str) -> Any:

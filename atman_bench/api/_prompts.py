@@ -89,8 +89,8 @@ def context_of(prompt: str, start: int, end: int) -> Span:
     mark = prompt.rfind("?", start, end)
     if mark < 0:
         raise ConfigError(
-            "which part of the prompt is its context is not known, since it holds no question mark: give its characters "
-            "as START:END"
+            "which part of the prompt is its context is not known, since it holds no question mark: give its "
+            "characters as START:END"
         )
     ends = [match.end() for match in _SENTENCE_END.finditer(prompt, start, mark)]
     question = ends[-1] if ends else start

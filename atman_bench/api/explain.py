@@ -114,7 +114,8 @@ def explain(
         image: An image file that comes before the prompt.
         explained: ``text`` (the prompt's tokens), ``image`` (the image's patches), ``both`` (Fig. 17a), ``context``
             (what stands before the prompt's question), or ``START:END``, a range of the prompt's characters.
-        method: Name of a method; None takes exact AtMan for up to ``MOST_EXACT_UNITS`` units, and ``adaptive`` for more.
+        method: Name of a method; None takes exact AtMan for up to ``MOST_EXACT_UNITS`` units, and ``adaptive`` for
+            more.
         seed: For stochastic methods.
         max_new_tokens: Longest answer where no target is given.
         stop: Texts that end an answer; by default a line break, and in a chat the end-of-text token alone.
@@ -176,6 +177,12 @@ def explain(
 def adapter_of(
     model: Model, tokenizer: PreTrainedTokenizerBase | None, processor: ProcessorMixin | None
 ) -> ModelAdapter:
+    """The model as methods see it.
+
+    Raises:
+        ConfigError: A tokenizer or processor is given for a model that has its own.
+        ModelError: See ``load_model``.
+    """
     if isinstance(model, str | PreTrainedModel):
         return load_model(model, tokenizer=tokenizer, processor=processor)
     if tokenizer is not None or processor is not None:

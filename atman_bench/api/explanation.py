@@ -2,8 +2,8 @@
 
 import html
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -105,16 +105,26 @@ class Explanation(tensors.Explanation):
         order = np.argsort(-heat.scores, kind="stable")[:n]
         return [(heat.texts[unit].strip() or heat.texts[unit], float(heat.scores[unit])) for unit in order]
 
-    def heat(self, by: str = By.TOKEN, phrases: tuple[Phrase, ...] = ()) -> HeatMap:
+    def heat(
+        self,
+        by: str = By.TOKEN,
+        phrases: tuple[Phrase, ...] = (),
+        evidence: Sequence[tuple[int, int]] | None = None,
+    ) -> HeatMap:
         """What is drawn.
 
         Args:
             by: ``token`` (the units as they were explained) or ``word``.
             phrases: Parts of the target that get a map of their own.
+            evidence: Character ranges of the prompt that are known to hold the answer: they are outlined.
         """
-        caption = f"{self.model} · {self.name}"
+        caption = f"{self.model} · {self.method} {self.variant}"
         picture = None if self.image is None else Picture(self.image)
         heat = heat_map_of(self, self.prompt, picture, caption, phrases, self.dtype)
+        if evidence is not None and heat.spans is not None:
+            spans = [span or (0, 0) for span in heat.spans]
+            touched = [any(a < end and b > start for a, b in evidence) for start, end in spans]
+            heat = replace(heat, evidence=np.array(touched, float))
         return heat.by_words() if chosen_by(by) is By.WORD else heat
 
     def show(self, *, by: str = By.TOKEN) -> None:
@@ -143,7 +153,7 @@ class Explanation(tensors.Explanation):
         return to_figure(self.heat(by))
 
     def to_dataframe(self, *, by: str = By.TOKEN) -> "pd.DataFrame":
-        """A line for each unit: ``text``, ``start`` and ``end`` in the prompt, ``score``, and one column a target token.
+        """A line for each unit: its text, its range in the prompt, its score, and one column for each target token.
 
         Example:
             >>> import atman_bench
@@ -221,7 +231,9 @@ class Explanation(tensors.Explanation):
         except ValueError as error:
             raise DataError(f"{path} is no saved explanation: {error}") from error
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise DataError(f"{path} is no explanation that this version saves: expected an object with schema {SCHEMA}")
+            raise DataError(
+                f"{path} is no explanation that this version saves: expected an object with schema {SCHEMA}"
+            )
         try:
             return cls._from(content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -287,5 +299,3 @@ def in_notebook() -> bool:
 
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return type(shell).__name__ == "ZMQInteractiveShell"
-
-

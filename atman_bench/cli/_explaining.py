@@ -43,6 +43,39 @@ def read_overrides(overrides: Sequence[str] | None) -> dict[str, Any]:
     return dict(read_assignment("--set", override, "f=0.5") for override in overrides or ())
 
 
+def method_options(overrides: Sequence[str] | None, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Options of each method from ``--set f=0.5`` (of all that have it) and ``--set methods.NAME.f=0.5``.
+
+    Raises:
+        ConfigError: One is no such pair.
+        UnknownNameError: No method has the option, or it is of a method that is not asked for.
+    """
+    from dataclasses import fields
+
+    from atman_bench.core.errors import UnknownNameError
+    from atman_bench.core.options import canonical
+    from atman_bench.methods import METHODS
+
+    given = read_overrides(overrides)
+    valid = {name: {f.name for f in fields(METHODS.get(name).config) if f.init} for name in methods}
+    chosen: dict[str, dict[str, Any]] = {name: {} for name in methods}
+    for path, value in given.items():
+        root, _, rest = path.partition(".")
+        name, _, option = rest.rpartition(".")
+        if root == "methods" and rest:
+            having = [one for one in methods if canonical(one) == canonical(name)]
+            if not having:
+                raise UnknownNameError("method among those asked for", name, methods)
+        else:
+            option = path
+            having = [one for one in methods if option in valid[one]]
+        if not having or any(option not in valid[one] for one in having):
+            raise UnknownNameError(f"option of {', '.join(methods)}", option, set().union(*valid.values()))
+        for one in having:
+            chosen[one][option] = value
+    return chosen
+
+
 @contextmanager
 def writing() -> Iterator[None]:
     """Turn a failure to write a file into one line.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atman_bench.cli import _options
 from atman_bench.cli._console import console
 
 if TYPE_CHECKING:
@@ -24,21 +25,21 @@ Overrides = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
     data = typer.Typer(help="Choose and check a part of Open Images.")
-    data.command()(select)
-    data.command()(check)
+    data.command(epilog=_options.examples("atman-bench data select --data openimages --out chosen"))(select)
+    data.command(epilog=_options.examples("atman-bench data check --data openimages"))(check)
     app.add_typer(data, name="data")
 
 
 def select(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
     link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies; both on one disk.")] = False,
     overrides: Overrides = None,
 ) -> None:
     """Copy the images and masks that eval would choose, in the same layout."""
     from atman_bench.datasets import _openimages_subset as subset
 
-    selection = subset.select(_options(data, overrides), out, link=link)
+    selection = subset.select(_config(data, overrides), out, link=link)
     screen = console()
     screen.print(_table("class", selection.classes))
     if selection.skipped:
@@ -51,7 +52,7 @@ def check(data: Data, overrides: Overrides = None) -> None:
     from atman_bench.core.errors import DataError
     from atman_bench.datasets import _openimages_subset as subset
 
-    checked = subset.check(_options(data, overrides))
+    checked = subset.check(_config(data, overrides))
     screen = console()
     if checked.problems:
         screen.print(_table("problem", checked.problems))
@@ -60,7 +61,7 @@ def check(data: Data, overrides: Overrides = None) -> None:
         raise DataError(f"no sample of {data} is usable; see the problems above")
 
 
-def _options(data: Path, overrides: list[str] | None) -> "OpenImagesConfig":
+def _config(data: Path, overrides: list[str] | None) -> "OpenImagesConfig":
     from atman_bench.evaluation.config import load_config
 
     return load_config(None, {"dataset": "openimages", "data": str(data)}, overrides or []).dataset_options

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("sweep")(sweep)
+    app.command(
+        "sweep",
+        epilog=_options.examples(
+            "atman-bench sweep --grid methods.atman.f=[0.5,0.9,1.0] --limit 40",
+            "atman-bench sweep -c sweep-kappa-f --dry-run",
+        ),
+    )(sweep)
 
 
 @_options.flags(**_options.SAMPLES, **_options.SCORING, **_options.LOADING)

@@ -3,16 +3,21 @@
 Plug-ins add entries from outside: see ``plugins.py``.
 """
 
+import ast
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from atman_bench.core.errors import ConfigError, UnknownNameError
 from atman_bench.core.plugins import Group, Plugin, plugins, warn_once
 
 Spec = TypeVar("Spec")
+
+
+def _names(targets: Sequence[ast.expr]) -> list[str]:
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 class Registry(Generic[Spec]):
@@ -89,6 +94,31 @@ class Registry(Generic[Spec]):
                 warn_once(str(error))
                 continue
             yield name, spec
+
+    def described(self, name: str) -> dict[str, Any]:
+        """What an entry's file writes down as plain values in ``SPEC``: summary, argument; the file is not imported.
+
+        Of a plug-in, whose file may be anything, it is imported.
+
+        Raises:
+            UnknownNameError: See ``get``.
+            ConfigError: See ``get``.
+        """
+        key = name.replace("-", "_")
+        for part in self._parts:
+            if key in part:
+                return part.described(key)
+        if key not in self._own:
+            spec = self.get(name)
+            return {word: getattr(spec, word) for word in ("summary", "argument", "default") if hasattr(spec, word)}
+        tree = ast.parse((self._folder / f"{key}.py").read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _names(node.targets) == ["SPEC"]:
+                words = node.value.keywords
+                return {
+                    word.arg: word.value.value for word in words if word.arg and isinstance(word.value, ast.Constant)
+                }
+        return {}
 
     def plugin(self, name: str) -> Plugin | None:
         """The plug-in that an entry is from; None for one of this package."""

@@ -46,7 +46,7 @@ def scored(cell: Cell, metrics: Sequence[str], sign: Sign, uids: Collection[str]
 
 
 def current(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """A row's metrics without those of plug-ins: rows do not say of which version these are, so maps are scored again."""
+    """A row's metrics without those of plug-ins: rows do not tell their version, so maps are scored again."""
     return {metric: value for metric, value in values.items() if METRICS.plugin(metric) is None}
 
 

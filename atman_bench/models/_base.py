@@ -15,7 +15,6 @@ from atman_bench.core.records import Dtype, Explained, Picture, Sample
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._probe import ProbeReport
 
-
 LINE_BREAK = ("\n",)
 """What ends a completion of plain text; an answer in a chat ends at its end-of-text token alone."""
 

@@ -9,6 +9,7 @@ from atman_bench.models import MODELS
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _YES = ("1", "ON", "YES", "TRUE")
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 def family_and_argument(name: str) -> tuple[str, str]:
@@ -39,7 +40,9 @@ def check_name(name: str) -> None:
         if "/" in source:
             raise ModelError(f"cannot load model {source!r}: no such folder; give one of save_pretrained, or a hub id")
         return  # an old id without an organisation, or a message of the loader
-    offline = any(os.environ.get(variable, "").upper() in _YES for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    offline = any(
+        os.environ.get(variable, "").upper() in _YES for variable in _OFFLINE
+    )
     if offline and not (_hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
         raise ModelError(
             f"cannot load model {source!r}: it is no folder, the hub's cache does not have it, and HF_HUB_OFFLINE "

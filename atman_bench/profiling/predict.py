@@ -189,10 +189,8 @@ def configuration(model: str, length: int) -> PreTrainedConfig:
     family, argument = family_and_argument(model)
     if family == "random":
         return config_of(argument, length)
-    if family == "pulled":
-        source = pulled_folder(argument, PulledKind.LANGUAGE_MODEL)
-    else:
-        source = Path(argument).expanduser()
+    pulled = family == "pulled"
+    source = pulled_folder(argument, PulledKind.LANGUAGE_MODEL) if pulled else Path(argument).expanduser()
     try:
         with silent_transformers():
             config = AutoConfig.from_pretrained(source if source.is_dir() else str(source))

@@ -197,10 +197,10 @@ _TEXT_OPTIONS = {
     "sweep": "--grid -c --set -r --data",
     "accuracy": "-m -d --data -r --set",
     "explain": "-p -t -i --explained --method --set --phrases --json --html --png -m --device",
-    "docqa": "--document -q -t --example --template --method --set --json --html --png -m",
+    "docqa": "--document --question -t --example --template --method --set --json --html --png -m",
     "steer": "-p --amplify --suppress --topic --form --set --json -m",
     "plan": "--methods --device --dtype",
-    "scale": "-m --methods --tokens --batches --workers -r -c --simulate",
+    "scale": "--models --methods --tokens --batches --workers -r -c --simulate",
     "reproduce": "--preset -r --data --text-model --image-model --device",
     "report": "--out --title",
     "table": "--sign --metrics --reference --out --format",
@@ -249,7 +249,7 @@ PATHS = (
     ("eval --data of a folder", EVAL + " -d gqa -m tiny-magma --data {}"),
     ("eval -r", EVAL + " -r {}"),
     ("eval -m", EVAL + " -m hf:{}"),
-    ("docqa --document", "docqa -q why --document {}"),
+    ("docqa --document", "docqa --question why --document {}"),
     ("explain -i", "explain -m tiny-magma -i {}"),
     ("report", "report {}"),
     ("table", "table {}"),
@@ -368,7 +368,7 @@ def _cases_of_output() -> list[Case]:
         ),
         Case(
             "docqa: a document with escape sequences",
-            "docqa --document d.txt -q {}",
+            "docqa --document d.txt --question {}",
             "\\x1b",
             {"d.txt": f"Ada lives in Bern . {ESCAPE} Bo lives in Rome ."},
             ("Where ?",),
@@ -376,7 +376,7 @@ def _cases_of_output() -> list[Case]:
         ),
         Case(
             "docqa: a question with markup",
-            "docqa --document d.txt -q {}",
+            "docqa --document d.txt --question {}",
             "[/red]",
             {"d.txt": "Ada lives in Bern . Bo lives in Rome ."},
             ("Where [/red] ?",),
@@ -405,7 +405,7 @@ def _cases_of_output() -> list[Case]:
         ),
         Case(
             "scale: a results folder with markup",
-            "scale -m random:10M --methods plain:lean --tokens 8 --simulate cpu-24GB -r {}",
+            "scale --models random:10M --methods plain:lean --tokens 8 --simulate cpu-24GB -r {}",
             "[/red]v",
             values=("[/red]v",),
             code=0,
@@ -439,7 +439,7 @@ def _cases_of_output() -> list[Case]:
 def _cases_of_bounds() -> list[Case]:
     huge = "Ada lives in Bern . " * 200_000
     return [
-        Case("explain: a prompt of 4 MB", "docqa --document d.txt -q why", "characters", {"d.txt": huge}),
+        Case("explain: a prompt of 4 MB", "docqa --document d.txt --question why", "characters", {"d.txt": huge}),
         Case("explain: more tokens than the window", "explain -p {}", "context window", values=("Ada lives . " * 999,)),
         Case("eval: facts of 1e11 questions", EVAL + " --set datasets.facts.n=100000000000", "at most"),
         Case(
@@ -467,8 +467,10 @@ def _cases_of_bounds() -> list[Case]:
             "eval -q --limit 1 --methods integrated_gradients --set methods.integrated_gradients.n_steps=100000000000",
             "at most",
         ),
-        Case("plan: 999999999 tokens", "plan random:10M -n 999999999", "at most"),
-        Case("plan: a batch of 999999999", "plan random:10M --methods atman -n 8 --batch 999999999999999999999", ""),
+        Case("plan: 999999999 tokens", "plan random:10M --tokens 999999999", "at most"),
+        Case(
+            "plan: a batch of 999999999", "plan random:10M --methods atman --tokens 8 --batch 999999999999999999999", ""
+        ),
         Case("scale: 999999999 tokens", "scale -q --dry-run --tokens 999999999", "at most"),
         Case("scale: 999999999 workers", "scale -q --dry-run --workers 999999999", "at most"),
         Case("scale: 999999999 threads", "scale -q --dry-run --threads 999999999", "at most"),
