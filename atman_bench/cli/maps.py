@@ -41,7 +41,8 @@ def maps(
     """Draw maps over their images: a row per sample, a column per method, the evidence outlined."""
     from atman_bench.report.figure_files import FigureFormat
     from atman_bench.report.figures import FIGURES
-    from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
+    from atman_bench.report.picture_maps import frame_of_maps, picture_maps
+    from atman_bench.report.stored_maps import Selection
 
     columns = None if methods is None else _options.names("--methods", methods)
     rows = None if uids is None else _options.names("--uids", uids)

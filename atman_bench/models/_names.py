@@ -40,9 +40,7 @@ def check_name(name: str) -> None:
         if "/" in source:
             raise ModelError(f"cannot load model {source!r}: no such folder; give one of save_pretrained, or a hub id")
         return  # an old id without an organisation, or a message of the loader
-    offline = any(
-        os.environ.get(variable, "").upper() in _YES for variable in _OFFLINE
-    )
+    offline = any(os.environ.get(variable, "").upper() in _YES for variable in _OFFLINE)
     if offline and not (_hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
         raise ModelError(
             f"cannot load model {source!r}: it is no folder, the hub's cache does not have it, and HF_HUB_OFFLINE "

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from atman_bench.core.errors import SampleError
-from atman_bench.core.records import ChatPrompt, Completion, JointUnits, PatchUnits, TextUnits, Units, Word
+from atman_bench.core.records import ChatPrompt, Completion, JointUnits, PatchUnits, Sample, TextUnits, Units, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import LINE_BREAK, Plain
 
@@ -297,6 +297,18 @@ def units_of(parts: Sequence[Part], explain: tuple[int, int] | None, pictures: b
             raise SampleError("the text that is explained is white space: there is no token to explain")
         raise SampleError(f"no token overlaps the explained range {explain}, and no picture is explained")
     return blocks
+
+
+def text_units(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> TextUnits:
+    """The units of a text sample, by the tokenizer alone: the tokens that overlap its explained range.
+
+    Raises:
+        SampleError: Nothing is explained.
+    """
+    prompt, _ = prompt_and_target(tokenizer, sample.prompt, sample.target)
+    (block,) = units_of([prompt], sample.explain, False)
+    assert isinstance(block.units, TextUnits)  # no part is an image
+    return block.units
 
 
 def encoded_of(

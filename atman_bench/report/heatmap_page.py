@@ -41,12 +41,15 @@ def script_json(content: Any) -> str:
     return json_text(content).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def view_of(heats: Sequence[tuple[str, HeatMap]], most_pixels: int = MOST_PIXELS) -> dict[str, Any]:
+def view_of(
+    heats: Sequence[tuple[str, HeatMap]], most_pixels: int = MOST_PIXELS, digits: int = _DIGITS
+) -> dict[str, Any]:
     """What the page's script draws: text and image once, the maps of each method.
 
     Args:
         heats: Maps of the same units, each with a name.
         most_pixels: Longer side of the image.
+        digits: Of each score.
     """
     first = heats[0][1]
     words = None if first.prompt is None or first.spans is None else words_of(first.prompt, first.spans)
@@ -58,25 +61,26 @@ def view_of(heats: Sequence[tuple[str, HeatMap]], most_pixels: int = MOST_PIXELS
         "words": words if words and len(words) < len(first.texts) else None,
         "evidence": None if first.evidence is None else [round(float(share), 3) for share in first.evidence],
         "image": _image(first, most_pixels),
-        "methods": [_method(name, heat) for name, heat in heats],
+        "methods": [_method(name, heat, digits) for name, heat in heats],
     }
 
 
-def _method(name: str, heat: HeatMap) -> dict[str, Any]:
+def _method(name: str, heat: HeatMap, digits: int) -> dict[str, Any]:
     return {
         "name": name,
         "caption": heat.caption,
         "remarks": list(heat.remarks),
         "noise": heat.noise,
         "maps": [
-            {"label": label, "title": title, "scores": numbers(scores)} for label, title, scores in heat.choices()
+            {"label": label, "title": title, "scores": numbers(scores, digits)}
+            for label, title, scores in heat.choices()
         ],
     }
 
 
-def numbers(scores: Float[np.ndarray, " U"]) -> list[float]:
+def numbers(scores: Float[np.ndarray, " U"], digits: int) -> list[float]:
     """Scores as short decimal numbers."""
-    return [float(f"{score:.{_DIGITS}g}") for score in scores.tolist()]
+    return [float(f"{score:.{digits}g}") for score in scores.tolist()]
 
 
 def _image(heat: HeatMap, most_pixels: int) -> dict[str, Any] | None:
