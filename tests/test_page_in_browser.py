@@ -86,9 +86,12 @@ def browsed(number: int) -> Browsed:
 def test_samples_are_sorted_and_filtered_and_only_rows_in_sight_exist(tmp_path):
     page = browse_page("t", ["atman", "uniform"], ["uniform"], ["average_precision"], map(browsed, range(100)))
     script = """
-    const set = (id, value, event) => { const made = document.getElementById(id); made.value = value; made.dispatchEvent(new Event(event)); };
-    const rows = () => document.querySelectorAll(".row").length;
-    const seen = [rows(), document.querySelectorAll(".maps section").length, document.querySelectorAll(".evidence").length];
+    const set = (id, value, event) => {
+      const made = document.getElementById(id);
+      made.value = value;
+      made.dispatchEvent(new Event(event));
+    };
+    const seen = [".row", ".maps section", ".evidence"].map((found) => document.querySelectorAll(found).length);
     set("sort", "0", "change");
     document.getElementById("up").click();
     seen.push(document.querySelector(".row .what span").textContent);
