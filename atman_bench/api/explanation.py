@@ -101,7 +101,8 @@ class Explanation(tensors.Explanation):
 
     def top(self, n: int = 10, *, by: str = By.TOKEN) -> list[tuple[str, float]]:
         """The n units, or words, with the highest scores, and these."""
-        heat = self.heat(by)
+        # Words need the prompt alone, and an image need not be there any more.
+        heat = replace(self, image=None).heat(by)
         order = np.argsort(-heat.scores, kind="stable")[:n]
         return [(heat.texts[unit].strip() or heat.texts[unit], float(heat.scores[unit])) for unit in order]
 

@@ -50,7 +50,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    _: Annotated[
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
