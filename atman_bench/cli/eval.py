@@ -66,7 +66,9 @@ def evaluate(
         from atman_bench.evaluation.dry_run import plan
 
         # A dry run's answer is printed with --quiet too.
-        _runs.show_plan(console(), plan(run))
+        with console(quiet=quiet, stderr=True).status("reading data and model, counting passes"):
+            found = plan(run)
+        _runs.show_plan(console(), found)
         return
     with _runs.resumable(run.results):
         with _runs.ProgressBar(screen) as progress:

@@ -77,7 +77,9 @@ def reproduce(
     formats = _options.figure_formats(figure_format)
     names = reproduction.chosen(experiments or ())
     if dry_run:
-        _show_plans(console(), reproduction.plans(names, request))
+        with console(quiet=quiet, stderr=True).status("checking data, counting passes"):
+            plans = list(reproduction.plans(names, request))
+        _show_plans(console(), plans)
         return
     screen = console(quiet=quiet)
     with _runs.resumable(request.results):

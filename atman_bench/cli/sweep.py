@@ -80,7 +80,9 @@ def sweep(
         from atman_bench.evaluation.dry_run import plan
 
         # A dry run's answer is printed with --quiet too.
-        _runs.show_plan(console(), plan(chosen.config))
+        with console(quiet=quiet, stderr=True).status("reading data and model, counting passes"):
+            found = plan(chosen.config)
+        _runs.show_plan(console(), found)
         return
     with _runs.resumable(chosen.run.results):
         with _runs.ProgressBar(screen) as progress:
