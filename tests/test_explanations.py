@@ -47,8 +47,8 @@ def adapter(loaded) -> ModelAdapter:
 
 @pytest.fixture(scope="module")
 def found() -> atman_bench.Explanation:
-    sample = "Ada lives in Bern. Q: Where does Ada live? A:"
-    return atman_bench.explain("tiny-text", prompt=sample, kappa=0.9)
+    prompt = "Everdeen Bridge was designed by Karin Fairbanks. Q: Who designed Everdeen Bridge? A:"
+    return atman_bench.explain("tiny-text", prompt=prompt, kappa=0.9)
 
 
 def test_a_loaded_model_is_explained_as_one_that_is_loaded_by_its_folder(tmp_path, loaded):
@@ -150,9 +150,10 @@ def test_context_of_a_chat_is_that_of_the_last_message(adapter):
     assert result.units.texts == tuple(["Ada", "was", "born", "in", "Bern", "."])
 
 
-def test_the_models_own_answer_is_explained_where_none_is_given(adapter):
-    own = adapter.complete(PROMPT, 3)
-    result = atman_bench.explain(adapter, prompt=PROMPT, max_new_tokens=3)
+def test_the_models_own_answer_is_explained_where_none_is_given(found):
+    model = atman_bench.load_model("tiny-text", device="cpu")
+    own = model.complete(found.prompt, 3)
+    result = atman_bench.explain(model, prompt=found.prompt, max_new_tokens=3)
     assert result.answered
     assert len(result.target_texts) == len(own.ids)
 

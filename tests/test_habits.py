@@ -133,11 +133,11 @@ def test_quiet_takes_progress_and_remarks_and_leaves_the_answer(run):
 def test_both_ways_of_writing_an_option_work_everywhere(run, setting):
     code, out, err = run("explain", "--set", setting)
     assert (code, err) == (0, "")
-    assert "f=0.5" in out
+    assert "f0.5" in out
     limits = ("--limit", "2", "--device", "cpu", "--no-baselines")
     code, out, err = run("eval", "--methods", "atman", "--set", setting, *limits)
     assert (code, err) == (0, "")
-    assert "f=0.5" in out
+    assert "f0.5" in out
 
 
 def test_an_option_that_no_method_has_is_named(run):
@@ -150,8 +150,8 @@ def test_an_option_that_no_method_has_is_named(run):
 def test_methods_keep_the_baselines_unless_told_otherwise(run):
     out = run("eval", "--methods", "attention", "--limit", "2")[1]
     assert "random" in out
-    assert "too few for an interval" in out
-    assert "The model itself gives the target of" in out
+    assert "too few for an interval" in " ".join(out.split())
+    assert "The model itself gives the target of" in " ".join(out.split())
     assert "glossary" in out
     out = run("eval", "--methods", "attention", "--limit", "2", "--no-baselines")[1]
     assert "random" not in out

@@ -67,9 +67,12 @@ class Comparison:
         Example:
             >>> import atman_bench
             >>> model = atman_bench.load_model("tiny-text", device="cpu")
-            >>> prompt = "Ada lives in Bern. Q: Where does Ada live? A:"
+            >>> prompt = "Everdeen Bridge was designed by Karin Fairbanks. Q: Who designed Everdeen Bridge? A:"
             >>> maps = [atman_bench.explain(model, prompt=prompt, method=m) for m in ("atman", "occlusion")]
-            >>> float(atman_bench.compare(maps).correlation().loc["atman", "atman"])
+            >>> table = atman_bench.compare(maps).correlation()
+            >>> list(table.columns)
+            ['atman:shifted', 'occlusion']
+            >>> float(table.iloc[0, 0])
             1.0
         """
         import pandas as pd

@@ -72,7 +72,7 @@ def evaluate(
         >>> import atman_bench
         >>> rows = atman_bench.evaluate("tiny-text", "facts", methods=["attention"], limit=5)
         >>> sorted(set(rows["method"]))
-        ['attention', 'centre', 'local_contrast', 'position', 'random', 'uniform']
+        ['attention', 'position', 'random', 'uniform']
         >>> table = atman_bench.summarise(rows)
         >>> int(table["n"].max())
         5

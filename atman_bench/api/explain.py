@@ -137,9 +137,10 @@ def explain(
     Example:
         >>> import atman_bench
         >>> model = atman_bench.load_model("tiny-text", device="cpu")
-        >>> found = atman_bench.explain(model, prompt="Ada lives in Bern. Q: Where does Ada live? A:", f=0.9)
+        >>> prompt = "Everdeen Bridge was designed by Karin Fairbanks. Q: Who designed Everdeen Bridge? A:"
+        >>> found = atman_bench.explain(model, prompt=prompt, f=0.9)
         >>> found.target, found.answered
-        (' Bern', True)
+        (' Karin Fairbanks', True)
     """
     short = method or "atman"
     config = build(METHODS.get(short).config, options, f"methods.{short}")

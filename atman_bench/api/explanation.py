@@ -61,11 +61,12 @@ class Explanation(tensors.Explanation):
 
     Example:
         >>> import atman_bench
-        >>> found = atman_bench.explain("tiny-text", prompt="Ada lives in Bern. Q: Where does Ada live? A:")
+        >>> prompt = "Everdeen Bridge was designed by Karin Fairbanks. Q: Who designed Everdeen Bridge? A:"
+        >>> found = atman_bench.explain("tiny-text", prompt=prompt)
         >>> found.target
-        ' Bern'
+        ' Karin Fairbanks'
         >>> found.top(1, by="word")[0][0]
-        'Bern'
+        'Fairbanks'
         >>> found.scores.shape == (len(found.units),)
         True
     """
@@ -158,7 +159,7 @@ class Explanation(tensors.Explanation):
 
         Example:
             >>> import atman_bench
-            >>> prompt = "Ada lives in Bern. Q: Where does Ada live? A:"
+            >>> prompt = "Everdeen Bridge was designed by Karin Fairbanks. Q: Who designed Everdeen Bridge? A:"
             >>> frame = atman_bench.explain("tiny-text", prompt=prompt).to_dataframe(by="word")
             >>> list(frame.columns[:4])
             ['text', 'start', 'end', 'score']
@@ -218,7 +219,8 @@ class Explanation(tensors.Explanation):
 
         Example:
             >>> import tempfile, atman_bench
-            >>> found = atman_bench.explain("tiny-text", prompt="Ada lives in Bern. Q: Where does Ada live? A:")
+            >>> prompt = "Everdeen Bridge was designed by Karin Fairbanks. Q: Who designed Everdeen Bridge? A:"
+            >>> found = atman_bench.explain("tiny-text", prompt=prompt)
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     found.save(f"{folder}/ada.json")
             ...     again = atman_bench.Explanation.load(f"{folder}/ada.json")

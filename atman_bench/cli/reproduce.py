@@ -78,7 +78,7 @@ def reproduce(
     names = reproduction.chosen(experiments or ())
     if dry_run:
         with console(quiet=quiet, stderr=True).status("checking data, counting passes"):
-            plans = list(reproduction.plans(names, request))
+            plans = reproduction.plans(names, request)
         _show_plans(console(), plans)
         return
     screen = console(quiet=quiet)

@@ -119,21 +119,30 @@ def plugins(group: Group, taken: Iterable[str]) -> dict[str, Plugin]:
         group: Which registry asks.
         taken: Names of the entries that come with this package.
     """
-    for path in os.environ.get(VARIABLE, "").split(os.pathsep):
-        if path and Path(path) not in _FOUND.included:
-            include([Path(path)])
     owners: dict[str, str] = dict.fromkeys(taken, "atman-bench itself")
     chosen: dict[str, Plugin] = {}
-    of_files = (plugin for several in _FOUND.included.values() for plugin in several)
-    for plugin in (*of_files, *_FOUND.registered.values(), *_FOUND.installed):
-        if plugin.group is not group:
-            continue
+    for plugin in _of_group(group):
         if plugin.name in owners:
             warn_once(f"{plugin} is left out: {plugin.name!r} is already the name of one of {owners[plugin.name]}")
         else:
             owners[plugin.name] = plugin.source
             chosen[plugin.name] = plugin
     return chosen
+
+
+def claims(group: Group, name: str) -> bool:
+    """Whether a plug-in would have a name."""
+    return any(plugin.name == name for plugin in _of_group(group))
+
+
+def _of_group(group: Group) -> list[Plugin]:
+    """All plug-ins of a group, those of included files first."""
+    for path in os.environ.get(VARIABLE, "").split(os.pathsep):
+        if path and Path(path) not in _FOUND.included:
+            include([Path(path)])
+    of_files = (plugin for several in _FOUND.included.values() for plugin in several)
+    found = (*of_files, *_FOUND.registered.values(), *_FOUND.installed)
+    return [plugin for plugin in found if plugin.group is group]
 
 
 def include(paths: Iterable[Path]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from atman_bench.core.errors import ConfigError, UnknownNameError
-from atman_bench.core.plugins import Group, Plugin, plugins, warn_once
+from atman_bench.core.plugins import Group, Plugin, claims, plugins, warn_once
 
 Spec = TypeVar("Spec")
 
@@ -77,6 +77,8 @@ class Registry(Generic[Spec]):
             if key in part:
                 return part.get(key)
         if key in self._own:
+            if self._group is not None and claims(self._group, key):
+                _ = self._plugins  # says that the plug-in is left out
             return import_module(f"{self._package}.{key}").SPEC
         if plugin := self.plugin(key):
             spec: Spec = plugin.spec
