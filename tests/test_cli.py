@@ -150,7 +150,7 @@ def test_ctrl_c_says_what_is_stored_and_that_the_run_resumes(command, fakes, mon
         (["--methods", "fakee"], "did you mean 'fake'"),
         (["--set", "methods.fake.kapa=0.5"], "did you mean 'kappa'"),
         (["--set", "methods.fake.kappa=high"], "must be a number or null"),
-        (["--model", "nothing"], "no model 'nothing'"),
+        (["--model", "nothing"], "unknown model 'nothing'"),
         (["--dataset", "squad", "--data", "missing.json"], "missing.json"),
         (["--config", "missing.yaml"], "no configuration file missing.yaml"),
         (["--results", "taken"], "cannot be written to"),

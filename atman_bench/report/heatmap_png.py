@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import ceil
+from math import ceil, sqrt
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ CELL_INCHES = 0.602 / 72
 """Width of a character cell of DejaVu Sans Mono, which is 0.602 em wide, for each point of the font size."""
 
 _WIDTH = 96
-"""Columns of the page."""
+"""Columns of the page; more where many maps stand side by side."""
 _LINE = 0.24
 _SIZE = 10.0
 _PICTURE_LINES = 15
@@ -34,6 +34,9 @@ _PICTURE_LINES = 15
 _SMALL, _SMALL_LINE = 6.5, 0.16
 """Font size and height of a line, in inches, where each target token has its own map."""
 _SMALL_PICTURE_LINES = 9
+_SMALL_WIDTH = 44
+"""Columns of a small map at the least."""
+_MOST_ACROSS = 5
 _GAP = 3
 """Columns between two maps of the grid."""
 
@@ -178,18 +181,21 @@ def to_figure(heat: HeatMap) -> "Figure":
     from matplotlib.figure import Figure
 
     (title, scores), *others = heat.blocks()
-    large = _Layout(_WIDTH, _SIZE, _LINE, _PICTURE_LINES)
+    # As many maps side by side as below each other, and a page that is wide enough for them.
+    across = min(ceil(sqrt(len(others))), _MOST_ACROSS) if others else 1
+    per_small = CELL_INCHES * _SMALL
+    columns = max(_WIDTH, ceil((across * (_SMALL_WIDTH + _GAP) - _GAP) * per_small / (CELL_INCHES * _SIZE)))
+    large = _Layout(columns, _SIZE, _LINE, _PICTURE_LINES)
     words = lay_out(heat.pieces, large.width)
-    across = min(3, len(others)) if len(others) > 1 else 1
-    page_columns = _WIDTH * CELL_INCHES * _SIZE / (CELL_INCHES * _SMALL)
-    small = _Layout(int((page_columns - _GAP * (across - 1)) / across), _SMALL, _SMALL_LINE, _SMALL_PICTURE_LINES)
+    fitting = int((columns * large.column / per_small - _GAP * (across - 1)) / across)
+    small = _Layout(fitting, _SMALL, _SMALL_LINE, _SMALL_PICTURE_LINES)
     small_words = lay_out(heat.pieces, small.width)
     top = (2 + large.lines(heat, words) + 1) * _LINE
     below = ceil(len(others) / across) * (small.lines(heat, small_words) + 1) * _SMALL_LINE if others else 0
-    width, height = (_WIDTH + 2) * large.column, top + below
+    width, height = (columns + 2) * large.column, top + below
     figure = Figure(figsize=(width, height), dpi=150)
     axes = _axes(figure, large, 0, 0, width, height)
-    write_cells(axes, 0, 0, shorten(heat.caption, _WIDTH, placeholder=" …"), _SIZE, bold=True)
+    write_cells(axes, 0, 0, shorten(heat.caption, columns, placeholder=" …"), _SIZE, bold=True)
     _draw(axes, heat, f"{title}   (full colour = {heat.full:.3g})", scores, words, large, 0, 1.6)
     for index, (name, of_token) in enumerate(others):
         row, place = divmod(index, across)

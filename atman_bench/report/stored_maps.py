@@ -87,7 +87,7 @@ def samples_of(identity: Identity, data: str | None) -> dict[str, Sample]:
         DataError: The dataset cannot be loaded, or is not the one that the maps were computed on.
     """
     spec = DATASETS.get(identity.dataset)
-    options = {**identity.dataset_options, "data": data}
+    options = {**identity.dataset_options, **({} if data is None else {"data": data})}
     dataset = spec.load(build(spec.config, options, f"datasets.{identity.dataset}"))
     if dataset.content_hash != identity.dataset_hash:
         raise DataError(
