@@ -94,8 +94,8 @@ def context_of(prompt: str, start: int, end: int) -> Span:
         )
     ends = [match.end() for match in _SENTENCE_END.finditer(prompt, start, mark)]
     question = ends[-1] if ends else start
-    if prompt[start:question].strip():
-        return start, question
+    if before := prompt[start:question].rstrip():  # tokens begin with the blank before them
+        return start, start + len(before)
     if prompt[mark + 1 : end].strip():
         return mark + 1, end
     raise ConfigError("the prompt holds a question and no context: leave explained out to rank the question's words")

@@ -47,7 +47,7 @@ class Comparison:
     def show(self, *, by: str = By.TOKEN) -> None:
         """Show all maps: in a notebook as a page to click through, elsewhere one after the other."""
         if in_notebook():
-            from IPython.display import HTML, display  # type: ignore[import-not-found]  # only there
+            from IPython.display import HTML, display
 
             display(HTML(framed(self.to_html(by=by))))
             return

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
@@ -21,7 +21,7 @@ from atman_bench.models._load import adopt, load
 MOST_EXACT_UNITS = 400
 """``explain`` suppresses as many units one by one; of more the exact map takes a minute and longer on a CPU."""
 
-Model = ModelAdapter | PreTrainedModel | str
+Model: TypeAlias = ModelAdapter | PreTrainedModel | str
 """What is explained: from ``load_model``, a loaded model of transformers, or a name."""
 
 

@@ -134,7 +134,7 @@ class Explanation(tensors.Explanation):
         from atman_bench.report.heatmap_terminal import to_terminal
 
         if in_notebook():
-            from IPython.display import HTML, display  # type: ignore[import-not-found]  # only there
+            from IPython.display import HTML, display
 
             display(HTML(framed(self.to_html(by=by))))
             return

@@ -47,12 +47,12 @@ def pull(
     if name is None:
         raise typer.BadParameter("name a model, or use --list to see what can be pulled", param_hint="NAME")
     model = find_pullable(name)
-    here = (cache_folder() / model.name).is_dir()
-    if (missing := missing_modules(model)) and not here:
+    pulled = (cache_folder() / model.name).is_dir()
+    if (missing := missing_modules(model)) and not pulled:
         question = f"converting {model.name} takes {', '.join(missing)}: install with pip now?"
         if with_extra or (sys.stdin.isatty() and typer.confirm(question, err=True)):
             install(missing)
-    if not here:
+    if not pulled:
         echo(f"pulling {model.name}: downloading, checking, converting", err=True)
     folder = fetch(model)
     echo(f"{model.name} is in {folder}")

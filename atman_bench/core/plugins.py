@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -189,7 +189,7 @@ def register(spec: Any, name: str | None = None) -> None:
     if not name.isidentifier() or name.startswith("_"):
         raise ConfigError(f"register needs a name for this entry, received {name!r}: write register(SPEC, 'my_method')")
     file = getattr(sys.modules.get(function.__module__), "__file__", None)
-    version = (lambda: _content_hash(Path(file))) if file else (lambda: _code_hash(function))
+    version = partial(_content_hash, Path(file)) if file else partial(_code_hash, function)
     _FOUND.registered[group, name] = Plugin(group, name, "register()", version, lambda: spec)
 
 
@@ -226,13 +226,15 @@ def _in_files(path: Path) -> Iterator[Plugin]:
             continue
         kind = type(getattr(module, "SPEC", None)).__name__
         if kind in _GROUP_OF:
-            yield Plugin(_GROUP_OF[kind], file.stem, f"file {file}", _hash_of(path), lambda module=module: module)
+            yield Plugin(
+                _GROUP_OF[kind], file.stem, f"file {file}", partial(_content_hash, path), partial(_same, module)
+            )
         else:
             warn_once(f"{file} cannot be included: it defines no SPEC ({', '.join(_GROUP_OF)})")
 
 
-def _hash_of(path: Path) -> Callable[[], str]:
-    return lambda: _content_hash(path)
+def _same(module: ModuleType) -> ModuleType:
+    return module
 
 
 def _import(file: Path) -> ModuleType:

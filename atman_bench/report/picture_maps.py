@@ -158,7 +158,7 @@ def _maps_of_sample(cell: Cell, stored: StoredMap, sample: Sample, sign: Sign) -
 
 def heat_map_of(
     explanation: "Explanation",
-    prompt: str,
+    prompt: str | None,
     picture: Picture | None,
     caption: str,
     phrases: tuple[Phrase, ...] = (),
@@ -168,7 +168,7 @@ def heat_map_of(
 
     Args:
         explanation: Of text, a picture, or both together.
-        prompt: What the model read.
+        prompt: What the model read, or None where it was given as token ids.
         picture: What it saw.
         caption: Model, method and variant, in words.
         phrases: Parts of the target that get a map of their own.

@@ -193,7 +193,7 @@ def build(name: str) -> PreTrainedModel:
 
     Vectors (biases, norms, sinks) get noise as well: transformers starts them at constants, which would hide a mistake.
     """
-    model_type, options = (HOSTED | ODD | REFUSED)[name]
+    model_type, options = {**HOSTED, **ODD, **REFUSED}[name]
     config = AutoConfig.for_model(
         model_type, vocab_size=VOCABULARY, **{"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 1} | options
     )
