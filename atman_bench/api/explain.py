@@ -1,6 +1,7 @@
 """The Python API: load a model, explain a prompt. The command line uses nothing else."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,11 +16,15 @@ from atman_bench.core.records import Picture
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS
 from atman_bench.methods._explain import explain_encoded
+from atman_bench.methods.adaptive import AdaptiveConfig
+from atman_bench.methods.atman import AtManConfig
 from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.models._load import adopt, load
 
 MOST_EXACT_UNITS = 400
 """``explain`` suppresses as many units one by one; of more the exact map takes a minute and longer on a CPU."""
+
+_ADAPTIVE_OPTIONS = {f.name for f in fields(AdaptiveConfig)} - {f.name for f in fields(AtManConfig)}
 
 Model: TypeAlias = ModelAdapter | PreTrainedModel | str
 """What is explained: from ``load_model``, a loaded model of transformers, or a name."""
@@ -114,8 +119,8 @@ def explain(
         image: An image file that comes before the prompt.
         explained: ``text`` (the prompt's tokens), ``image`` (the image's patches), ``both`` (Fig. 17a), ``context``
             (what stands before the prompt's question), or ``START:END``, a range of the prompt's characters.
-        method: Name of a method; None takes exact AtMan for up to ``MOST_EXACT_UNITS`` units, and ``adaptive`` for
-            more.
+        method: Name of a method; None takes exact AtMan for up to ``MOST_EXACT_UNITS`` units, and ``adaptive`` for more
+            or where its options are given (``budget``, ``seconds``, ``fidelity``).
         seed: For stochastic methods.
         max_new_tokens: Longest answer where no target is given.
         stop: Texts that end an answer; by default a line break, and in a chat the end-of-text token alone.
@@ -142,8 +147,8 @@ def explain(
         >>> found.target, found.answered
         (' Karin Fairbanks', True)
     """
-    short = method or "atman"
-    config = build(METHODS.get(short).config, options, f"methods.{short}")
+    chosen = method or ("adaptive" if options.keys() & _ADAPTIVE_OPTIONS else "atman")
+    config = build(METHODS.get(chosen).config, options, f"methods.{chosen}")
     given = {
         "prompt": prompt,
         "messages": messages,
@@ -160,10 +165,8 @@ def explain(
     else:
         encoded = adapter.encode_ids(prompt_ids or (), target_ids or (), units)
     say_remarks(encoded)
-    chosen = short
     if method is None and len(encoded.units) > MOST_EXACT_UNITS:
-        chosen = "adaptive"
-        config = build(METHODS.get(chosen).config, options, f"methods.{chosen}")
+        chosen, config = "adaptive", build(AdaptiveConfig, options, "methods.adaptive")
     return Explanation.of(
         explain_encoded(adapter, encoded, chosen, config, seed),
         model=adapter.name,

@@ -43,8 +43,12 @@ def read_overrides(overrides: Sequence[str] | None) -> dict[str, Any]:
     return dict(read_assignment("--set", override, "f=0.5") for override in overrides or ())
 
 
-def method_options(overrides: Sequence[str] | None, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+def method_options(overrides: Sequence[str] | None, methods: Sequence[str | None]) -> dict[str | None, dict[str, Any]]:
     """Options of each method from ``--set f=0.5`` (of all that have it) and ``--set methods.NAME.f=0.5``.
+
+    Args:
+        overrides: As they were written.
+        methods: The methods asked for; None is AtMan, exact or in two stages, as ``explain`` chooses.
 
     Raises:
         ConfigError: One is no such pair.
@@ -56,23 +60,24 @@ def method_options(overrides: Sequence[str] | None, methods: Sequence[str]) -> d
     from atman_bench.core.options import canonical
     from atman_bench.methods import METHODS
 
-    given = read_overrides(overrides)
-    valid = {name: {f.name for f in fields(METHODS.get(name).config) if f.init} for name in methods}
-    chosen: dict[str, dict[str, Any]] = {name: {} for name in methods}
-    for path, value in given.items():
+    configs = {name: METHODS.get(name or "adaptive").config for name in methods}  # which has all options of atman
+    valid = {name: {f.name for f in fields(config) if f.init} for name, config in configs.items()}
+    names = {name: canonical(name or "atman") for name in methods}
+    chosen: dict[str | None, dict[str, Any]] = {name: {} for name in methods}
+    for path, value in read_overrides(overrides).items():
         root, _, rest = path.partition(".")
-        name, _, option = rest.rpartition(".")
+        of_method, _, option = rest.rpartition(".")
         if root == "methods" and rest:
-            having = [one for one in methods if canonical(one) == canonical(name)]
+            having = [name for name in methods if names[name] == canonical(of_method)]
             if not having:
-                raise UnknownNameError("method among those asked for", name, methods)
+                raise UnknownNameError("method among those asked for", of_method, names.values())
         else:
             option = path
-            having = [one for one in methods if option in valid[one]]
-        if not having or any(option not in valid[one] for one in having):
-            raise UnknownNameError(f"option of {', '.join(methods)}", option, set().union(*valid.values()))
-        for one in having:
-            chosen[one][option] = value
+            having = [name for name in methods if option in valid[name]]
+        if not having or any(option not in valid[name] for name in having):
+            raise UnknownNameError(f"option of {', '.join(names.values())}", option, set().union(*valid.values()))
+        for name in having:
+            chosen[name][option] = value
     return chosen
 
 

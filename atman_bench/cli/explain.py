@@ -65,6 +65,16 @@ def explain(
             help="Methods by commas; default: atman, and of over 400 units adaptive.",
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget", help="Two stages, not the exact map: a share of its cost (0.25), forward passes (40) or 20s."
+        ),
+    ] = None,
+    fidelity: Annotated[
+        float | None,
+        typer.Option("--fidelity", help="Two stages until about this share of the positive relevance is exact (0.95)."),
+    ] = None,
     overrides: _options.MethodOverrides = None,
     max_new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", min=1, help="Longest answer when no target is given.")
@@ -101,7 +111,9 @@ def explain(
 
     # The option's callback has split the names.
     methods: list[str | None] = list(method) if method else [None]
-    options = method_options(overrides, [name or "atman" for name in methods])
+    options = method_options(overrides, methods)
+    for name in methods:
+        options[name] |= _two_stages(budget, fidelity) if name in (None, "adaptive") else {}
     evidence = None
     if prompt is None and image is None:
         prompt, evidence = _example()
@@ -121,7 +133,7 @@ def explain(
                 seed=seed or 0,
                 max_new_tokens=max_new_tokens,
                 stop=stop or None,
-                **options[name or "atman"],
+                **options[name],
             )
             for name in methods
         ]
@@ -137,6 +149,28 @@ def _progress(quiet: bool) -> "Iterator[None]":
 
     with ProgressBar(console(quiet=quiet, stderr=True)) as bar, listening(bar):
         yield
+
+
+def _two_stages(budget: str | None, fidelity: float | None) -> dict[str, Any]:
+    """The options of ``adaptive`` that ``--budget`` and ``--fidelity`` are.
+
+    Raises:
+        ConfigError: The budget is no number, or no number of seconds.
+    """
+    options: dict[str, Any] = {}
+    if fidelity is not None:
+        # Without a budget of its own the search goes on until the estimate is low enough.
+        options |= {"budget": 1.0, "fidelity": fidelity}
+    if budget is not None:
+        try:
+            value = float(budget.removesuffix("s"))
+        except ValueError as error:
+            raise ConfigError(
+                f"--budget is a share of the exact map's cost (0.25), a number of forward passes (40) or a time (20s), "
+                f"received {budget!r}"
+            ) from error
+        options |= {"budget": 1.0, "seconds": value} if budget.endswith("s") else {"budget": value}
+    return options
 
 
 def _example() -> tuple[str, tuple[tuple[int, int], ...]]:

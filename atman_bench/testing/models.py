@@ -195,7 +195,7 @@ def build(name: str) -> PreTrainedModel:
     """
     model_type, options = {**HOSTED, **ODD, **REFUSED}[name]
     config = AutoConfig.for_model(
-        model_type, vocab_size=VOCABULARY, **{"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 1} | options
+        model_type, vocab_size=VOCABULARY, **{"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 1, **options}
     )
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
