@@ -15,6 +15,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
 import atman_bench
+from atman_bench.api._prompts import context_of
 from atman_bench.core.errors import ConfigError, DataError, ModelError, UnknownNameError
 from atman_bench.core.records import CharSpans, ChatPrompt, Sample
 from atman_bench.core.texts import words_of
@@ -142,6 +143,12 @@ def test_a_template_that_hides_where_words_are_is_refused(loaded, template, said
 def test_the_question_can_be_left_out_of_the_ranking(adapter, prompt, explained, words):
     result = atman_bench.explain(adapter, prompt=prompt, target=" Bern", explained=explained)
     assert result.units.texts == tuple(words.split())
+
+
+def test_the_blank_before_a_question_is_no_context():
+    """Tokens of most vocabularies begin with the blank before them: the question's first one would be ranked."""
+    text = "Ada lives in Bern. Where does Ada live?"
+    assert text[slice(*context_of(text, 0, len(text)))] == "Ada lives in Bern."
 
 
 def test_context_of_a_chat_is_that_of_the_last_message(adapter):

@@ -59,9 +59,14 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         if verbose:
             logging.basicConfig(format="%(name)s: %(message)s")
             log.setLevel(logging.DEBUG)
-        elif quiet:
-            log.setLevel(logging.ERROR)
-        command(**given)
+        before = log.level
+        try:
+            if quiet and not verbose:
+                log.setLevel(logging.ERROR)
+            command(**given)
+        finally:
+            if not verbose:  # who prints tracebacks asks for the level
+                log.setLevel(before)
 
     parameters = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in of_command.values()]
     added = {"quiet": Quiet, "verbose": Verbose, "include": Include}

@@ -237,7 +237,9 @@ def _draw(
     drawn, below = heat.drawn(scores), top + 1.2
     if _has_picture(heat):
         at = left
-        for pixels in heat.pictures(drawn, heat.full):
+        image, overlaid = heat.pictures(drawn, heat.full)
+        # The image itself stands once, beside the first map.
+        for pixels in (image, overlaid) if layout.size == _SIZE else (overlaid,):
             # Side by side, each in half of the width at most, undistorted: a line is so many columns high.
             height, width = pixels.shape[:2]
             per_line = layout.line / layout.column
