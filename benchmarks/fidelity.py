@@ -7,7 +7,7 @@ x in its best tenth that the best tenth of z holds; the share of all positive re
 is x but for rounding; Spearman's rank correlation of x and z; half the L1 distance of both, each scaled to sum 1 (0 to
 1). Means x 100 with 95 % bootstrap intervals over groups. Beside them AP and AUPRC of the approximation and of the
 exact map against the evidence, since a quiet map has a high AP and need be no close one. *time* is the median of the
-samples' ratios of wall times, approximation by exact map, as they were stored: true of a machine that did nothing else.
+samples' ratios of wall times, approximation by exact map, where both are of one run; other processes blur it.
 
 ``--half`` keeps one half of the samples, by a hash of their ids: options of ``adaptive`` were chosen on the half
 ``chosen`` and are reported on the half ``reported``. ``--figure`` draws the first two against the budget, and what as
@@ -33,6 +33,7 @@ from atman_bench.evaluation import store
 from atman_bench.evaluation.scoring import dataset_name, maps_of
 from atman_bench.evaluation.store import Cell
 from atman_bench.evaluation.stored import StoredMap
+from atman_bench.methods import METHODS
 from atman_bench.metrics._signs import Sign
 from atman_bench.metrics._statistics import bootstrap_interval
 from atman_bench.metrics.auprc import auprc
@@ -92,6 +93,8 @@ def approximations(results: Path, exact: str, method: str, half: str | None) -> 
         for cell in cells:
             if cell.identity.method != method or not cell.identity.same_experiment(truth.identity):
                 continue
+            if cell.identity.method_version != METHODS.get(method).version:
+                continue  # of an earlier version of the method
             pairs = [
                 (known[uid], stored)
                 for uid, stored in cell.maps().items()
@@ -144,7 +147,8 @@ def _numbers(pairs: Pairs) -> list[str]:
     evidence = np.array(against, float).reshape(len(pairs), 4)
     texts = [_text(values, groups) for values in (*(close[name] for name in MEASURES), *evidence.T)]
     units = np.mean([len(exact.scores) for exact, _ in pairs])
-    times = [found.seconds / exact.seconds for exact, found in pairs if found.seconds and exact.seconds]
+    same_run = [(exact, found) for exact, found in pairs if exact.environment == found.environment]
+    times = [found.seconds / exact.seconds for exact, found in same_run if found.seconds and exact.seconds]
     return [str(len(pairs)), f"{units:.0f}", *texts, f"{np.median(times):.2f}" if times else NOTHING]
 
 

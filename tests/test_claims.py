@@ -90,7 +90,7 @@ def test_maps_of_a_grid_are_those_of_all_its_points(monkeypatch, tmp_path):
     monkeypatch.setattr(
         "atman_bench.paper.kinds.grid.draw_maps", lambda *arguments: drawn.append(arguments) or {"maps": "Title"}
     )
-    identity = SimpleNamespace(method="atman", dataset="scenes", dataset_options={}, model="m")
+    identity = SimpleNamespace(method="atman", dataset="scenes", dataset_options={}, model="m", units="token")
     points = tuple(SimpleNamespace(identity=identity, variant=variant) for variant in ("shifted", "shifted-softmax"))
     assert swept(tmp_path, points).draw(experiment(FACTS, maps=Maps(n=3)), tmp_path) == {"maps": "Title"}
     ((_, _, selection, _, _),) = drawn
@@ -193,7 +193,7 @@ def test_maps_of_one_picture_are_those_of_the_picture_with_most_targets(tmp_path
     def stored(uid: str, group: str) -> SimpleNamespace:
         return SimpleNamespace(uid=uid, group=group, finished=True, scores=(1.0,))
 
-    identity = SimpleNamespace(method="atman", dataset="facts", dataset_options={}, model="m")
+    identity = SimpleNamespace(method="atman", dataset="facts", dataset_options={}, model="m", units="token")
     maps = {"a1": stored("a1", "a"), "b1": stored("b1", "b"), "b2": stored("b2", "b")}
     first = SimpleNamespace(identity=identity, variant="shifted", maps=lambda: maps)
     config = FACTS_TEXT.resolved(request(tmp_path))
@@ -203,7 +203,8 @@ def test_maps_of_one_picture_are_those_of_the_picture_with_most_targets(tmp_path
 
 def test_maps_of_all_methods_are_those_of_the_run_and_no_others_in_its_folder(tmp_path):
     identities = [
-        SimpleNamespace(method=m, dataset="scenes", dataset_options={}, model="m") for m in ("atman", "random")
+        SimpleNamespace(method=m, dataset="scenes", dataset_options={}, model="m", units="token")
+        for m in ("atman", "random")
     ]
     cells = tuple(SimpleNamespace(identity=identity, variant="default") for identity in identities)
     config = FACTS_TEXT.resolved(request(tmp_path))

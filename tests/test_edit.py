@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from attention_inputs import ARCHITECTURES, BATCH, COLUMNS, FORMS, HEADS, KEY_HEADS, ROWS, some_factors
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -22,55 +23,13 @@ from atman_bench.attention.edit import (
     attention_weights,
     edit_scores,
 )
+from atman_bench.core import device_traits
 from atman_bench.core.errors import ConfigError
 
-BATCH, HEADS, KEY_HEADS, ROWS, COLUMNS, SIZE = 3, 4, 2, 40, 46, 6
-WINDOW = 12
-FORMS = [(form, RowMin.VISIBLE) for form in Form] + [(Form.SHIFTED, RowMin.ALL)]
 
-
-def causal(window: int = COLUMNS) -> Visibility:
-    """Rows are the last ones of the sequence, as after a restart; each sees its last ``window`` columns."""
-    rows = torch.arange(COLUMNS - ROWS, COLUMNS)[:, None]
-    columns = torch.arange(COLUMNS)[None]
-    return Visibility.of_mask(((columns <= rows) & (columns > rows - window))[None, None])
-
-
-def random_inputs(**changes: object) -> AttentionInputs:
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> Tensor:
-        return 2 * torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    inputs = AttentionInputs(
-        query=normal(BATCH, HEADS, ROWS, SIZE),
-        key=normal(BATCH, KEY_HEADS, COLUMNS, SIZE),
-        value=normal(BATCH, KEY_HEADS, COLUMNS, 5),
-        visibility=causal(),
-        scaling=SIZE**-0.5,
-        bias=normal(BATCH, HEADS, 1, COLUMNS),
-        sinks=normal(HEADS),
-    )
-    return replace(inputs, **changes)
-
-
-ARCHITECTURES = {
-    "plain": random_inputs(bias=None, sinks=None),
-    "softcap": random_inputs(softcap=3.0, bias=None, sinks=None),
-    "alibi": random_inputs(sinks=None),
-    "sinks": random_inputs(bias=None),
-    "sliding": random_inputs(visibility=causal(WINDOW), bias=None, sinks=None),
-    "everything": random_inputs(visibility=causal(WINDOW), softcap=3.0),
-}
-
-
-def some_factors() -> Tensor:
-    """Three perturbations: column 0 and a later one, an amplified one, and all columns that the first 20 rows see."""
-    factors = torch.ones(BATCH, COLUMNS, dtype=torch.float64)
-    factors[0, [0, 30]] = torch.tensor([0.1, 0.4], dtype=torch.float64)
-    factors[1, 9] = 2.0
-    factors[2, : COLUMNS - ROWS + 20] = 0.0
-    return factors
+def smallest_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 16 rows."""
+    monkeypatch.setattr(device_traits, "CPU", replace(device_traits.CPU, block_elements=1))
 
 
 def edited_row(scores: list[float], visible: list[int], factors: list[float], edit: AttentionEdit) -> dict[int, float]:
@@ -120,13 +79,13 @@ def test_edited_attention_follows_the_equations(architecture, form, row_min):
 def test_blocks_of_rows_change_nothing(monkeypatch, architecture, form, row_min):
     inputs, edit = ARCHITECTURES[architecture], AttentionEdit(some_factors(), form, row_min)
     whole = attend(inputs, edit)
-    monkeypatch.setattr(edit_module, "BLOCK_ELEMENTS", 1)
+    smallest_blocks(monkeypatch)
     torch.testing.assert_close(attend(inputs, edit), whole, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("form", "row_min"), FORMS)
 def test_a_block_of_rows_may_see_none_some_or_all_of_the_edited_columns(monkeypatch, form, row_min):
-    monkeypatch.setattr(edit_module, "BLOCK_ELEMENTS", 1)  # 16 rows: their last columns are 21, 37 and 45
+    smallest_blocks(monkeypatch)  # 16 rows: their last columns are 21, 37 and 45
     factors = torch.ones(BATCH, COLUMNS, dtype=torch.float64)
     factors[0, 24], factors[1, 40] = 0.1, 0.5
     inputs, edit = ARCHITECTURES["plain"], AttentionEdit(factors, form, row_min)

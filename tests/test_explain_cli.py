@@ -123,6 +123,8 @@ def test_options_of_the_method_are_read_as_yaml(run, monkeypatch):
     assert received == {
         "prompt": PROMPT,
         "target": None,
+        "units": None,
+        "foil": None,
         "image": None,
         "explained": "text",
         "method": "atman",

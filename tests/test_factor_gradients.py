@@ -11,16 +11,16 @@ import tiny_models
 import tiny_pictures
 import tiny_vlms
 import torch
-from test_edit import ARCHITECTURES, BATCH, COLUMNS, FORMS
+from attention_inputs import ARCHITECTURES, BATCH, COLUMNS, FORMS
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import LlamaConfig
 
-from atman_bench.attention import edit as edit_module
 from atman_bench.attention import gradient as gradient_module
 from atman_bench.attention.edit import AttentionEdit, AttentionInputs, Form, RowMin, attend
 from atman_bench.attention.gradient import DifferentiableEditor
 from atman_bench.attention.similarity import cosine, suppression_factors
+from atman_bench.core import device_traits
 from atman_bench.core.errors import ConfigError, NotApplicableError
 from atman_bench.core.records import Boxes, Explained, Modality, Sample, Word
 from atman_bench.core.tensors import Attribution, Encoded
@@ -89,7 +89,7 @@ def leaves_of(inputs: AttentionInputs) -> tuple[AttentionInputs, list[Tensor]]:
 @pytest.mark.parametrize(("form", "row_min"), DERIVABLE)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_gradients_of_one_call_are_those_of_autograd(monkeypatch, architecture, form, row_min, plain):
-    monkeypatch.setattr(edit_module, "BLOCK_ELEMENTS", 1)  # blocks of 16 rows
+    monkeypatch.setattr(device_traits, "CPU", replace(device_traits.CPU, block_elements=1))  # blocks of 16 rows
     generator = torch.Generator().manual_seed(1)
     factors = torch.ones(BATCH, COLUMNS, dtype=torch.float64)
     if not plain:
@@ -274,7 +274,7 @@ def test_points_and_weights_integrate_polynomials_exactly():
 def test_what_only_changes_cost_changes_no_score(monkeypatch, family, method):
     model, encoded = text(family)
     default = method(model, encoded, per_target=True).per_target
-    monkeypatch.setattr(edit_module, "BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(device_traits, "CPU", replace(device_traits.CPU, block_elements=1))
     monkeypatch.setattr(_gradients, "ROWS", 7)
     for options in ({}, {"batch": 1}, {"batch": 2, "checkpointing": False}):
         found = method(model, encoded, per_target=True, **options).per_target

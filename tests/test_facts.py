@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 
 from atman_bench.core.errors import ConfigError
+from atman_bench.core.options import identity_options
 from atman_bench.datasets._facts_grammar import KINDS, SHAPES, Split, write_article
 from atman_bench.datasets._squad_format import read_articles
-from atman_bench.datasets.facts import FactsConfig, generate, load
+from atman_bench.datasets.facts import SPEC, FactsConfig, generate, load
 
 LEXICONS = {lexicon for kind in KINDS for lexicon in (kind.entities, *(r.values for r in kind.relations))}
 
@@ -99,3 +100,25 @@ def test_facts_are_read_by_the_parser_of_squad():
 def test_impossible_number_of_questions_is_a_config_error():
     with pytest.raises(ConfigError, match="at least 1, received 0"):
         load(replace(FactsConfig(), n=0))
+
+
+def test_variant_has_the_decisive_sentence_twice_and_nothing_else_changes(samples):
+    twice = load(FactsConfig(n=300, twice=True)).samples
+    for once, doubled in zip(samples, twice, strict=True):
+        ((start, end),) = once.label.spans
+        context = once.prompt[slice(*once.explain)]
+        (decisive,) = [s for s in context.removesuffix(".").split(". ") if once.prompt[start:end] in s]
+        sentences = doubled.prompt[slice(*doubled.explain)].removesuffix(".").split(". ")
+        first, second = [i for i, sentence in enumerate(sentences) if sentence == decisive]
+        assert second - first > 1
+        del sentences[first]
+        assert sorted(sentences) == sorted(context.removesuffix(".").split(". "))
+        assert [doubled.prompt[a:b] for a, b in doubled.label.spans] == [once.prompt[start:end]] * 2
+        assert doubled.label.spans[0] < doubled.label.spans[1]
+        assert (doubled.uid, doubled.group, doubled.target) == (once.uid, once.group, once.target)
+
+
+def test_variant_has_cells_of_its_own_and_the_default_keeps_its_own():
+    assert "twice" not in identity_options(FactsConfig())
+    assert identity_options(FactsConfig(twice=True))["twice"] is True
+    assert SPEC.label(FactsConfig(twice=True)) != SPEC.label(FactsConfig())

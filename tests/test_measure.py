@@ -41,9 +41,11 @@ def test_the_cpu_reports_no_peak():
     assert cost.peak_bytes is None
 
 
-def test_free_memory_of_a_gpu_is_the_drivers(monkeypatch):
+def test_free_memory_of_a_gpu_is_the_drivers_and_what_pytorch_keeps_for_later(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (123, 456))
-    assert free_bytes(torch.device("cuda")) == 123
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 70)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 50)
+    assert free_bytes(torch.device("cuda")) == 143
 
 
 @pytest.fixture

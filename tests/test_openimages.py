@@ -13,9 +13,10 @@ from atman_bench.core.errors import ConfigError, DataError
 from atman_bench.core.images import mask_array
 from atman_bench.core.records import Picture
 from atman_bench.datasets import DATASETS
+from atman_bench.datasets._check import check
 from atman_bench.datasets._class_names import PAPER_CLASSES
 from atman_bench.datasets._openimages_folder import read_annotations, read_class_names, scan
-from atman_bench.datasets._openimages_subset import check, select
+from atman_bench.datasets._openimages_subset import select
 from atman_bench.datasets.openimages import Article, OpenImagesConfig, load
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "openimages"
@@ -392,7 +393,7 @@ def test_check_decodes_every_picture(many):
     Image.effect_noise((400, 400), 90).save(mask)
     mask.write_bytes(mask.read_bytes()[:20000])
     Image.new("1", (400, 400)).save(many.masks[2])
-    checked = check(OpenImagesConfig(str(many.root)))
+    checked = check(load(OpenImagesConfig(str(many.root))))
     assert checked.usable == 9
     assert Counter(checked.problems) == {
         "image: picture file is truncated or no picture": 1,

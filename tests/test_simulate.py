@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import GPTJConfig, LlamaConfig, PreTrainedConfig
 from typer.testing import CliRunner
 
-from atman_bench.attention import edit
 from atman_bench.cli.app import app
+from atman_bench.core import device_traits
 from atman_bench.core.errors import ConfigError, UnknownNameError
 from atman_bench.core.measure import count_tokens
 from atman_bench.core.records import Dtype
@@ -178,7 +178,9 @@ def test_evenly_spaced_units_stand_for_all(batch: int | None, monkeypatch: pytes
 
 def test_a_few_blocks_of_attention_stand_for_all(monkeypatch: pytest.MonkeyPatch):
     job = prediction.method_job("atman", METHODS.get("atman").config(), tokens=128, units=1)
-    monkeypatch.setattr(edit, "BLOCK_ELEMENTS", 1)  # blocks of 16 rows: 8 in both passes
+    monkeypatch.setattr(
+        device_traits, "CPU", replace(device_traits.CPU, block_elements=1)
+    )  # blocks of 16 rows: 8 in both passes
     found = []
     for executed in (2, 8):
         monkeypatch.setattr(simulate_module, "EXECUTED", executed)

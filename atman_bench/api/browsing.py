@@ -8,7 +8,7 @@ import numpy as np
 from atman_bench.core.errors import DataError, ModelError, UnknownNameError
 from atman_bench.core.images import open_picture, rgb_array
 from atman_bench.core.progress import tell
-from atman_bench.core.records import PatchUnits, Sample, Status, TextUnits
+from atman_bench.core.records import PatchUnits, Sample, Status, TextUnits, UnitKind
 from atman_bench.evaluation.scoring import dataset_name, grid_of, row_of
 from atman_bench.evaluation.store import Cell
 from atman_bench.evaluation.stored import Identity, StoredMap
@@ -21,6 +21,7 @@ from atman_bench.models._loading import tokenizer_or_reason
 from atman_bench.models._names import family_and_argument
 from atman_bench.models._parts import text_units
 from atman_bench.models._pull import PulledKind, pulled_folder
+from atman_bench.models._reading import grouped
 from atman_bench.report._scales import noise_of
 from atman_bench.report.browse import MOST_SAMPLES, Browsed, browse_page
 from atman_bench.report.heatmap import Grid, HeatMap
@@ -120,11 +121,15 @@ def _text_reader(identity: Identity, tokenizer: str | None) -> Callable[[Sample]
         adapter = load(name, LoadOptions())
 
         def encoded(sample: Sample) -> Units:
-            units = adapter.encode(sample).units
+            units = grouped(adapter.encode(sample), identity.units).units
             assert isinstance(units, TextUnits)  # a text has no others
             return units
 
         return encoded
+    if identity.units is not UnitKind.TOKEN:
+        raise ModelError(
+            f"results by {identity.units}: only models that come with the package say which tokens they hold"
+        )
     source = pulled_folder(argument, PulledKind.LANGUAGE_MODEL) if family == "pulled" else Path(argument).expanduser()
     loaded, reason = tokenizer_or_reason(source if source.is_dir() else argument, {})
     if loaded is None:

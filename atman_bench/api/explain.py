@@ -10,9 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixi
 from atman_bench.api._prompts import check_one_prompt, part_and_ranges, stops, templated, units_within
 from atman_bench.api._remarks import say_remarks
 from atman_bench.api.explanation import Explanation
-from atman_bench.core.errors import ConfigError
+from atman_bench.core.errors import ConfigError, UnknownNameError
 from atman_bench.core.options import build
-from atman_bench.core.records import Picture
+from atman_bench.core.records import Picture, UnitKind
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS
 from atman_bench.methods._explain import explain_encoded
@@ -20,6 +20,7 @@ from atman_bench.methods.adaptive import AdaptiveConfig
 from atman_bench.methods.atman import AtManConfig
 from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.models._load import adopt, load
+from atman_bench.models._reading import against, grouped
 
 MOST_EXACT_UNITS = 400
 """``explain`` suppresses as many units one by one; of more the exact map takes a minute and longer on a CPU."""
@@ -94,7 +95,8 @@ def explain(
     target: str | None = None,
     prompt_ids: Sequence[int] | None = None,
     target_ids: Sequence[int] | None = None,
-    units: Sequence[Sequence[int]] | None = None,
+    units: Sequence[Sequence[int]] | str | None = None,
+    foil: str | int | None = None,
     image: str | Path | None = None,
     explained: str = "text",
     method: str | None = None,
@@ -115,7 +117,12 @@ def explain(
         prompt_ids: token ids, with ``target_ids``: no tokenizer is needed then.
         target: The continuation, with its leading space (``" Paris"``); None explains what the model answers itself.
         target_ids: Its token ids.
-        units: Groups of prompt positions that are explained together; None explains every prompt token on its own.
+        units: What is explained as one: ``token`` (also None), ``word``, ``sentence``, ``chunk`` (A.8), ``example``
+            (text between blank lines), or groups of prompt positions. Methods that take units away take all tokens of
+            one away at once; of the others a unit has the sum over its tokens.
+        foil: Explain why the target rather than this, each one token: text with its leading space, or with
+            ``prompt_ids`` a token id. Scores are of the difference of losses or logits; methods that have none are
+            refused.
         image: An image file that comes before the prompt.
         explained: ``text`` (the prompt's tokens), ``image`` (the image's patches), ``both`` (Fig. 17a), ``context``
             (what stands before the prompt's question), or ``START:END``, a range of the prompt's characters.
@@ -136,7 +143,9 @@ def explain(
     Raises:
         UnknownNameError: No such method or option.
         ConfigError: An option has an impossible value, or text and ids are mixed.
-        SampleError: The prompt or target cannot be encoded, or nothing is explained.
+        SampleError: The prompt, target or foil cannot be encoded, nothing is explained, or target or foil is not one
+            token where there is a foil.
+        NotApplicableError: The method is not defined for the model, or explains no foil.
         ModelError: A log-probability or a score is not a finite number.
 
     Example:
@@ -160,10 +169,18 @@ def explain(
     check_one_prompt(**given)
     adapter = adapter_of(model, tokenizer, processor)
     text = prompt if messages is None else templated(adapter, messages)
+    kind, groups = _units(units)
     if text is not None:
-        encoded = _encoded_text(adapter, text, target, units, image, explained, max_new_tokens, stop)
+        if isinstance(foil, int):
+            raise ConfigError("foil is a token id: give text where prompt and target are texts")
+        encoded = _encoded_text(adapter, text, target, groups, image, explained, max_new_tokens, stop, foil)
     else:
-        encoded = adapter.encode_ids(prompt_ids or (), target_ids or (), units)
+        if isinstance(foil, str):
+            raise ConfigError("foil is text: give a token id where prompt and target are token ids")
+        encoded = adapter.encode_ids(prompt_ids or (), target_ids or (), groups)
+        if foil is not None:
+            encoded = against(encoded, adapter.encode_ids(prompt_ids or (), [foil], groups), "", "")
+    encoded = grouped(encoded, kind)
     say_remarks(encoded)
     if method is None and len(encoded.units) > MOST_EXACT_UNITS:
         chosen, config = "adaptive", build(AdaptiveConfig, options, "methods.adaptive")
@@ -194,6 +211,19 @@ def adapter_of(
     return model
 
 
+def _units(units: Sequence[Sequence[int]] | str | None) -> tuple[UnitKind, Sequence[Sequence[int]] | None]:
+    """What is one unit: a kind of them, or groups of positions.
+
+    Raises:
+        UnknownNameError: There is no such kind.
+    """
+    if not isinstance(units, str):
+        return UnitKind.TOKEN, units
+    if units not in list(UnitKind):
+        raise UnknownNameError("value of units", units, [kind.value for kind in UnitKind])
+    return UnitKind(units), None
+
+
 def _encoded_text(
     model: ModelAdapter,
     prompt: str,
@@ -203,16 +233,21 @@ def _encoded_text(
     explained: str,
     max_new_tokens: int,
     stop: Sequence[str] | str | None,
+    foil: str | None,
 ) -> Encoded:
-    """Encode a prompt and its target, the model's own answer where none is given."""
+    """Encode a prompt and its target, the model's own answer where none is given, perhaps against a foil."""
     if max_new_tokens < 1:
         raise ConfigError(f"max_new_tokens must be at least 1, received {max_new_tokens}")
     part, ranges = part_and_ranges(explained, prompt, image is not None)
     picture = None if image is None else Picture(Path(image))
     if target is None:
-        target = model.complete(prompt, max_new_tokens, picture, stops(prompt, stop))
+        target = model.complete(prompt, 1 if foil is not None else max_new_tokens, picture, stops(prompt, stop))
     elif stop is not None:
         raise ConfigError("stop ends the model's own answer: leave it out where a target is given")
     if units is None and ranges is not None:
         units = units_within(model.encode_text(prompt, target, None, picture, part), prompt, ranges)
-    return model.encode_text(prompt, target, units, picture, part)
+    encoded = model.encode_text(prompt, target, units, picture, part)
+    if foil is None:
+        return encoded
+    other = model.encode_text(prompt, foil, units, picture, part)
+    return against(encoded, other, "".join(model.token_texts(other.target_ids.tolist())), foil)

@@ -121,6 +121,8 @@ class Explanation(tensors.Explanation):
             evidence: Character ranges of the prompt that are known to hold the answer: they are outlined.
         """
         caption = f"{self.model} · {self.method} {self.variant}"
+        if self.foil is not None:
+            caption += f" · rather than {self.foil!r}"
         picture = None if self.image is None else Picture(self.image)
         heat = heat_map_of(self, self.prompt, picture, caption, phrases, self.dtype)
         if evidence is not None and heat.spans is not None:
@@ -197,6 +199,7 @@ class Explanation(tensors.Explanation):
             "target_texts": list(self.target_texts),
             "target_logprobs": list(self.target_logprobs),
             "per_target": None if self.per_target is None else self.per_target.tolist(),
+            "foil": self.foil,
             "answered": self.answered,
             "cost": asdict(self.cost),
             "remarks": list(self.remarks),
@@ -260,6 +263,7 @@ class Explanation(tensors.Explanation):
             target_texts=tuple(content["target_texts"]),
             target_logprobs=tuple(content["target_logprobs"]),
             answered=content["answered"],
+            foil=content["foil"],
             cost=Cost(**content["cost"]),
             remarks=tuple(content["remarks"]),
             model=content["model"],

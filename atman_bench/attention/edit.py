@@ -7,6 +7,7 @@ so a number is never shown without its form.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from atman_bench.core.device_traits import sent, traits_of
 from atman_bench.core.errors import ConfigError
 
 
@@ -73,6 +75,12 @@ class AttentionEdit:
         columns = (self.factors != 1).any(0).nonzero().flatten().tolist()
         object.__setattr__(self, "edited", slice(columns[0], columns[-1] + 1) if columns else slice(0, 0))
 
+    def to(self, device: torch.device) -> "AttentionEdit":
+        """The same on another device; what was read off the factors is not read again, so that nobody waits."""
+        moved = copy(self)
+        object.__setattr__(moved, "factors", sent(self.factors, device))
+        return moved
+
     def applies_to(self, layer: int) -> bool:
         """Whether a layer is edited."""
         return self.layers is None or layer in self.layers
@@ -93,7 +101,7 @@ MASK_ROWS = 256
 """Rows of a mask that are read at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Visibility:
     """Which key positions each query row may attend to; the same for all heads and samples (there is no padding).
 
@@ -109,12 +117,15 @@ class Visibility:
 
     @classmethod
     def of_mask(cls, mask: Bool[Tensor, "B 1 Lq Lk"]) -> "Visibility":
-        """Read a transformers mask (True = visible)."""
-        visible = mask[0, 0]
-        # Only some rows are copied at a time: at 32k positions all of them take 1 GB.
-        ends = [visible.shape[-1] - first_true(rows.flip(-1)) for rows in visible.split(MASK_ROWS)]
-        clear = [first_true(~rows) for rows in visible.split(MASK_ROWS)]
-        return cls(visible, *(tuple(torch.cat(found).tolist()) for found in (ends, clear)))
+        """Read a transformers mask (True = visible); the host waits for its device."""
+        ends, clear = extents(mask)
+        return cls(mask[0, 0], tuple(ends.tolist()), tuple(clear.tolist()))
+
+    @classmethod
+    def everything(cls, rows: int, columns: int, device: torch.device) -> "Visibility":
+        """Nothing is hidden."""
+        all_columns = (columns,) * rows
+        return cls(torch.ones(rows, columns, dtype=torch.bool, device=device), all_columns, all_columns)
 
     def to(self, device: torch.device) -> "Visibility":
         """The same on another device."""
@@ -122,12 +133,21 @@ class Visibility:
 
     def at(self, rows: list[int]) -> "Visibility":
         """The same for some of the rows."""
-        return Visibility(self.visible[rows], tuple(self.ends[i] for i in rows), tuple(self.clear[i] for i in rows))
+        visible = self.visible[sent(torch.tensor(rows), self.visible.device)]
+        return Visibility(visible, tuple(self.ends[i] for i in rows), tuple(self.clear[i] for i in rows))
 
     def block(self, rows: slice, end: int) -> "HiddenBlock":
         """What some rows may not see of the columns before ``end``."""
         first = min(*self.clear[rows], end)
         return HiddenBlock(~self.visible[rows, first:end], first)
+
+
+def extents(mask: Bool[Tensor, "B 1 Lq Lk"]) -> tuple[Int[Tensor, " Lq"], Int[Tensor, " Lq"]]:
+    """``Visibility.ends`` and ``Visibility.clear`` of a transformers mask, on its device."""
+    # Only some rows are copied at a time: at 32k positions all of them take 1 GB.
+    parts = mask[0, 0].split(MASK_ROWS)
+    ends = [rows.shape[-1] - first_true(rows.flip(-1)) for rows in parts]
+    return torch.cat(ends), torch.cat([first_true(~rows) for rows in parts])
 
 
 def first_true(flags: Bool[Tensor, "R Lk"]) -> Int[Tensor, " R"]:
@@ -195,7 +215,8 @@ class AttentionInputs:
 
     def at(self, rows: list[int]) -> "AttentionInputs":
         """The same call for some of its query rows."""
-        return replace(self, query=self.query[:, :, rows], visibility=self.visibility.at(rows))
+        query = self.query[:, :, sent(torch.tensor(rows), self.query.device)]
+        return replace(self, query=query, visibility=self.visibility.at(rows))
 
 
 def edit_scores(
@@ -317,10 +338,6 @@ def attention_weights(
     return softmax_visible(inputs, scores, block)
 
 
-BLOCK_ELEMENTS = 1 << 19
-"""Scores held at once by ``attend``: 2 MB, so that a block stays in the cores' caches while it is edited."""
-
-
 Walk = Callable[[Sequence[slice]], Iterable[slice]]
 
 WALK: ContextVar[Walk] = ContextVar("WALK", default=lambda blocks: blocks)
@@ -331,7 +348,7 @@ def blocks_of(inputs: AttentionInputs, edit: AttentionEdit | None) -> Iterator[t
     """Blocks of query rows, each with one past the last column that it needs."""
     batch, heads, length, _ = inputs.query.shape
     columns = inputs.key.shape[2]
-    size = max(16, BLOCK_ELEMENTS // (batch * heads * columns))
+    size = max(16, traits_of(inputs.query.device).block_elements // (batch * heads * columns))
     sees_all = edit is not None and edit.form is Form.SHIFTED and edit.row_min is RowMin.ALL
     for rows in WALK.get()([slice(first, min(first + size, length)) for first in range(0, length, size)]):
         yield rows, columns if sees_all else max(inputs.visibility.ends[rows])

@@ -27,6 +27,8 @@ from atman_bench.attention.edit import (
     mix,
 )
 from atman_bench.attention.families import PATCHES
+from atman_bench.attention.flex import attend_fused
+from atman_bench.attention.masks import Masks
 from atman_bench.attention.skipping import TokenWise, one_copy, only_rows, scattered
 from atman_bench.core.errors import AtmanBenchError, ModelError, one_line
 from atman_bench.core.memory import is_out_of_memory
@@ -91,7 +93,9 @@ class Editor:
 
     def __call__(self, layer: int, inputs: AttentionInputs) -> tuple[Tensor, None]:
         """Edit the layers that the edit applies to."""
-        return attend(inputs, self.edit if self.edit and self.edit.applies_to(layer) else None), None
+        edit = self.edit if self.edit and self.edit.applies_to(layer) else None
+        mixed = attend_fused(inputs, edit)
+        return attend(inputs, edit) if mixed is None else mixed, None
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ class Session:
         discovering: Number every module that is met, instead of refusing unknown ones.
         calls: The layers that were called so far.
         read: Rows that the last layer computes, or None for all; see ``AttentionHost.skipping``.
+        masks: What is known of the masks from other passes over the same sequence; None reads them.
     """
 
     processor: Processor
@@ -133,8 +138,9 @@ class Session:
     discovering: bool = False
     calls: list[int] = field(default_factory=list)
     read: list[int] | None = None
-    _masks: dict[int, tuple[Tensor, Visibility]] = field(default_factory=dict)
-    _no_masks: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+    masks: Masks | None = None
+    _read: dict[int, tuple[Tensor, Visibility]] = field(default_factory=dict)
+    _no_masks: dict[tuple[int, int], Visibility] = field(default_factory=dict)
 
     def layer_of(self, module: nn.Module) -> int | None:
         """The number of an attention module, or None for one that is not hosted."""
@@ -142,21 +148,27 @@ class Session:
             self.layers.setdefault(module, len(self.layers))
         return self.layers.get(module)
 
-    def visibility(self, mask: Tensor | None, query: Tensor, key: Tensor) -> Visibility:
+    def visibility(self, layer: int | None, mask: Tensor | None, query: Tensor, key: Tensor) -> Visibility:
         """Read a mask once: all layers of a pass share one or two of them."""
         if mask is None:
-            shape = 1, 1, query.shape[2], key.shape[2]
+            shape = query.shape[2], key.shape[2]
             if shape not in self._no_masks:
-                self._no_masks[shape] = torch.ones(shape, dtype=torch.bool, device=query.device)
-            mask = self._no_masks[shape]
-        if id(mask) not in self._masks:
-            if mask.dtype is not torch.bool:
-                raise ModelError(
-                    f"the model's own code makes its mask of {str(mask.dtype).removeprefix('torch.')} numbers, where "
-                    "transformers' masks are booleans: what each row sees is not known, so this model is refused"
-                )
-            self._masks[id(mask)] = (mask, Visibility.of_mask(mask))  # holding the mask keeps its id from being reused
-        seen = self._masks[id(mask)][1]
+                self._no_masks[shape] = Visibility.everything(*shape, query.device)
+            seen = self._no_masks[shape]
+        else:
+            if id(mask) not in self._read:
+                if mask.dtype is not torch.bool:
+                    raise ModelError(
+                        f"the model's own code makes its mask of {str(mask.dtype).removeprefix('torch.')} numbers, "
+                        "where transformers' masks are booleans: what each row sees is not known, so this model is "
+                        "refused"
+                    )
+                if self.masks is None or layer is None:
+                    visibility = Visibility.of_mask(mask)
+                else:
+                    visibility = self.masks.read(layer, mask)
+                self._read[id(mask)] = (mask, visibility)  # holding the mask keeps its id from being reused
+            seen = self._read[id(mask)][1]
         if seen.visible.device != query.device:  # a dispatched model has layers on several devices
             return seen.to(query.device)
         return seen
@@ -181,9 +193,9 @@ def process(
     session = _SESSION.get()
     if session is None:
         raise ModelError(f"{type(module).__name__} was called with our attention outside of AttentionHost.applied()")
-    visibility = session.visibility(mask, query, key)
-    inputs = AttentionInputs(query, key, value, visibility, scaling, softcap, bias, sinks)
     layer = session.layer_of(module)
+    visibility = session.visibility(layer, mask, query, key)
+    inputs = AttentionInputs(query, key, value, visibility, scaling, softcap, bias, sinks)
     if layer is None:
         return attend(inputs, None), None
     session.calls.append(layer)
@@ -268,9 +280,14 @@ class AttentionHost:
         return tuple(module for layer in self._layers for module in TokenWise.beside(layer, self.model).feed_forward)
 
     @contextmanager
-    def applied(self, processor: Processor) -> Iterator[Session]:
-        """Run forward passes inside this block under a processor; the model is restored on leaving it, however."""
-        with self._hosting(Session(processor, self._layers)) as session:
+    def applied(self, processor: Processor, masks: Masks | None = None) -> Iterator[Session]:
+        """Run forward passes inside this block under a processor; the model is restored on leaving it, however.
+
+        Args:
+            processor: What is done at each attention call.
+            masks: Of all passes over one sequence, the only one that is run in this block; None reads every pass's.
+        """
+        with self._hosting(Session(processor, self._layers, masks=masks)) as session:
             yield session
 
     @contextmanager

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from atman_bench.core.device_traits import sent
+
 LINEAR = (nn.Linear, Conv1D)
 
 QUERIES = frozenset({"q_proj"})
@@ -102,7 +104,7 @@ def scattered(part: Tensor, rows: list[int], length: int, dim: int) -> Tensor:
     """Zeros, but for some rows of a dimension."""
     shape = list(part.shape)
     shape[dim] = length
-    return part.new_zeros(shape).index_copy_(dim, torch.tensor(rows, device=part.device), part)
+    return part.new_zeros(shape).index_copy_(dim, sent(torch.tensor(rows), part.device), part)
 
 
 @dataclass
@@ -148,7 +150,7 @@ class _Rows:
         # OPT flattens (B, S, D) before its feed-forward: all rows, then.
         whole = bool(args) and all(isinstance(value, Tensor) and value.ndim == 3 for value in args)
         self.length = args[0].shape[1] if whole else None
-        return tuple(value[:, self.rows] for value in args) if whole else args
+        return tuple(value[:, sent(torch.tensor(self.rows), value.device)] for value in args) if whole else args
 
     def widen(self, output: Tensor) -> Tensor:
         return output if self.length is None else scattered(output, self.rows, self.length, dim=1)

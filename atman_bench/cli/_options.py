@@ -169,6 +169,10 @@ Limit = Annotated[int | None, typer.Option("--limit", "-n", help="How many sampl
 MaxTokens = Annotated[
     int | None, typer.Option("--max-tokens", help="Skip and count longer samples (prompt and target).")
 ]
+Units = Annotated[
+    str | None,
+    typer.Option("--units", help="What of a text is one unit: token (default), word, sentence, chunk or example."),
+]
 Named = Annotated[
     int | None,
     typer.Option("--named", help="Only samples whose target is among the model's N likeliest names."),

@@ -1,4 +1,4 @@
-"""``atman-bench data``: choose a part of Open Images, and check images before a long run."""
+"""``atman-bench data``: check a dataset before a long run, and choose a part of Open Images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,9 +24,9 @@ Overrides = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
-    data = typer.Typer(help="Choose and check a part of Open Images.")
+    data = typer.Typer(help="Check a dataset, or choose a part of Open Images.")
     data.command(epilog=_options.examples("atman-bench data select --data openimages --out chosen"))(select)
-    data.command(epilog=_options.examples("atman-bench data check --data openimages"))(check)
+    data.command(epilog=_options.examples("atman-bench data check -d openimages --data openimages"))(check)
     app.add_typer(data, name="data")
 
 
@@ -39,7 +39,7 @@ def select(
     """Copy the images and masks that eval would choose, in the same layout."""
     from atman_bench.datasets import _openimages_subset as subset
 
-    selection = subset.select(_config(data, overrides), out, link=link)
+    selection = subset.select(_chosen(data, overrides), out, link=link)
     screen = console()
     screen.print(_table("class", selection.classes))
     if selection.skipped:
@@ -47,21 +47,28 @@ def select(
     screen.print(f"{sum(selection.classes.values())} samples of {len(selection.classes)} classes are in {out}")
 
 
-def check(data: Data, overrides: Overrides = None) -> None:
-    """Decode every image and mask that eval would use, and count what is wrong with them."""
+def check(
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Name of a dataset.")] = "openimages",
+    data: _options.Data = None,
+    overrides: Overrides = None,
+) -> None:
+    """Read all that eval would use, decode every image and mask, and count what is wrong with them."""
     from atman_bench.core.errors import DataError
-    from atman_bench.datasets import _openimages_subset as subset
+    from atman_bench.datasets import DATASETS
+    from atman_bench.datasets import _check as checking
+    from atman_bench.evaluation.config import load_config
 
-    checked = subset.check(_config(data, overrides))
+    run = load_config(None, {"dataset": dataset, "data": data}, overrides or [])
+    checked = checking.check(DATASETS.get(run.dataset).load(run.dataset_options))
     screen = console()
     if checked.problems:
         screen.print(_table("problem", checked.problems))
     screen.print(f"{checked.usable} samples are usable")
     if not checked.usable:
-        raise DataError(f"no sample of {data} is usable; see the problems above")
+        raise DataError(f"no sample of {data or dataset} is usable; see the problems above")
 
 
-def _config(data: Path, overrides: list[str] | None) -> "OpenImagesConfig":
+def _chosen(data: Path, overrides: list[str] | None) -> "OpenImagesConfig":
     from atman_bench.evaluation.config import load_config
 
     return load_config(None, {"dataset": "openimages", "data": str(data)}, overrides or []).dataset_options

@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     methods=_options.Methods,
     baselines=_options.Baselines,
     metrics=_options.Metrics,
+    units=_options.Units,
     **_options.SCORING,
     **_options.LOADING,
 )

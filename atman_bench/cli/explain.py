@@ -57,6 +57,11 @@ def explain(
     chat: Annotated[
         bool, typer.Option("--chat", help="Put the prompt into the model's chat template, as a user's message.")
     ] = False,
+    foil: Annotated[
+        str | None,
+        typer.Option("--foil", help="Explain why the target rather than this, each of one token (' Rome')."),
+    ] = None,
+    units: _options.Units = None,
     method: Annotated[
         str | None,
         typer.Option(
@@ -127,11 +132,13 @@ def explain(
                 loaded,
                 **said,
                 target=target,
+                units=units,
+                foil=foil,
                 image=image,
                 explained=explained or (Explained.IMAGE if image else Explained.TEXT),
                 method=name,
                 seed=seed or 0,
-                max_new_tokens=max_new_tokens,
+                max_new_tokens=1 if foil else max_new_tokens,
                 stop=stop or None,
                 **options[name],
             )

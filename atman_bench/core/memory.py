@@ -29,10 +29,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_bytes(device: torch.device) -> int:
     """Memory of a device that can still be allocated; on the CPU page cache counts, since the system gives it up.
 
-    A container's limit (cgroup v2) is respected.
+    What PyTorch holds of a GPU and has not handed out is free too. A container's limit (cgroup v2) is respected.
     """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
     free: int = psutil.virtual_memory().available
     with suppress(OSError, ValueError, KeyError):  # no container, or one without a limit ("max")
         limit = int((_CGROUP / "memory.max").read_text())

@@ -235,6 +235,9 @@ def check_once(flag: str, names: Sequence[str]) -> None:
         raise ConfigError(f"{flag} gives {twice} twice: which value is meant? Give it once")
 
 
+ADDED_LATER = {"identity": "changed"}
+"""Marks an option that is newer than stored results: at its default it is no part of their fingerprint."""
+
 MOST = 1_000_000
 """What an option that counts something may be at the most: more fills the memory, or takes days, in silence."""
 

@@ -99,8 +99,25 @@ class Boxes:
     threshold: float | None = None
 
 
-Label = CharSpans | RegionMask | Boxes
-"""Ground truth of a sample: character spans, masks or boxes."""
+@dataclass(frozen=True)
+class Segments:
+    """Ground truth in an image: the union of polygons and of run-length encoded masks, as COCO writes them.
+
+    Attributes:
+        size: Width and height of the image that they lie on, in pixels of the file.
+        polygons: x, y, x, y, ... of each polygon's corners, in pixels from the top left.
+        runs: Lengths of runs of pixels, column by column, outside and inside in turn, for each mask.
+        threshold: As in ``RegionMask``.
+    """
+
+    size: tuple[int, int]
+    polygons: tuple[tuple[float, ...], ...] = ()
+    runs: tuple[tuple[int, ...], ...] = ()
+    threshold: float | None = None
+
+
+Label = CharSpans | RegionMask | Boxes | Segments
+"""Ground truth of a sample: character spans, masks, boxes or outlines."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +152,8 @@ class Sample:
         picture: What the model sees, if anything.
         words: Words that are explained instead of the target, each scored against its own label; none explains the
             target.
+        foil: What the target is explained against (why ``" himself"`` rather than ``" herself"``), with its leading
+            space; None explains the target alone.
     """
 
     uid: str
@@ -146,6 +165,7 @@ class Sample:
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
     picture: Picture | None = None
     words: tuple[Word, ...] = ()
+    foil: str | None = None
 
 
 @dataclass(frozen=True)
@@ -239,6 +259,21 @@ class Dtype(StrEnum):
     FLOAT32 = "float32"
     FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
+
+
+class UnitKind(StrEnum):
+    """What of a text is explained as one unit."""
+
+    TOKEN = "token"
+    """Each token of the model."""
+    WORD = "word"
+    """What stands between white space, with its punctuation."""
+    SENTENCE = "sentence"
+    """Text up to a full stop, a question mark or an exclamation mark before white space, or to a line break."""
+    CHUNK = "chunk"
+    """Text between the paper's delimiters (A.8)."""
+    EXAMPLE = "example"
+    """Text between blank lines: the examples of a few-shot prompt."""
 
 
 class Modality(StrEnum):

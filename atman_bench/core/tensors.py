@@ -35,6 +35,7 @@ class Encoded:
             means ``target_rows``. In an encoder it is the class token's.
         restarts: For each position the first row that has to run again once it is edited; None means itself (a causal
             model). In a bidirectional block it is the block's start, in an encoder 0.
+        foil_ids: The token that each target token is explained against; None explains the targets alone.
         remarks: Where the tokens are not simply those of the prompt and then those of the target.
     """
 
@@ -54,6 +55,7 @@ class Encoded:
     word_of_target: tuple[int, ...] | None = None
     reading_rows: Int[Tensor, " T"] | None = None
     restarts: tuple[int, ...] | None = None
+    foil_ids: Int[Tensor, " T"] | None = None
     remarks: tuple[str, ...] = ()
 
     @property
@@ -120,6 +122,7 @@ class Explanation:
         per_target: (T, U), or None where the method explains the mean over target tokens only.
         units: What the U units are.
         target_texts: What each of the T target tokens reads.
+        foil: What the foil reads, or None where the target is explained alone.
         target_logprobs: Log-probability of each target token under the plain model (natural logarithm).
         answered: Whether greedy decoding gives the target.
         cost: Time, forward tokens and memory of the explanation.
@@ -137,3 +140,4 @@ class Explanation:
     answered: bool
     cost: Cost
     remarks: tuple[str, ...] = ()
+    foil: str | None = None

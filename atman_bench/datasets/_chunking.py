@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from atman_bench.core.errors import DataError
+from atman_bench.core.records import UnitKind
 
 DELIMITERS = (".", ",", "\n", " and")
 """What ends a chunk in the paper (A.8)."""
@@ -51,6 +52,37 @@ def split_document(text: str, delimiters: Sequence[str] = DELIMITERS) -> tuple[S
     if not chunks:
         raise DataError(f"the document holds no text between its delimiters: received {text[:40]!r}")
     return tuple(chunks)
+
+
+_ENDS = {
+    UnitKind.WORD: r"\S+",
+    UnitKind.SENTENCE: r"[.!?]+[\"'”’)\]]*(?=\s)|\n",
+    UnitKind.EXAMPLE: r"\n[^\S\n]*\n\s*",
+}
+"""What a unit of a text ends with."""
+
+
+def pieces(text: str, kind: UnitKind) -> tuple[Span, ...]:
+    """Cut a text into words, sentences, chunks or few-shot examples.
+
+    Returns:
+        Ranges that join without gaps to the whole text; each holds a visible character.
+
+    Raises:
+        DataError: The text holds nothing that is visible (a chunk: nothing but delimiters).
+    """
+    if kind is UnitKind.CHUNK:
+        return split_document(text)
+    found: list[Span] = []
+    start = 0
+    for end in [*(match.end() for match in re.finditer(_ENDS[kind], text)), len(text)]:
+        if text[start:end].strip():
+            found.append((start, end))
+            start = end
+    if not found:
+        raise DataError(f"there is no {kind} in a text of blanks: received {text[:40]!r}")
+    found[-1] = (found[-1][0], len(text))
+    return tuple(found)
 
 
 def tokens_of_chunks(chunks: Sequence[Span], text: str, offsets: Sequence[Span]) -> list[list[int]]:

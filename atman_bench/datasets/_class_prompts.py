@@ -18,11 +18,12 @@ NO_ARTICLE = frozenset(
             "glasses",
         ),
         *("gloves", "hair", "heels", "jeans", "leggings", "leopards", "loafers", "motorbikes", "panties", "pants"),
+        *("broccoli", "skis"),
         *("pumps", "sandals", "scissors", "shoes", "shorts", "skin", "sneakers", "snoopy", "socks", "stockings"),
         *("sunglasses", "swimwear", "tights", "wedges"),
     }
 )
-"""Names of CCP and Caltech-101 that no article stands before: plurals, materials and proper names."""
+"""Names of CCP, Caltech-101 and COCO that no article stands before: plurals, materials and proper names."""
 
 
 def naming_prompt(label: str) -> str:

@@ -1,16 +1,14 @@
-"""A smaller copy of what ``openimages`` chooses from a folder, and a check of every image that it would use."""
+"""A smaller copy of what ``openimages`` chooses from a folder."""
 
 import csv
 import json
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from atman_bench.core.errors import DataError, SampleError
-from atman_bench.core.images import mask_array, open_picture
-from atman_bench.core.records import Picture, RegionMask, Sample
+from atman_bench.core.errors import DataError
+from atman_bench.datasets._check import counts
 from atman_bench.datasets._openimages_folder import mask_name, rows_of, scan
 from atman_bench.datasets.openimages import OpenImagesConfig, files_of, load
 
@@ -31,19 +29,6 @@ class Selection:
     skipped: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class Check:
-    """What decoding every image has shown.
-
-    Attributes:
-        usable: Number of samples whose image and masks decode.
-        problems: Reason -> number of samples that are unusable for it.
-    """
-
-    usable: int
-    problems: Mapping[str, int]
-
-
 def select(config: OpenImagesConfig, out: Path, *, link: bool = False) -> Selection:
     """Copy the chosen images and masks, their rows and the class descriptions; the same options choose all of it again.
 
@@ -59,10 +44,10 @@ def select(config: OpenImagesConfig, out: Path, *, link: bool = False) -> Select
     root = Path(config.data or "")
     _refuse_used(out, root)
     dataset = load(config)
-    skipped = _counts(skip.reason for skip in dataset.skipped)
+    skipped = counts(skip.reason for skip in dataset.skipped)
     if not dataset.samples:
         raise DataError(f"no sample of {root} is usable: {', '.join(f'{n} {reason}' for reason, n in skipped.items())}")
-    classes = _counts(str(sample.facts["class"]) for sample in dataset.samples)
+    classes = counts(str(sample.facts["class"]) for sample in dataset.samples)
     try:
         folder = scan(root)
         for path in sorted({path for sample in dataset.samples for path in files_of(sample)}):
@@ -79,36 +64,6 @@ def select(config: OpenImagesConfig, out: Path, *, link: bool = False) -> Select
         hint = "; leave out the hard links, which cannot leave a disk" if link else ""
         raise DataError(f"cannot copy the selection to {out}: {error.strerror}{hint}") from error
     return Selection(classes, skipped)
-
-
-def check(config: OpenImagesConfig) -> Check:
-    """Decode every image and mask that ``openimages`` would use.
-
-    Raises:
-        ConfigError: As ``load``.
-        DataError: As ``load``.
-    """
-    dataset = load(config)
-    found = [_problem(sample) for sample in dataset.samples]
-    problems = [*(skip.reason for skip in dataset.skipped), *filter(None, found)]
-    return Check(found.count(None), _counts(problems))
-
-
-def _problem(sample: Sample) -> str | None:
-    """Why a sample's images cannot be used, None if they can."""
-    if sample.picture is None or not isinstance(sample.label, RegionMask):
-        return "sample has no picture or no mask"
-    try:
-        size = open_picture(Picture(sample.picture.path)).size
-    except SampleError as error:
-        return f"image: {error}"
-    covered = False
-    for path in sample.label.files:
-        try:
-            covered |= bool(mask_array(Picture(path, sample.picture.crop), sample.label.value, size).any())
-        except SampleError as error:
-            return f"mask: {error}"
-    return None if covered else "masks are empty"
 
 
 def _refuse_used(out: Path, root: Path) -> None:
@@ -140,8 +95,3 @@ def _filter_rows(source: Path, target: Path, masks: set[str]) -> None:
         writer = csv.DictWriter(stream, chosen[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(chosen)
-
-
-def _counts(items: Iterable[str]) -> dict[str, int]:
-    """How often each occurs, most frequent first."""
-    return dict(Counter(items).most_common())

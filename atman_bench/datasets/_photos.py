@@ -69,6 +69,30 @@ def pattern_in(pattern: str, option: str) -> str:
     return pattern
 
 
+def only_file(folder: Path, pattern: str, option: str, layout: str) -> Path:
+    """The one file of a folder that a pattern names.
+
+    Args:
+        folder: The folder.
+        pattern: Within it.
+        option: Which option says the pattern, for messages.
+        layout: What belongs in the folder, for messages.
+
+    Raises:
+        ConfigError: See ``pattern_in``.
+        DataError: There is none, or there are several.
+    """
+    found = sorted(folder.glob(pattern_in(pattern, option)))
+    if not found:
+        raise DataError(f"{folder} holds no {pattern}; expected {layout}")
+    if len(found) > 1:
+        raise DataError(
+            f"{folder} holds {len(found)} files {pattern} ({', '.join(path.name for path in found)}): say which one to "
+            f"read with the option {option}"
+        )
+    return found[0]
+
+
 def check_threshold(threshold: float | None) -> None:
     """Refuse a threshold that every unit or none would reach.
 

@@ -8,13 +8,19 @@ on the ``train`` split and shares no entity and no answer with ``held_out``.
 import hashlib
 import json
 import random
-from dataclasses import dataclass
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from atman_bench.core.options import check_count
+from atman_bench.core.options import ADDED_LATER, check_count
+from atman_bench.core.records import CharSpans, Sample
 from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._facts_grammar import SHAPES, Split, write_article
 from atman_bench.datasets._squad_format import PAPER_TEMPLATE, read_articles
+
+SENTENCE_END = ". "
+"""What ends every sentence of the grammar but the last, and stands nowhere else."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +32,15 @@ class FactsConfig:
         seed: Seed of the generator.
         split: ``held_out``, or ``train`` for what the embedded model is trained on.
         template: The prompt; the default is the one the embedded model is trained on.
+        twice: The sentence that answers the question stands in the context a second time, elsewhere. Either occurrence
+            would do, so that suppressing one of them alone may change nothing; both are ground truth.
     """
 
     n: int = 200
     seed: int = 0
     split: Split = Split.HELD_OUT
     template: str = PAPER_TEMPLATE
+    twice: bool = field(default=False, metadata=ADDED_LATER)
 
 
 def generate(n: int, seed: int, split: Split) -> dict[str, Any]:
@@ -60,11 +69,41 @@ def load(config: FactsConfig) -> Dataset:
     check_count("facts: n", config.n)
     document = generate(config.n, config.seed, config.split)
     content_hash = hashlib.sha256(json.dumps(document).encode()).hexdigest()
-    return read_articles(document, "facts", content_hash, config.template)
+    dataset = read_articles(document, "facts", content_hash, config.template)
+    if not config.twice:
+        return dataset
+    return replace(dataset, samples=tuple(_with_decisive_sentence_twice(s, config.seed) for s in dataset.samples))
+
+
+def _with_decisive_sentence_twice(sample: Sample, seed: int) -> Sample:
+    """The same question about a context that has the sentence with the answer a second time, not beside the first."""
+    assert sample.explain is not None and isinstance(sample.label, CharSpans)
+    ((start, end),) = sample.label.spans
+    first, last = sample.explain
+    sentences = sample.prompt[first:last].split(SENTENCE_END)
+    borders = [
+        first,
+        *(first + match.end() for match in re.finditer(re.escape(SENTENCE_END), sample.prompt[first:last])),
+    ]
+    which = bisect_right(borders, start) - 1
+    decisive = sentences[which].removesuffix(".") + "."
+    gaps = [gap for gap in range(len(sentences)) if gap not in (which, which + 1)]
+    at = borders[random.Random(f"twice/{seed}/{sample.uid}").choice(gaps)]
+    inserted = decisive + " "
+    moved = len(inserted) if at <= start else 0
+    copy = at + start - borders[which]
+    spans = sorted([(start + moved, end + moved), (copy, copy + end - start)])
+    return replace(
+        sample,
+        prompt=sample.prompt[:at] + inserted + sample.prompt[at:],
+        explain=(first, last + len(inserted)),
+        label=CharSpans(tuple(spans)),
+    )
 
 
 SPEC = DatasetSpec(
     summary="generated reading comprehension with known evidence and distractors; offline (the default)",
     config=FactsConfig,
     load=load,
+    label=lambda config: "decisive sentence twice" if config.twice else "",
 )

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atman_bench.core.errors import ConfigError, DataError, one_line
+from atman_bench.core.errors import ConfigError, DataError
 from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._json import read_json
+from atman_bench.datasets._rows import read_hub
 from atman_bench.datasets._squad_format import PAPER_TEMPLATE, AnswerChoice, read_articles
 
 
@@ -60,18 +61,8 @@ def _read_file(path: Path) -> tuple[object, str]:
 
 def _read_hub(name: str, split: str, revision: str | None) -> tuple[dict[str, Any], str]:
     """Rows of a folder or hub dataset, brought into the format of the JSON files, and the SHA-256 of that."""
-    import datasets  # takes seconds to import, and a local file does not need it
-
-    try:
-        rows = datasets.load_dataset(name, split=split, revision=revision)
-    # Network, cache, layout and unknown splits each fail with an exception of another library.
-    except Exception as error:
-        raise DataError(
-            f"cannot load {name!r}, split {split!r}: {one_line(error)}; "
-            "expected a SQuAD JSON file, a dataset folder or a hub id"
-        ) from error
-    if missing := {"id", "title", "context", "question", "answers"} - set(rows.column_names):
-        raise DataError(f"{name} lacks the columns {', '.join(sorted(missing))}; found {', '.join(rows.column_names)}")
+    columns = ("id", "title", "context", "question", "answers")
+    rows = read_hub(name, columns, "a SQuAD JSON file", split, revision).records
     document = _articles_of_rows(rows, name)
     return document, hashlib.sha256(json.dumps(document).encode()).hexdigest()
 

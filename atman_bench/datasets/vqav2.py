@@ -13,7 +13,7 @@ from atman_bench.core.records import Boxes, Modality, Picture, Sample, Skipped
 from atman_bench.datasets._answer_sets import AnsweredDataset
 from atman_bench.datasets._base import DatasetSpec
 from atman_bench.datasets._json import expect, field, read_json
-from atman_bench.datasets._photos import content_hash, data_folder, pattern_in, pictures_below
+from atman_bench.datasets._photos import content_hash, data_folder, only_file, pictures_below
 
 LAYOUT = "one *questions*.json and one *annotations*.json of the official format, and images/"
 
@@ -58,7 +58,10 @@ def load(config: VqaConfig) -> AnsweredDataset:
         DataError: The folder or one of its parts is missing, ambiguous or malformed.
     """
     folder = data_folder(config.data, "vqav2", LAYOUT)
-    files = _only(folder, config.questions, "questions"), _only(folder, config.annotations, "annotations")
+    files = (
+        only_file(folder, config.questions, "questions", LAYOUT),
+        only_file(folder, config.annotations, "annotations", LAYOUT),
+    )
     answers = dict(_answers(files[1]))
     pictures = {
         int(digits): path
@@ -97,19 +100,6 @@ def load(config: VqaConfig) -> AnsweredDataset:
         answers={uid: answers[int(uid)] for uid in samples},
         voted=True,
     )
-
-
-def _only(folder: Path, pattern: str, option: str) -> Path:
-    """The one file of a folder that a pattern names."""
-    found = sorted(folder.glob(pattern_in(pattern, option)))
-    if not found:
-        raise DataError(f"{folder} holds no {pattern}; expected {LAYOUT}")
-    if len(found) > 1:
-        raise DataError(
-            f"{folder} holds {len(found)} files {pattern} ({', '.join(path.name for path in found)}): say which one to "
-            f"read with the option {option}"
-        )
-    return found[0]
 
 
 def _entries(file: Path, key: str) -> Iterator[tuple[Mapping[str, object], str]]:

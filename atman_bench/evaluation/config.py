@@ -9,7 +9,7 @@ from typing import Any
 
 from atman_bench.core.errors import ConfigError, UnknownNameError
 from atman_bench.core.options import build, canonical, check_once, read_assignment, read_yaml
-from atman_bench.core.records import Modality
+from atman_bench.core.records import Modality, UnitKind
 from atman_bench.datasets import DATASETS
 from atman_bench.methods import METHODS
 from atman_bench.methods._base import MethodSpec
@@ -72,6 +72,7 @@ class RunConfig(LoadOptions):
         limit: How many usable samples, or None for all.
         named: Only samples whose target is among this many names that the model finds likeliest, of all that the
             dataset has; the others are skipped and counted. None takes all.
+        units: What of a text is explained as one: token, word, sentence, chunk or example (of a few-shot prompt).
         max_tokens: Longer samples (prompt + target) are skipped and counted; None means the model's own window.
         results: The results folder.
     """
@@ -86,11 +87,12 @@ class RunConfig(LoadOptions):
     seed: int = 0
     limit: int | None = None
     named: int | None = None
+    units: UnitKind = UnitKind.TOKEN
     max_tokens: int | None = None
     results: Path = Path("results")
 
     def __post_init__(self) -> None:
-        """Refuse impossible limits and seeds.
+        """Refuse impossible limits, seeds and units.
 
         Raises:
             ConfigError: See above.
@@ -99,6 +101,8 @@ class RunConfig(LoadOptions):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, received {value}; leave it out for no limit")
+        if self.units is not UnitKind.TOKEN and self.modality is not Modality.TEXT:
+            raise ConfigError(f"units: {self.dataset} explains images, which have no {self.units}s; leave units out")
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed must be at least 0 and of 63 bits at most, received {self.seed}")
 

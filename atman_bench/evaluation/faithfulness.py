@@ -194,6 +194,7 @@ def _identity(of_maps: Identity, options: InterventionOptions) -> SubsetIdentity
         of_maps.dtype,
         identity_options(options),
         VERSION,
+        of_maps.units,
     )
 
 

@@ -225,7 +225,8 @@ def _identity(config: RunConfig, dataset: Dataset, adapter: ModelAdapter, method
         method_version=method.spec.version,
         method_options=identity_options(method.options),
         seed=config.seed if method.spec.stochastic else None,
-        plugins=_plugins(config, method.method),
+        plugins=_plugins(config, method.method) or None,
+        units=config.units,
     )
 
 

@@ -11,13 +11,14 @@ from functools import cache, cached_property
 import numpy as np
 
 from atman_bench.core.errors import AtmanBenchError, ConfigError, DataError, SampleError, one_line
-from atman_bench.core.records import Picture, Sample, Skipped, Units, Word
+from atman_bench.core.records import Picture, Sample, Skipped, UnitKind, Units, Word
 from atman_bench.core.tensors import Encoded
 from atman_bench.datasets._base import Dataset
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.metrics._align import unit_labels
 from atman_bench.models._base import ModelAdapter, Plain
 from atman_bench.models._label_ranking import Name, likeliest_names
+from atman_bench.models._reading import encode_sample
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class PreparedSample:
         word_labels: The same for each word, where words have ground truth of their own.
         length: S, the number of input positions.
         n_targets: T, the number of target tokens.
+        kind: What of a text is one unit.
     """
 
     adapter: ModelAdapter
@@ -41,6 +43,7 @@ class PreparedSample:
     word_labels: tuple[tuple[float, ...], ...] | None
     length: int
     n_targets: int
+    kind: UnitKind = UnitKind.TOKEN
 
     @property
     def uid(self) -> str:
@@ -62,7 +65,7 @@ class PreparedSample:
     @cached_property
     def encoded(self) -> Encoded:
         """The sample as the model reads it."""
-        return self.adapter.encode(self.sample)
+        return encode_sample(self.adapter, self.sample, self.kind)
 
     @cached_property
     def plain(self) -> Plain:
@@ -109,7 +112,7 @@ def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Select
         if len(usable) == config.limit:
             break
         try:
-            encoded = adapter.encode(sample)
+            encoded = encode_sample(adapter, sample, config.units)
             if config.max_tokens is not None and encoded.length > config.max_tokens:
                 raise SampleError("longer than max_tokens")
             if config.named is not None and (sample.prompt, sample.target) not in likeliest(sample.picture):
@@ -118,7 +121,7 @@ def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Select
             seen, left_out = seen_words(sample, encoded.units)
             if left_out:
                 sample = replace(sample, words=seen)
-                encoded = adapter.encode(sample)
+                encoded = encode_sample(adapter, sample, config.units)
             words = words_of(sample, encoded.units)
         except SampleError as error:
             # Reasons are counted, so they must not name the sample.
@@ -130,7 +133,7 @@ def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Select
             unusable.append(Skipped(sample.uid, f"{type(error).__name__}: {one_line(error)}"))
         else:
             n_targets = encoded.target_ids.shape[0]
-            usable.append(PreparedSample(adapter, sample, label, words, encoded.length, n_targets))
+            usable.append(PreparedSample(adapter, sample, label, words, encoded.length, n_targets, config.units))
             unseen += left_out
             remarks.update(encoded.remarks)
     skipped = _count_reasons((*dataset.skipped, *unusable, *unseen))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from atman_bench.core.options import build
-from atman_bench.core.records import PatchUnits, Row, ScoredCell, Status, Units
+from atman_bench.core.records import PatchUnits, Row, ScoredCell, Status, UnitKind, Units
 from atman_bench.datasets import DATASETS
 from atman_bench.evaluation import store
 from atman_bench.evaluation.store import Cell
@@ -207,10 +207,11 @@ def dataset_name(identity: Identity) -> str:
     """What rows call a dataset: its name, and options that make it another experiment (``openimages (cropped)``)."""
     options = {name: value for name, value in identity.dataset_options.items() if value is not None}
     built = build(DATASETS.get(identity.dataset).config, options, f"datasets.{identity.dataset}")
-    return dataset_label(identity.dataset, built)
+    return dataset_label(identity.dataset, built, identity.units)
 
 
-def dataset_label(name: str, options: Any) -> str:
-    """The same for a dataset's name and its resolved options."""
-    label = DATASETS.get(name).label(options)
+def dataset_label(name: str, options: Any, units: UnitKind = UnitKind.TOKEN) -> str:
+    """The same for a dataset's name, its resolved options and the kind of units."""
+    facts = [DATASETS.get(name).label(options), "" if units is UnitKind.TOKEN else f"unit: {units}"]
+    label = ", ".join(filter(None, facts))
     return f"{name} ({label})" if label else name

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from atman_bench.core.errors import StoreError
 from atman_bench.core.jsonl import record_of
-from atman_bench.core.records import Status
+from atman_bench.core.options import ADDED_LATER, identity_options
+from atman_bench.core.records import Status, UnitKind
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,9 @@ class Identity:
         method_version: ``SPEC.version``, raised when the method's numbers change.
         method_options: Its resolved options.
         seed: The run's seed for stochastic methods, else None.
-        plugins: ``method``, ``dataset`` or ``model`` -> the version of the plug-in that defines it, for those that are
-            no part of this package; not in the fingerprint where it is empty.
+        units: What of a text is one unit.
+        plugins: ``method``, ``dataset`` or ``model`` -> the version of the plug-in that defines it; None where all are
+            parts of this package.
     """
 
     dataset: str
@@ -112,12 +114,13 @@ class Identity:
     method_version: int
     method_options: Mapping[str, Any]
     seed: int | None
-    plugins: Mapping[str, str] = field(default_factory=dict)
+    units: UnitKind = field(default=UnitKind.TOKEN, metadata=ADDED_LATER)
+    plugins: Mapping[str, str] | None = field(default=None, metadata=ADDED_LATER)
 
     @cached_property
     def fingerprint(self) -> str:
-        """The digest of its fields."""
-        return digest_of({name: value for name, value in asdict(self).items() if name != "plugins" or value})
+        """See ``fingerprint_of``."""
+        return fingerprint_of(self)
 
     def same_experiment(self, other: "Identity") -> bool:
         """Whether only the method differs, so that the two cells can be compared."""
@@ -128,7 +131,7 @@ class Identity:
                 method_version=0,
                 method_options={},
                 seed=None,
-                plugins={part: version for part, version in identity.plugins.items() if part != "method"},
+                plugins={part: v for part, v in (identity.plugins or {}).items() if part != "method"} or None,
             )
             for identity in (self, other)
         )
@@ -136,8 +139,8 @@ class Identity:
 
 
 def fingerprint_of(record: Any) -> str:
-    """The digest of a dataclass: see ``digest_of``."""
-    return digest_of(asdict(record))
+    """The digest of a dataclass: see ``digest_of``; a field that was added later counts where it is not the default."""
+    return digest_of(identity_options(record))
 
 
 def float32_list(values: Iterable[float]) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ import json
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float
 
 from atman_bench.core.errors import StoreError
 from atman_bench.core.jsonl import PartWriter, check_schema, read_parts, record_of, safe_name, unwritable
-from atman_bench.core.records import SCHEMA, Cost
+from atman_bench.core.options import ADDED_LATER
+from atman_bench.core.records import SCHEMA, Cost, UnitKind
 from atman_bench.core.texts import parse_json
 from atman_bench.evaluation.stored import fingerprint_of, float32_list
 
@@ -76,6 +77,7 @@ class SubsetIdentity:
         dtype: Name of the weights' type.
         intervention: Resolved options of how units are taken away.
         version: Raised whenever the way to take them away changes.
+        units: What of a text is one unit.
     """
 
     dataset: str
@@ -86,6 +88,7 @@ class SubsetIdentity:
     dtype: str
     intervention: Mapping[str, Any]
     version: int
+    units: UnitKind = field(default=UnitKind.TOKEN, metadata=ADDED_LATER)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -8,9 +8,6 @@ from atman_bench.core.records import Modality
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.models._base import ModelAdapter
 
-ADDED_LATER = {"identity": "changed"}
-"""Marks an option that is newer than stored results: at its default it is no part of a map's fingerprint."""
-
 
 @dataclass(frozen=True)
 class NoOptions:
@@ -43,6 +40,8 @@ class MethodSpec:
         image_variants: Variants that a run on images evaluates beside the default.
         default: Whether a run that names no methods evaluates it. Tables of such runs are published, and a new method
             would change them.
+        contrastive: Whether it can explain why a target rather than its foil: its objective is a difference of losses
+            or logits, or it sees no model.
         forwards: ``(U, T, config) -> full-length forward passes that it costs``, an upper bound for ``--dry-run``.
     """
 
@@ -57,3 +56,4 @@ class MethodSpec:
     modalities: frozenset[Modality] = frozenset(Modality)
     image_variants: tuple[str, ...] = ()
     default: bool = True
+    contrastive: bool = False

@@ -18,12 +18,15 @@ from torch import Tensor
 
 from atman_bench.attention.edit import AttentionEdit, first_true
 from atman_bench.attention.kv_cache import PrefixStore
+from atman_bench.attention.masks import Masks
 from atman_bench.attention.patching import Editor
+from atman_bench.core.device_traits import CPU, sent, traits_of
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.malloc import freed_memory_kept
 from atman_bench.core.memory import free_bytes, is_out_of_memory
 from atman_bench.core.progress import tell
 from atman_bench.core.tensors import Encoded
+from atman_bench.methods._objective import losses as target_losses
 from atman_bench.models._base import ModelAdapter, Pass
 
 logger = logging.getLogger(__name__)
@@ -114,12 +117,14 @@ class PlainPass:
     """The unperturbed model on one sample, kept where several sweeps over the same sample follow each other.
 
     Attributes:
-        losses: Cross-entropy of each target token (natural logarithm), float32 on the CPU.
+        losses: Cross-entropy of each target token (natural logarithm; less its foil's), float32 on the CPU.
         store: Its keys and values, never written to by a sweep; None in modes that reuse nothing.
+        masks: What its layers see, which the sweeps' passes see too.
     """
 
     losses: Float[Tensor, " T"]
     store: PrefixStore | None
+    masks: Masks
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,8 @@ class Sweep:
     """What a sweep measured.
 
     Attributes:
-        losses: Cross-entropy of each target token under each perturbation (natural logarithm), float32 on the CPU.
+        losses: Cross-entropy of each target token under each perturbation (natural logarithm; less its foil's, where
+            it has one), float32 on the CPU.
         plain: The same without perturbation.
     """
 
@@ -138,13 +144,6 @@ class Sweep:
     def deltas(self) -> Float[Tensor, "T P"]:
         """Suppressed loss - plain loss: the paper's Eq. 5, higher = more important."""
         return (self.losses - self.plain).T.contiguous()
-
-
-FULL_SPEED_TOKENS = 512
-"""Positions per forward pass beyond which larger matrix products are no faster on a CPU."""
-
-MOST_ROWS = 16
-"""Perturbations per pass at the most: near the end, where suffixes are short, more rows only recompute each other's."""
 
 
 def first_rows(perturbations: Perturbations, restarts: Sequence[int] | None = None) -> list[int]:
@@ -185,7 +184,10 @@ def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int], slack: 
 
 
 def planned_tokens(starts: Sequence[int], encoded: Encoded, slack: float = 1.0) -> int:
-    """Forward tokens of perturbations in the batches of the default options, whatever the options of a run are.
+    """Forward tokens of perturbations in the batches of the default options on a CPU.
+
+    Which units ``adaptive`` verifies follows from this number, so that its maps depend neither on the options of a run
+    nor on its device.
 
     Args:
         starts: The first row that each perturbation runs again.
@@ -195,7 +197,7 @@ def planned_tokens(starts: Sequence[int], encoded: Encoded, slack: float = 1.0) 
     length = encoded.length
 
     def rows_at(start: int) -> int:
-        return min(MOST_ROWS, -(-FULL_SPEED_TOKENS // (length - start)))
+        return min(CPU.most_rows, -(-CPU.pass_tokens // (length - start)))
 
     batches = plan(starts, min(int(encoded.target_rows.max()) + 1, length), rows_at, slack)
     return sum(len(batch.perturbations) * (length - batch.start) for batch in batches)
@@ -204,9 +206,11 @@ def planned_tokens(starts: Sequence[int], encoded: Encoded, slack: float = 1.0) 
 def plain_pass(model: ModelAdapter, encoded: Encoded, options: EngineOptions) -> PlainPass:
     """Run the unperturbed model for the sweeps that follow."""
     store = PrefixStore(model.host.n_layers, encoded.length) if options.mode is EngineMode.FAST else None
+    masks = Masks()
     with torch.inference_mode():
         what = Pass(rows=encoded.target_rows.tolist(), store=store)
-        return PlainPass(_losses(model, encoded, None, what, options)[0], store)
+        losses = _losses(model, _on_device(model, encoded), None, what, options, masks)[0].cpu()
+        return PlainPass(losses, store, masks)
 
 
 def sweep(
@@ -218,7 +222,8 @@ def sweep(
 ) -> Sweep:
     """Losses of all T target tokens under all P perturbations.
 
-    A batch for which memory runs out is halved, and tried again.
+    A batch for which memory runs out is halved, and tried again. While batches run, the host never waits for the
+    device: it prepares the next ones meanwhile, and gathers all losses at the end.
 
     Args:
         model: The adapter.
@@ -229,6 +234,7 @@ def sweep(
 
     Raises:
         torch.OutOfMemoryError: Not even one perturbation fits.
+        ModelError: The model's masks depend on where a pass starts.
     """
     reuses = options.mode is EngineMode.FAST
     with torch.inference_mode(), freed_memory_kept() if reuses else nullcontext():
@@ -248,7 +254,8 @@ def _sweep(
     end = min(max(rows) + 1, encoded.length)
     if store is None:
         starts = [0] * len(starts)
-    losses = unperturbed.losses.repeat(len(starts), 1)
+    encoded = _on_device(model, encoded)
+    measured: list[tuple[list[int], list[int], Float[Tensor, "B R"]]] = []
     batches = plan(starts, end, _batch_sizes(model, encoded, options, store), options.slack)
     if store is not None:
         store.expand(max((len(b.perturbations) for b in batches), default=1))
@@ -260,16 +267,35 @@ def _sweep(
         read = [i for i, row in enumerate(rows) if row >= batch.start]
         try:
             edit = perturbations.select(batch.perturbations)
-            found = _losses(model, encoded, edit, Pass(batch.start, count, [rows[i] for i in read], store), options)
+            what = Pass(batch.start, count, [rows[i] for i in read], store)
+            found = _losses(model, encoded, edit, what, options, unperturbed.masks)
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
             if not is_out_of_memory(error) or count == 1:
                 raise
             batches[:0] = _halve(batch, starts)
             logger.warning("out of memory with %d perturbations at once: halving the batch", count)
             continue
-        losses[torch.tensor(batch.perturbations)[:, None], torch.tensor(read)] = found
+        measured.append((batch.perturbations, read, found))
         done += count
+    losses = unperturbed.losses.repeat(len(starts), 1)
+    for (changed, read, _), found in zip(measured, _gathered([found for *_, found in measured]), strict=True):
+        losses[torch.tensor(changed)[:, None], torch.tensor(read)] = found
+    unperturbed.masks.check()
     return Sweep(losses, unperturbed.losses)
+
+
+def _gathered(parts: Sequence[Float[Tensor, "_ _"]]) -> list[Float[Tensor, "_ _"]]:
+    """The same on the CPU, by one copy."""
+    if not parts:
+        return []
+    together = torch.cat([part.flatten() for part in parts]).cpu()
+    split = together.split([part.numel() for part in parts])
+    return [flat.view(part.shape) for flat, part in zip(split, parts, strict=True)]
+
+
+def _on_device(model: ModelAdapter, encoded: Encoded) -> Encoded:
+    """The sample with what the model reads where the model is, so that no pass copies it again."""
+    return replace(encoded, inputs={name: sent(tensor, model.device) for name, tensor in encoded.inputs.items()})
 
 
 def _batch_sizes(
@@ -277,54 +303,52 @@ def _batch_sizes(
 ) -> Callable[[int], int]:
     """How many perturbations a batch that starts at a position may hold, at least one."""
     budget = options.memory_bytes or free_bytes(model.device) // 4
-    length = encoded.length
+    length, traits = encoded.length, traits_of(model.device)
     logits = length if options.mode is EngineMode.NAIVE else len(encoded.target_rows)
     if store is None:
-        most = options.batch or FULL_SPEED_TOKENS // length
+        most = options.batch or traits.pass_tokens // length
     else:  # it gets one half of the budget, activations the other
         budget //= 2
-        most = min(options.batch or MOST_ROWS, budget // max(1, store.row_bytes))
+        most = min(options.batch or traits.most_rows, budget // max(1, store.row_bytes))
 
     def size_at(start: int) -> int:
         suffix = length - start
         by_memory = budget // (suffix * model.activation_bytes + logits * model.logit_bytes)
-        return max(1, min(most, by_memory, options.batch or -(-FULL_SPEED_TOKENS // suffix)))
+        return max(1, min(most, by_memory, options.batch or -(-traits.pass_tokens // suffix)))
 
     return size_at
 
 
 def _losses(
-    model: ModelAdapter, encoded: Encoded, edit: Edit | None, what: Pass, options: EngineOptions
+    model: ModelAdapter, encoded: Encoded, edit: Edit | None, what: Pass, options: EngineOptions, masks: Masks
 ) -> Float[Tensor, "B R"]:
-    """Losses of the targets that a pass reads, under an edit; the naive mode keeps the logits of all positions first.
+    """Losses of the targets that a pass reads (less their foils'), under an edit; they stay on the device.
+
+    The naive mode keeps the logits of all positions first.
 
     Args:
         model: The adapter.
-        encoded: One sample.
+        encoded: One sample, on the device.
         edit: What changes in each of the pass's B copies.
         what: The pass, with the sample's own embeddings; it reads the last R of the T target rows.
         options: Their mode is used.
+        masks: Of the sample's passes.
     """
     if what.store is not None:
         what.store.restart(what.start, what.batch)
     if isinstance(edit, InputEdit):
         plain = model.embeddings(encoded)[:, what.start :]
-        kept = edit.kept[:, what.start :, None].to(plain.device)
-        what = replace(what, embeddings=torch.where(kept, plain, edit.baseline.to(plain)))
+        kept, baseline = (sent(t, plain.device) for t in (edit.kept[:, what.start :, None], edit.baseline))
+        what = replace(what, embeddings=torch.where(kept, plain, baseline.to(plain.dtype)))
         edit = None
     elif edit is not None:
-        edit = replace(edit, factors=edit.factors.to(model.device))
-    with model.host.applied(Editor(edit)):
+        edit = edit.to(model.device)
+    with model.host.applied(Editor(edit), masks):
         if options.mode is EngineMode.NAIVE:
             logits = model.run(encoded, replace(what, rows=None))[:, what.rows]
         else:
             logits = model.run(encoded, what)
-    targets = encoded.target_ids[-logits.shape[1] :].to(logits.device).expand(what.batch, -1)
-    return (
-        torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-        .view(what.batch, -1)
-        .cpu()
-    )
+    return target_losses(logits, encoded, slice(-logits.shape[1], None))
 
 
 def _halve(batch: Batch, starts: Sequence[int]) -> list[Batch]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from atman_bench.core.errors import ModelError, SampleError
+from atman_bench.core.errors import ModelError, NotApplicableError, SampleError
 from atman_bench.core.measure import measure
 from atman_bench.core.tensors import Encoded, Explanation
 from atman_bench.methods import METHODS
@@ -27,11 +27,17 @@ def explain_encoded(
 
     Raises:
         SampleError: The sample has no unit, so that there is nothing to explain.
+        NotApplicableError: The sample has a foil, and the method explains the target alone.
         ModelError: A log-probability or a score is not a finite number.
     """
     if not len(encoded.units):
         raise SampleError(f"sample {encoded.uid} has no unit to explain; expected at least one")
     spec = METHODS.get(method)
+    if encoded.foil_ids is not None and not spec.contrastive:
+        raise NotApplicableError(
+            f"{method} does not explain why one token rather than another: leave the foil out, or take a method whose "
+            "scores are of losses or logits (atman, input_x_gradient)"
+        )
     attribution, cost = measure(lambda: spec.explain(model, encoded, config, seed), model.model, model.device)
     plain = plain or model.plain(encoded)
     if not all(map(math.isfinite, plain.logprobs)):
@@ -57,4 +63,5 @@ def explain_encoded(
         answered=plain.answered,
         cost=cost,
         remarks=attribution.remarks,
+        foil=None if encoded.foil_ids is None else "".join(model.token_texts(encoded.foil_ids.tolist())),
     )

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from atman_bench.attention.edit import AttentionEdit
 from atman_bench.attention.gradient import DifferentiableEditor
+from atman_bench.core.device_traits import CPU
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._engine import FULL_SPEED_TOKENS
 from atman_bench.methods._gradients import checkpointing, feed_forwards_by_rows, parameters_require_grad
+from atman_bench.methods._objective import losses
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter, Pass
 
@@ -87,7 +88,8 @@ def factor_gradients(
         objectives: Weights of the T target tokens' losses in each sum.
         config: How the passes run.
     """
-    size = config.batch or max(1, FULL_SPEED_TOKENS // encoded.length)
+    # On a GPU too: a backward pass holds every layer's activations, and nothing halves a batch that does not fit.
+    size = config.batch or max(1, CPU.pass_tokens // encoded.length)
     with (
         parameters_require_grad(model.model, False),
         checkpointing(model.model, config.checkpointing),
@@ -109,10 +111,9 @@ def _run(
     if not layers:
         return (torch.zeros(count, 0, encoded.length),) * 3
     with model.host.applied(editor):
-        logits = model.run(encoded, Pass(batch=count, rows=encoded.target_rows.tolist())).float()
-        targets = encoded.target_ids.to(logits.device).expand(count, -1)
-        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-        objective = (losses * objectives.to(losses).flatten()).sum()
+        logits = model.run(encoded, Pass(batch=count, rows=encoded.target_rows.tolist()))
+        found = losses(logits, encoded)
+        objective = (found * objectives.to(found)).sum()
         by_factors = torch.autograd.grad(objective, list(editor.leaves.values()))
     statistics = [editor.statistics[layer] for layer in layers]
     return tuple(

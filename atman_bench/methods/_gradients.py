@@ -15,6 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.tensors import Attribution, Encoded
+from atman_bench.methods._objective import logits_of_targets
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter, Pass
 
@@ -142,7 +143,7 @@ Logit = Callable[[Tensor], Tensor]
 def target_logits(
     model: ModelAdapter, encoded: Encoded, embed: Callable[[Tensor], Tensor] = lambda inputs: inputs
 ) -> list[Logit]:
-    """The logit of each of the T target tokens.
+    """The logit of each of the T target tokens, less that of its foil where it has one.
 
     Args:
         model: The adapter.
@@ -150,13 +151,12 @@ def target_logits(
         embed: Turns inputs into embeddings (B, S', D); by default they are.
     """
 
-    def logit(row: int, target: int, inputs: Tensor) -> Tensor:
+    def logit(index: int, row: int, inputs: Tensor) -> Tensor:
         embeddings = embed(inputs)
         what = Pass(batch=embeddings.shape[0], rows=[row], embeddings=embeddings)
-        return model.run(encoded, what)[:, 0, target].float()
+        return logits_of_targets(model.run(encoded, what), encoded, slice(index, index + 1))[:, 0]
 
-    pairs = zip(encoded.target_rows.tolist(), encoded.target_ids.tolist(), strict=True)
-    return [partial(logit, row, target) for row, target in pairs]
+    return [partial(logit, index, row) for index, row in enumerate(encoded.target_rows.tolist())]
 
 
 def attribute_embeddings(

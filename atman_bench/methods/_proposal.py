@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atman_bench.attention.edit import AttentionEdit
+from atman_bench.core.device_traits import CPU
 from atman_bench.core.errors import ConfigError, NotApplicableError, one_line
 from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods._engine import (
-    FULL_SPEED_TOKENS,
     EngineMode,
     EngineOptions,
     PlainPass,
@@ -55,12 +55,12 @@ def by_gradient(model: ModelAdapter, encoded: Encoded, suppression: Suppression,
     positive part in each layer, and attention times its gradient, each over its largest; of images the centred
     derivative too.
     That one is the estimate: of the aggregates it has the highest rank correlation with what is not verified.
-    Sequences beyond ``FULL_SPEED_TOKENS`` are checkpointed, which costs a forward pass more.
+    Sequences that fill more than a pass of a CPU are checkpointed, on every device, which costs a forward pass more.
 
     Raises:
         ConfigError: The form of the edit has no derivative, or the model's layers cannot be checkpointed.
     """
-    checkpointed = encoded.length > FULL_SPEED_TOKENS
+    checkpointed = encoded.length > CPU.pass_tokens
     options = FactorGradientConfig(checkpointing=checkpointed)
     objectives = options.objectives(encoded)
     ones = torch.ones(len(objectives), encoded.length)

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from atman_bench.core.errors import NotApplicableError
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._gradients import GradientConfig, checkpointing, parameters_require_grad
+from atman_bench.methods._objective import logits_of_targets
 from atman_bench.methods._rules import Rules, applied, as_ratio
 from atman_bench.methods._rules_check import Trace
 from atman_bench.models._base import ModelAdapter, Pass
@@ -25,7 +26,8 @@ class RelevanceConfig(GradientConfig):
 
     Attributes:
         contrastive: The gradient is of the target's logit less the mean of all logits, instead of the logit alone; null
-            decides by the architecture, as the authors of the method advise.
+            decides by the architecture, as the authors of the method advise. With a foil it is less the foil's logit
+            in any case.
     """
 
     contrastive: bool | None = None
@@ -61,7 +63,7 @@ def relevance(
     """
     if encoded.reading_rows is not None:
         raise NotApplicableError(f"{method} is defined for decoders; {model.name} attends to its image in an encoder")
-    rows, targets = encoded.target_rows.tolist(), encoded.target_ids.tolist()
+    rows = encoded.target_rows.tolist()
     trace = Trace(model.model, rules)
     with (
         parameters_require_grad(model.model, False),
@@ -82,13 +84,13 @@ def relevance(
         if baseline is not None:
             factors[0] = factors[0] - baseline.to(factors[0])
         per_position = torch.zeros(len(rows), encoded.length)
-        for index, target in enumerate(targets):
-            seed = torch.zeros_like(logits)
-            if contrastive:
-                seed[0, index] -= 1 / logits.shape[-1]
-            seed[0, index, target] = 1
+        explained = logits_of_targets(logits, encoded)[0]
+        if contrastive and encoded.foil_ids is None:
+            # The other logits over the size of the vocabulary, as the authors' package has it.
+            explained = explained - (logits[0].float().sum(-1) - explained) / logits.shape[-1]
+        for index, objective in enumerate(explained):
             last = index == len(rows) - 1
-            gradients = torch.autograd.grad(logits, leaves, seed, retain_graph=not last)
+            gradients = torch.autograd.grad(objective, leaves, retain_graph=not last)
             own, *others = ((x * g.float()).sum(-1).cpu() for x, g in zip(factors, gradients, strict=True))
             per_position[index] = own[0]
             for other in others:

@@ -1,7 +1,7 @@
 """Log-probabilities of a sample's target under subsets of its units: the mask bank, and orders of removal."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -72,8 +72,9 @@ def run_bank(
 ) -> Float[np.ndarray, "M T"]:
     """Log-probability of each target token (natural logarithm, float32) with only the kept units of each mask.
 
-    Positions that belong to no unit are left alone. Equal masks run once, and a mask that keeps everything is the plain
-    pass, which runs anyway: 1 + D forward passes for D different other masks, batched by the engine.
+    A foil plays no part: measures of faithfulness are of the target's probability. Positions that belong to no unit
+    are left alone. Equal masks run once, and a mask that keeps everything is the plain pass, which runs anyway: 1 + D
+    forward passes for D different other masks, batched by the engine.
 
     Args:
         model: The adapter.
@@ -92,7 +93,7 @@ def run_bank(
         )
     distinct, which = np.unique(masks, axis=0, return_inverse=True)
     perturbations = _perturbations(model, encoded, torch.from_numpy(distinct), options)
-    losses = sweep(model, encoded, perturbations, options.engine_options()).losses
+    losses = sweep(model, replace(encoded, foil_ids=None), perturbations, options.engine_options()).losses
     return -losses.numpy()[which.ravel()]
 
 

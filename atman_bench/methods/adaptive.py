@@ -284,4 +284,5 @@ SPEC = MethodSpec(
         "rows": {"proposal": "rows"},
         "fidelity0.95": {"budget": 1.0, "fidelity": 0.95},
     },
+    contrastive=True,
 )

@@ -12,8 +12,9 @@ from atman_bench.attention import similarity
 from atman_bench.attention.edit import AttentionEdit, Form, RowMin
 from atman_bench.attention.similarity import Similarity, suppression_factors
 from atman_bench.core.errors import ConfigError, NotApplicableError
+from atman_bench.core.options import ADDED_LATER
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import ADDED_LATER, MethodSpec
+from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._engine import sweep
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._base import ModelAdapter
@@ -253,4 +254,5 @@ SPEC = MethodSpec(
         "lean": {"engine": "lean"},
     },
     image_variants=("shifted-kappa0.7",),
+    contrastive=True,
 )

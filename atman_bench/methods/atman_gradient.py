@@ -112,4 +112,5 @@ SPEC = MethodSpec(
         "per_target": {"per_target": True},
     },
     default=False,
+    contrastive=True,
 )

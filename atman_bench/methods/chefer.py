@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from atman_bench.attention.patching import Recorder
+from atman_bench.core.options import ADDED_LATER
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import ADDED_LATER, MethodSpec
+from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._gradients import GradientConfig, checkpointing, parameters_require_grad
+from atman_bench.methods._objective import logits_of_targets, losses
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter, Pass
 
@@ -56,22 +58,23 @@ def explain(model: ModelAdapter, encoded: Encoded, config: CheferConfig, seed: i
     full = config.backward is Backward.FULL
     if config.objective is Objective.ANSWER_LOSS:
         encoded = _of_answer(encoded)
-    rows, targets = encoded.target_rows.tolist(), encoded.target_ids.tolist()
+    rows = encoded.target_rows.tolist()
     recorder = Recorder(first_is_leaf=not full)
     with (
         parameters_require_grad(model.model, full),
         checkpointing(model.model, config.checkpointing),
         model.host.applied(recorder),
     ):
-        logits = model.run(encoded, Pass(rows=rows))[0].float()
+        logits = model.run(encoded, Pass(rows=rows))
         if config.objective is not Objective.LOGIT:
-            loss = torch.nn.functional.cross_entropy(logits, encoded.target_ids.to(logits.device), reduction="sum")
+            loss = losses(logits, encoded).sum()
             relevance = propagate(recorder.weights, _gradients(loss, recorder.weights, full, retain=False))
             return Attribution(encoded.pool(relevance[encoded.rows_read].mean(0, keepdim=True))[0])
         per_position = torch.zeros(len(rows), encoded.length)
-        for index, (read, target) in enumerate(zip(encoded.rows_read.tolist(), targets, strict=True)):
+        explained = logits_of_targets(logits, encoded)[0]
+        for index, read in enumerate(encoded.rows_read.tolist()):
             last = index == len(rows) - 1
-            gradients = _gradients(logits[index, target], recorder.weights, full, retain=not last)
+            gradients = _gradients(explained[index], recorder.weights, full, retain=not last)
             per_position[index] = propagate(recorder.weights, gradients)[read]
     return Attribution.mean_of(encoded.pool(per_position))
 
@@ -119,4 +122,5 @@ SPEC = MethodSpec(
         "checkpointed": {"checkpointing": True},
         "full-checkpointed": {"backward": "full", "checkpointing": True},
     },
+    contrastive=True,
 )

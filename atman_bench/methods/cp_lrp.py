@@ -31,4 +31,5 @@ SPEC = MethodSpec(
     forwards=lambda n_units, n_targets, config: 1 + 2 * n_targets,
     variants={"contrastive": {"contrastive": True}, "checkpointed": {"checkpointing": True}},
     default=False,
+    contrastive=True,
 )

@@ -6,6 +6,7 @@ from atman_bench.attention.patching import Recorder
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._gradients import GradientConfig, checkpointing, parameters_require_grad
+from atman_bench.methods._objective import logits_of_targets
 from atman_bench.models._base import ModelAdapter, Pass
 
 
@@ -14,7 +15,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: GradientConfig, seed:
 
     Unlike Chefer's method it does not roll layers into each other.
     """
-    rows, targets = encoded.target_rows.tolist(), encoded.target_ids.tolist()
+    rows = encoded.target_rows.tolist()
     recorder = Recorder(first_is_leaf=True)
     per_position = torch.zeros(len(rows), encoded.length)
     with (
@@ -22,10 +23,10 @@ def explain(model: ModelAdapter, encoded: Encoded, config: GradientConfig, seed:
         checkpointing(model.model, config.checkpointing),
         model.host.applied(recorder),
     ):
-        logits = model.run(encoded, Pass(rows=rows))[0].float()
-        for index, (read, target) in enumerate(zip(encoded.rows_read.tolist(), targets, strict=True)):
+        explained = logits_of_targets(model.run(encoded, Pass(rows=rows)), encoded)[0]
+        for index, read in enumerate(encoded.rows_read.tolist()):
             last = index == len(rows) - 1
-            gradients = torch.autograd.grad(logits[index, target], recorder.weights, retain_graph=not last)
+            gradients = torch.autograd.grad(explained[index], recorder.weights, retain_graph=not last)
             for weights, gradient in zip(recorder.weights, gradients, strict=True):
                 product = (weights * gradient).detach()[0, :, read].float().mean(0)
                 per_position[index] += product.clamp(min=0).cpu()
@@ -40,4 +41,5 @@ SPEC = MethodSpec(
     forwards=lambda n_units, n_targets, config: 1 + 2 * n_targets,
     variants={"checkpointed": {"checkpointing": True}},
     default=False,
+    contrastive=True,
 )

@@ -168,4 +168,5 @@ SPEC = MethodSpec(
     },
     modalities=frozenset({Modality.IMAGE}),
     image_variants=("guided", "guided-pixels", "guided-pooled"),
+    contrastive=True,
 )

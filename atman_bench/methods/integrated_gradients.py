@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from captum.attr import IntegratedGradients
 
-from atman_bench.core.options import check_count
+from atman_bench.core.options import ADDED_LATER, check_count
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import ADDED_LATER, MethodSpec
+from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._gradients import GradientConfig, Reduction, checkpointing
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.methods._pictures import PIXEL_VARIANTS, Granularity, attribute, variant_name
@@ -65,4 +65,5 @@ SPEC = MethodSpec(
         "batched": {"internal_batch_size": None},  # captum's default, as the authors ran it: "vastly runs OOM" (A.1)
     },
     image_variants=tuple(PIXEL_VARIANTS),
+    contrastive=True,
 )

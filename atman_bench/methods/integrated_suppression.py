@@ -100,4 +100,5 @@ SPEC = MethodSpec(
         "per_target": {"per_target": True},
     },
     default=False,
+    contrastive=True,
 )

@@ -24,4 +24,5 @@ SPEC = MethodSpec(
     explain=explain,
     forwards=lambda n_units, n_targets, config: 2 + config.n_samples,
     stochastic=True,
+    contrastive=True,
 )

@@ -33,4 +33,5 @@ SPEC = MethodSpec(
     config=OcclusionConfig,
     explain=explain,
     forwards=lambda n_units, n_targets, config: 1 + n_units,
+    contrastive=True,
 )

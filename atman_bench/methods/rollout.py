@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from atman_bench.core.errors import ConfigError
+from atman_bench.core.options import ADDED_LATER
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import ADDED_LATER, MethodSpec
+from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._recorded import mean_attention
 from atman_bench.models._base import ModelAdapter
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from atman_bench.attention.edit import AttentionInputs, attend
 from atman_bench.attention.patching import Editor
+from atman_bench.core.device_traits import traits_of
 from atman_bench.core.errors import ConfigError, NotApplicableError
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
-from atman_bench.methods._engine import FULL_SPEED_TOKENS
 from atman_bench.methods._flow import enclosing_layers
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter, Pass
@@ -28,7 +28,7 @@ class ValueZeroingConfig:
     """Options of value zeroing.
 
     Attributes:
-        batch: Positions zeroed per pass at the most; null takes as many as a pass of 512 positions holds.
+        batch: Positions zeroed per pass at the most; null fills a pass: 512 positions on a CPU.
     """
 
     batch: int | None = field(default=None, metadata=COSTS_ONLY)
@@ -83,7 +83,7 @@ def _layer_distances(
     length = call.hidden.shape[1]
     plain = behind(call.output)[0].float()
     columns = []
-    for positions in torch.arange(length).split(batch or max(1, FULL_SPEED_TOKENS // length)):
+    for positions in torch.arange(length).split(batch or max(1, traits_of(model.device).pass_tokens // length)):
         with model.host.applied(_Zeroing(layer, positions)):
             moved = behind(call.again(block, len(positions))).float()
         columns.append(1 - torch.nn.functional.cosine_similarity(moved, plain[None], dim=-1).cpu())

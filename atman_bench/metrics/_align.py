@@ -7,7 +7,18 @@ from jaxtyping import Bool, Float
 
 from atman_bench.core.errors import SampleError
 from atman_bench.core.images import mask_array, picture_size
-from atman_bench.core.records import Boxes, CharSpans, Label, PatchUnits, Picture, RegionMask, TextUnits, Units
+from atman_bench.core.records import (
+    Boxes,
+    CharSpans,
+    Label,
+    PatchUnits,
+    Picture,
+    RegionMask,
+    Segments,
+    TextUnits,
+    Units,
+)
+from atman_bench.core.segments import segment_array
 
 
 def unit_labels(label: Label, units: Units, picture: Picture | None = None) -> Float[np.ndarray, " U"]:
@@ -28,12 +39,12 @@ def unit_labels(label: Label, units: Units, picture: Picture | None = None) -> F
 
     Raises:
         SampleError: The units have no character spans (a prompt given as token ids), the label is of another kind than
-            the units, a mask cannot be decoded, or no unit is evidence.
+            the units, a mask cannot be decoded or does not fit its image, or no unit is evidence.
     """
     match label, units:
         case CharSpans(), TextUnits():
             return _covered_text(label, units)
-        case RegionMask() | Boxes(), PatchUnits() if picture is not None:
+        case RegionMask() | Boxes() | Segments(), PatchUnits() if picture is not None:
             shares = _shares(_evidence(label, picture), units)
             if label.threshold is not None:
                 shares = (shares >= label.threshold).astype(np.float64)
@@ -72,14 +83,23 @@ class _Evidence:
     x: Float[np.ndarray, " w+1"]
 
 
-def _evidence(label: RegionMask | Boxes, picture: Picture) -> _Evidence:
+def _evidence(label: RegionMask | Boxes | Segments, picture: Picture) -> _Evidence:
     """The pixels of a mask, or the rectangles that the edges of boxes cut an image into."""
     size = picture_size(picture.path)
     left, top, right, bottom = picture.crop or (0, 0, *size)
-    if isinstance(label, RegionMask):
-        masks = [mask_array(Picture(file, picture.crop), label.value, size) for file in label.files]
+    if not isinstance(label, Boxes):
+        if isinstance(label, RegionMask):
+            masks = [mask_array(Picture(file, picture.crop), label.value, size) for file in label.files]
+            inside = np.logical_or.reduce(masks)
+        elif label.size == size:
+            inside = segment_array(label)[top:bottom, left:right]
+        else:
+            raise SampleError(
+                f"outlines of a picture of {label.size[0]} x {label.size[1]} pixels do not fit one of "
+                f"{size[0]} x {size[1]}"
+            )
         y, x = np.arange(bottom - top + 1.0), np.arange(right - left + 1.0)
-        return _Evidence(np.logical_or.reduce(masks), y, x)
+        return _Evidence(inside, y, x)
     boxes = np.array(label.boxes, np.float64).reshape(-1, 2, 2) - (left, top)
     x0, y0, x1, y1 = np.clip(boxes, 0, (right - left, bottom - top)).reshape(-1, 4).T
     x, y = np.unique([0, *x0, *x1, right - left]), np.unique([0, *y0, *y1, bottom - top])

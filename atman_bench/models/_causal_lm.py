@@ -17,6 +17,7 @@ from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.patching import NOT_HOSTED, AttentionHost, Editor, foreign_code
 from atman_bench.attention.skipping import are_copies
+from atman_bench.core.device_traits import sent
 from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.records import Completion, Explained, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
@@ -139,7 +140,7 @@ class CausalLM:
         With a store, duplicate and unused rows are left out (``attention/skipping.py``). A pass without one is the
         reference, and runs as the model's own code has it.
         """
-        keep = 0 if rows is None else torch.tensor(rows, device=self.device)
+        keep = 0 if rows is None else sent(torch.tensor(rows), self.device)
         moved = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         if store is None:
             return self.model(**moved, use_cache=False, logits_to_keep=keep).logits
@@ -216,6 +217,7 @@ class CausalLM:
         Raises:
             SampleError: As ``encode``; also for ids outside the vocabulary and units outside the prompt.
         """
+        self._check_ids(uid, [*prompt_ids, *target_ids])  # before a tokenizer meets a negative one
         part = TextPart(tuple(prompt_ids), texts=self.token_texts(prompt_ids))
         target = TextPart(tuple(target_ids), texts=self.token_texts(target_ids))
         groups = [[i] for i in range(len(prompt_ids))] if units is None else [list(u) for u in units]
@@ -348,6 +350,12 @@ class CausalLM:
             )
         return self.tokenizer
 
+    def _check_ids(self, uid: str, ids: Sequence[int]) -> None:
+        """Raises SampleError for ids outside the vocabulary."""
+        bad = [i for i in ids if not 0 <= i < self.vocab_size]
+        if bad:
+            raise SampleError(f"sample {uid}: token id {bad[0]} is outside the vocabulary of {self.vocab_size}")
+
     def _parts(self, prompt: TextPart, picture: Picture | None) -> list[Part]:
         """What the model reads before the target, in order."""
         if picture is not None:
@@ -373,9 +381,7 @@ class CausalLM:
             )
         if not target_ids:
             raise SampleError(f"sample {uid}: the target is empty; give at least one token to explain")
-        bad = [i for i in ids if not 0 <= i < self.vocab_size]
-        if bad:
-            raise SampleError(f"sample {uid}: token id {bad[0]} is outside the vocabulary of {self.vocab_size}")
+        self._check_ids(uid, ids)
         length = prompt_length + len(target_ids) - 1
         if self.max_positions is not None and length > self.max_positions:
             raise SampleError(

@@ -13,11 +13,10 @@ import torch
 from atman_bench.core.errors import AtmanBenchError, ConfigError, UnknownNameError, first_line_of
 from atman_bench.core.measure import count_tokens
 from atman_bench.core.memory import is_out_of_memory
-from atman_bench.core.options import build
+from atman_bench.core.options import ADDED_LATER, build
 from atman_bench.core.records import Dtype, Modality, PatchUnits
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS
-from atman_bench.methods._base import ADDED_LATER
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._base import LoadOptions, Pass
 from atman_bench.models._causal_lm import CausalLM

@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from atman_bench.attention.edit import WALK
+from atman_bench.core.device_traits import CPU
 from atman_bench.core.errors import AtmanBenchError, ModelError, first_line_of
 from atman_bench.core.jsonl import check_writable
 from atman_bench.core.measure import count_tokens
@@ -29,7 +30,7 @@ from atman_bench.core.memory import free_bytes
 from atman_bench.core.records import Dtype, Modality
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods import METHODS, atman
-from atman_bench.methods._engine import FULL_SPEED_TOKENS, MOST_ROWS, EngineMode, plan
+from atman_bench.methods._engine import EngineMode, plan
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.methods.adaptive import AdaptiveConfig, ProposalBy
 from atman_bench.methods.atman import AtManConfig
@@ -99,7 +100,7 @@ class Job:
         """Which units the simulated input has."""
         if not self.one_by_one or self.units <= MOST_UNITS:
             return list(range(self.units))
-        spaced, rest = MOST_UNITS - MOST_ROWS, self.units - MOST_ROWS
+        spaced, rest = MOST_UNITS - CPU.most_rows, self.units - CPU.most_rows
         # The middle of each stretch: a restart there costs what the stretch costs on average.
         middles = ((np.arange(spaced) + 0.5) * rest / spaced).astype(int).tolist()
         return [*middles, *range(rest, self.units)]
@@ -108,7 +109,7 @@ class Job:
     def stretch(self) -> float:
         """Units that each of the evenly spaced ones stands for."""
         left_out = self.units - len(self.simulated_units)
-        return 1 + left_out / (MOST_UNITS - MOST_ROWS)
+        return 1 + left_out / (MOST_UNITS - CPU.most_rows)
 
     def encode(self, adapter: CausalLM) -> Encoded:
         """The input. Which tokens it holds does not matter."""
@@ -132,7 +133,7 @@ def method_job(method: str, options: Any, tokens: int, units: int, targets: int 
         # Units are spread over the input: half of it runs again for each, on average.
         spec, budget = atman.SPEC, options.share(1 + units * (1 - (tokens - targets + 1) / (2 * tokens)))
         if options.proposal is ProposalBy.GRADIENT and budget < 1:
-            gradient = AtManGradientConfig(checkpointing=tokens > FULL_SPEED_TOKENS)
+            gradient = AtManGradientConfig(checkpointing=tokens > CPU.pass_tokens)
             proposal = method_job("atman_gradient", gradient, tokens, units, targets)
         options = AtManConfig(**{f.name: getattr(options, f.name) for f in fields(AtManConfig)})
 
@@ -151,9 +152,10 @@ def plain_job(variant: str, tokens: int, targets: int = 1) -> Job:
 def forward_positions(method: str, options: Any, tokens: int, units: int, targets: int) -> float:
     """Positions that a method puts through a model's layers for one sample, as the engine plans its batches.
 
-    The engine restarts each perturbation at the first position that it changes. Memory sets no bound here, and no
-    perturbation reaches back to an earlier position, as neighbours (kappa) may. A method or mode that reuses no prefix
-    has its whole passes, backward ones included (``MethodSpec.forwards``).
+    The engine restarts each perturbation at the first position that it changes, here in the batches of a CPU; those of
+    a GPU are larger and recompute a little more. Memory sets no bound here, and no perturbation reaches back to an
+    earlier position, as neighbours (kappa) may. A method or mode that reuses no prefix has its whole passes, backward
+    ones included (``MethodSpec.forwards``).
 
     Args:
         method: Its name.
@@ -167,7 +169,7 @@ def forward_positions(method: str, options: Any, tokens: int, units: int, target
         return METHODS.get(method).forwards(units, targets, options) * tokens
 
     def rows_at(start: int) -> int:
-        return options.batch or min(MOST_ROWS, -(-FULL_SPEED_TOKENS // (tokens - start)))
+        return options.batch or min(CPU.most_rows, -(-CPU.pass_tokens // (tokens - start)))
 
     batches = plan(range(units), tokens, rows_at)
     restarted = sum(len(batch.perturbations) * (tokens - batch.start) for batch in batches)

@@ -7,9 +7,10 @@ dataset), ``results/`` (of eval), ``answers/`` (of accuracy), ``packed/`` (compa
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from worlds import DOCUMENTS, OPENIMAGES_MASKS, TABLES
+from worlds import DOCUMENTS, FILES, OPENIMAGES_MASKS, TABLES, data_option
 
 LONG = "n" * 300
 SURROGATE = "\udcff"
@@ -137,8 +138,12 @@ YAML_SHAPES = {
 
 def _loader(file: str) -> str:
     dataset = DOCUMENTS[file][0] if file in DOCUMENTS else "openimages"
-    model = "" if dataset == "squad" else "-m tiny-magma "
-    return f"{EVAL} {model}-d {dataset} --data data/{dataset}{'/squad.json' if dataset == 'squad' else ''}"
+    return _reader(dataset)
+
+
+def _reader(dataset: str) -> str:
+    model = "" if dataset in FILES else "-m tiny-magma "
+    return f"{EVAL} {model}-d {dataset} --data {data_option(dataset, Path('data'))}"
 
 
 def _cases_of_json() -> list[Case]:
@@ -207,7 +212,7 @@ _TEXT_OPTIONS = {
     "table": "--sign --metrics --reference --out --format",
     "maps": "--out --data --methods --uids --sign -d -m",
     "doctor": "-m --device --dtype",
-    "data check": "--data --set",
+    "data check": "-d --data --set",
     "data select": "--data --out --set",
     "results compact": "--without-maps",
 }
@@ -587,7 +592,69 @@ def _cases_of_bounds() -> list[Case]:
     ]
 
 
+def _cases_of_evidence() -> list[Case]:
+    """Annotated texts and images, foils, and units."""
+    pairs, voc = "data/minimal_pairs/pairs.csv", "data/voc/Annotations/7.xml"
+    explain = "explain -p {} -t {} "
+    ada = ("Ada lives", " in")
+    return [
+        Case("minimal_pairs: empty", _reader("minimal_pairs"), "pairs.csv", {pairs: b""}),
+        Case("minimal_pairs: binary", _reader("minimal_pairs"), "no valid CSV", {pairs: b"\xff\x00"}),
+        Case("minimal_pairs: other columns", _reader("minimal_pairs"), "lacks", {pairs: "a,b\n1,2\n"}),
+        Case("minimal_pairs: no such file", f"{EVAL} -d minimal_pairs --data no.csv", "cannot read no.csv"),
+        Case(
+            "minimal_pairs: no such paradigm",
+            f"{EVAL} -d minimal_pairs --data data/minimal_pairs --set datasets.minimal_pairs.paradigms=[x]",
+            "unknown paradigm 'x'",
+        ),
+        Case("hotpotqa: no data", f"{EVAL} -d hotpotqa", "hotpotqa needs data"),
+        Case(
+            "lambada: passages without rationales",
+            _reader("lambada"),
+            "empty rationale",
+            {"data/lambada/lambada.json": '[{"text": "Ada lives in Bern", "rationale": []}]'},
+        ),
+        Case("needle: 1e11 samples", f"{EVAL} -d needle --set datasets.needle.n=100000000000", "at most"),
+        Case("needle: 1e11 words", f"{EVAL} -d needle --set datasets.needle.words=100000000000", "at most"),
+        Case("needle: a depth of 2", f"{EVAL} -d needle --set datasets.needle.depths=[2.0]", "depths are shares"),
+        *(
+            Case(f"voc: {name}", _reader("voc"), "annotation is malformed", {voc: content})
+            for name, content in {
+                "empty": b"",
+                "binary": b"\x00\xff",
+                "cut off": b"<annotation><object>",
+                "entities that double": b'<!DOCTYPE a [<!ENTITY x0 "x">'
+                + b"".join(f'<!ENTITY x{i + 1} "&x{i};&x{i};">'.encode() for i in range(40))
+                + b"]><a>&x40;</a>",
+                "deep": b"<a>" * 100_000,
+            }.items()
+        ),
+        Case("data check: coco without its file", "data check -d coco --data data/voc", "holds no instances*.json"),
+        Case("data check: a text that is usable", "data check -d lambada --data data/lambada/lambada.json", "", code=0),
+        Case("data check: no such dataset", "data check -d nope", "unknown dataset"),
+        Case("coco: a category that it lacks", _reader("coco") + " --set datasets.coco.classes=[dog]", "class of coco"),
+        Case("eval: units that do not exist", f"{EVAL} --units letter", "unknown value of units"),
+        Case("eval: units of images", f"{_reader('coco')} --units word", "explains images"),
+        Case("explain: units that do not exist", explain + "--units letter", "unknown value of units", values=ada),
+        Case("explain: an empty foil", explain + "--foil {}", "--foil is empty", values=(*ada, "")),
+        Case(
+            "explain: a foil of many tokens", explain + "--foil {}", "the foil is no token", values=(*ada, " xqzjk" * 9)
+        ),
+        Case(
+            "explain: a target of many tokens", explain + "--foil {}", "the target is", values=("Ada", " xqzjk", " on")
+        ),
+        Case("explain: the target as foil", explain + "--foil {}", "the same token", values=(*ada, " in")),
+        Case(
+            "explain: a foil for a method that knows none",
+            explain + "--foil {} --method rollout",
+            "does not explain why",
+            values=(*ada, " on"),
+        ),
+    ]
+
+
 CASES = [
+    *_cases_of_evidence(),
     *_cases_of_json(),
     *_cases_of_tables(),
     *_cases_of_yaml(),

@@ -47,6 +47,26 @@ GQA_GRAPHS = {"7": {"width": 8, "height": 8, "objects": {"9": {"name": "cat", "x
 CCP_LABELS = ["null", "coat"]
 CCP_AREAS = {"7": {"coat": 0.25}}
 CALTECH = [{"image": "7.png", "mask": "7m.png", "class": "cat"}]
+LAMBADA = [{"lambadaIndex": 1, "text": "Ada lives in Bern", "rationale": [[0, 3]]}]
+HOTPOTQA = [
+    {
+        "_id": "h1",
+        "question": "Where does Ada live ?",
+        "answer": "Bern",
+        "supporting_facts": [["Ada", 0]],
+        "context": [["Ada", ["Ada lives in Bern ."]]],
+    }
+]
+COCO = {
+    "images": [{"id": 7, "file_name": "7.png", "width": 8, "height": 8}],
+    "categories": [{"id": 1, "name": "cat"}],
+    "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [0, 0, 4, 4], "iscrowd": 0}],
+}
+VOC = (
+    "<annotation><size><width>8</width><height>8</height></size><object><name>cat</name>"
+    "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>4</ymax></bndbox></object></annotation>"
+)
+PAIRS = "one_prefix_prefix,one_prefix_word_good,one_prefix_word_bad,target\nAda and Bo,live,lives,and\n"
 OPENIMAGES_CLASSES = "/m/01yrx,Cat\n"
 OPENIMAGES_MASKS = (
     "MaskPath,ImageID,LabelName,BoxXMin,BoxXMax,BoxYMin,BoxYMax,BoxID\n7m.png,7,/m/01yrx,0.1,0.9,0.1,0.9,b\n"
@@ -63,6 +83,9 @@ DOCUMENTS: dict[str, tuple[str, Any]] = {
     "ccp/labels.json": ("ccp", CCP_LABELS),
     "ccp/pixel_level_areas.json": ("ccp", CCP_AREAS),
     "caltech101/segmented.json": ("caltech101", CALTECH),
+    "lambada/lambada.json": ("lambada", LAMBADA),
+    "hotpotqa/hotpotqa.json": ("hotpotqa", HOTPOTQA),
+    "coco/annotations/instances_val.json": ("coco", COCO),
 }
 """File below the folder of all data -> the dataset that reads it, and what it holds."""
 
@@ -72,7 +95,20 @@ TABLES = {
 }
 """The same for CSV files, all of ``openimages``."""
 
+TEXTS = {"voc/Annotations/7.xml": VOC, "minimal_pairs/pairs.csv": PAIRS}
+"""The same for other files."""
+
+FILES = {
+    "squad": "squad.json",
+    "lambada": "lambada.json",
+    "hotpotqa": "hotpotqa.json",
+    "minimal_pairs": "pairs.csv",
+}
+"""Datasets of texts, which read one file each, and its name."""
+
 _PICTURES = (
+    "coco/val/7.png",
+    "voc/JPEGImages/7.png",
     "vqav2/images/x_7.png",
     "okvqa/images/x_7.png",
     "gqa/images/7.png",
@@ -90,7 +126,7 @@ def write_data(folder: Path) -> None:
     for name, (_, document) in DOCUMENTS.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(document))
-    for name, text in TABLES.items():
+    for name, text in (TABLES | TEXTS).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     for name in _PICTURES:
@@ -100,7 +136,7 @@ def write_data(folder: Path) -> None:
 
 def data_option(dataset: str, folder: Path) -> str:
     """What ``--data`` names for a dataset."""
-    return str(folder / dataset / "squad.json" if dataset == "squad" else folder / dataset)
+    return str(folder / dataset / FILES.get(dataset, ""))
 
 
 SCALE_ROW = {

@@ -21,4 +21,5 @@ SPEC = MethodSpec(
     explain=explain,
     forwards=lambda n_units, n_targets, config: 0,
     modalities=frozenset({Modality.TEXT}),
+    contrastive=True,
 )

@@ -19,4 +19,5 @@ SPEC = MethodSpec(
     explain=explain,
     forwards=lambda n_units, n_targets, config: 0,
     stochastic=True,
+    contrastive=True,
 )

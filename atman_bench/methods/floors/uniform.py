@@ -18,4 +18,5 @@ SPEC = MethodSpec(
     config=NoOptions,
     explain=explain,
     forwards=lambda n_units, n_targets, config: 0,
+    contrastive=True,
 )
