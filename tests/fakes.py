@@ -132,7 +132,8 @@ class Fakes:
 
     def install(self, set_item: Any, set_attribute: Any) -> None:
         """Put the fakes in place through monkeypatch's ``setitem`` and ``setattr``, or functions like them."""
-        set_item(METHODS.__dict__, "names", NAMES)
+        set_item(METHODS.__dict__, "_own", frozenset(NAMES))
+        set_attribute(METHODS, "_parts", ())
         for name in NAMES:
             set_item(sys.modules, f"atman_bench.methods.{name}", SimpleNamespace(SPEC=SPECS[name]))
         set_attribute(runner, "load_configured", lambda run: self.load_model(run.model_name))

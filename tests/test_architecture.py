@@ -15,9 +15,10 @@ LEVELS = [
     {"attention", "datasets", "metrics"},
     {"models"},
     {"methods"},
-    {"api", "profiling"},
+    {"profiling"},
     {"evaluation"},
     {"report"},
+    {"api", "testing"},
     {"paper"},
     {"cli"},
 ]

@@ -101,7 +101,7 @@ def test_an_unknown_dataset(refused):
 
 
 def test_an_unknown_model(refused):
-    assert "unknown model 'tiny-txt': did you mean 'tiny_text'" in refused(*EVAL, "--model", "tiny-txt")
+    assert "unknown model 'tiny-txt': did you mean 'tiny-text'" in refused(*EVAL, "--model", "tiny-txt")
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_ctrl_c_says_what_is_stored_and_that_the_run_resumes(command, fakes, mon
         (["--methods", "fakee"], "did you mean 'fake'"),
         (["--set", "methods.fake.kapa=0.5"], "did you mean 'kappa'"),
         (["--set", "methods.fake.kappa=high"], "must be a number or null"),
-        (["--model", "nothing"], "no model 'nothing'"),
+        (["--model", "nothing"], "unknown model 'nothing'"),
         (["--dataset", "squad", "--data", "missing.json"], "missing.json"),
         (["--config", "missing.yaml"], "no configuration file missing.yaml"),
         (["--results", "taken"], "cannot be written to"),
@@ -188,16 +188,17 @@ def test_a_corrupted_row_is_one_line_and_loses_nothing(command, fakes, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("kind", "shown"),
+    ("arguments", "shown"),
     [
-        ("methods", ["atman", "kappa", "atman:literal", "Similarity from which", "Attention Flow  left for later"]),
-        ("datasets", ["squad", "template", "facts"]),
-        ("models", ["tiny-text", "hf:", "OFA  left for later"]),
-        ("metrics", ["average_precision", "higher is better", "recovery_at_10", "only where --metrics"]),
+        (["methods", "atman"], ["atman", "kappa", "atman:literal", "Similarity from which"]),
+        (["datasets", "squad"], ["squad", "template"]),
+        (["models"], ["tiny-text", "hf:", "OFA"]),
+        (["metrics"], ["average_precision", "higher is better", "recovery_at_10", "only where --metrics"]),
+        (["experiments", "table1a"], ["table1a"]),
     ],
 )
-def test_list_shows_entries_with_their_options(command, kind, shown):
-    code, out, _ = command("list", kind)
+def test_list_shows_entries_with_their_options(command, arguments, shown):
+    code, out, _ = command("list", *arguments)
     assert code == 0
     assert not [text for text in shown if text not in out]
 

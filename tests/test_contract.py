@@ -20,6 +20,7 @@ from atman_bench.methods._gradients import Reduction
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.methods.chefer import Backward
 from atman_bench.models._causal_lm import CausalLM
+from atman_bench.testing.contract import CHUNKS
 
 TEXT_METHODS = applicable_methods(Modality.TEXT)
 ENGINE_METHODS = [name for name in TEXT_METHODS if issubclass(METHODS.get(name).config, EngineConfig)]
@@ -28,8 +29,6 @@ COSTLY_METHODS = [name for name in TEXT_METHODS if METHODS.get(name).forwards(10
 """Methods that run the model at all."""
 
 FEW_SAMPLES = {"lime": {"n_samples": 30}, "kernel_shap": {"n_samples": 30}}
-CHUNKS = [[0, 1, 2], [3], [5, 4], list(range(6, 15)), [20]]
-"""Groups of prompt positions; some positions are not explained."""
 
 
 def attribute(model: CausalLM, encoded: Encoded, method: str, seed: int = 0, **options: Any) -> Attribution:

@@ -1,6 +1,7 @@
 """Document question answering: how a document is cut, which tokens a chunk takes along, and what a question finds."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from atman_bench.datasets._chunking import DELIMITERS, cut, split_document, toke
 from atman_bench.datasets._documents import Document, Example, example
 from atman_bench.models._base import ModelAdapter
 from atman_bench.report.document import document_map
-from atman_bench.report.heatmap import to_html
+from atman_bench.report.heatmap_page import to_html
 
 GOLDEN = json.loads(Path(__file__).with_name("golden").joinpath("gptj_tiny", "split.json").read_text())
 FACTS = example(Example.FACTS)
@@ -157,7 +158,7 @@ def test_bad_options_are_refused_before_a_model_is_loaded():
         DocumentOptions(options={"kapa": 0.5})
 
 
-def test_the_page_shows_the_document_once_for_each_question(answers):
+def test_the_page_has_a_map_of_the_document_for_each_question(answers):
     maps = document_map(
         "tiny-text",
         FACTS.text,
@@ -166,10 +167,12 @@ def test_the_page_shows_the_document_once_for_each_question(answers):
         tuple(answer.target for answer in answers),
         torch.stack([answer.explanation.scores for answer in answers]).numpy(),
     )
-    page = to_html(maps)
-    assert page.count('<div class="map">') == 4
-    assert page.count(FACTS.text.split(".")[0]) == 4
-    assert f"{answers[1].question} → “{answers[1].target.strip()}”" in page
+    page = to_html([("tiny-text", maps)])
+    view = json.loads(re.search(r'id="content">(.*?)</script>', page, re.DOTALL)[1])["view"]
+    assert "".join(text for text, _ in view["pieces"]).replace("↵", "") == FACTS.text
+    titles = [found["title"] for found in view["methods"][0]["maps"]]
+    assert len(titles) == 4
+    assert titles[1] == f"{answers[1].question} → “{answers[1].target.strip()}”"
 
 
 @pytest.fixture
@@ -193,7 +196,8 @@ def test_the_command_says_where_the_expected_chunk_ranks_and_writes_every_format
     assert "".join(chunk["text"] for chunk in data["chunks"]) == FACTS.text
     assert [len(question["scores"]) for question in data["questions"]] == [7] * 4
     assert data["questions"][3]["relative_maximum"] < 0.2
-    assert paths["html"].read_text().count('<div class="map">') == 4
+    view = json.loads(re.search(r'id="content">(.*?)</script>', paths["html"].read_text(), re.DOTALL)[1])["view"]
+    assert len(view["methods"][0]["maps"]) == 4
     assert paths["png"].read_bytes().startswith(b"\x89PNG")
 
 

@@ -12,10 +12,10 @@ import tiny_pictures
 import torch
 
 import atman_bench
+from atman_bench.api.explanation import Explanation
 from atman_bench.cli.app import main
 from atman_bench.core.errors import ModelError
 from atman_bench.core.records import Cost, Picture, TextUnits
-from atman_bench.core.tensors import Explanation
 from atman_bench.models import _pull
 
 PROMPT = "Ada lives in Bern. Q: Where? A:"
@@ -43,9 +43,16 @@ class StandIn:
 
 
 def explain_by_length(
-    model: StandIn, *, prompt: str, target: str, method: str | None, **options: object
+    model: StandIn,
+    *,
+    prompt: str | None = None,
+    messages: list[dict[str, str]] | None = None,
+    target: str | None,
+    method: str | None,
+    **options: object,
 ) -> Explanation:
     """Score each word of the prompt by its length; the options travel as the variant."""
+    prompt = prompt or messages[0]["content"]
     words = prompt.split(" ")
     starts = [sum(len(w) + 1 for w in words[:i]) for i in range(len(words))]
     spans = tuple((start, start + len(word)) for start, word in zip(starts, words, strict=True))
@@ -57,10 +64,12 @@ def explain_by_length(
         scores=scores,
         per_target=scores[None],
         units=TextUnits(tuple(words), spans),
-        target_texts=(target,),
+        target_texts=(target or " Bern",),
         target_logprobs=(-1.0,),
         answered=True,
         cost=Cost(0.1, 10),
+        model=model.name,
+        prompt=prompt,
     )
 
 
@@ -113,19 +122,44 @@ def test_options_of_the_method_are_read_as_yaml(run, monkeypatch):
     _, out, _ = run("explain", "--prompt", PROMPT, "--method", "atman", "--seed", "3", *options)
     assert received == {
         "prompt": PROMPT,
-        "target": " Bern",
+        "target": None,
         "units": None,
         "foil": None,
         "image": None,
         "explained": "text",
         "method": "atman",
         "seed": 3,
+        "max_new_tokens": 16,
+        "stop": None,
         "f": 0.5,
         "form": "literal",
         "kappa": None,
         "layers": [0, 1],
     }
     assert "stand-in · atman {'form': 'literal'}" in out
+
+
+def test_a_chat_and_what_ends_its_answer_travel_on(run, monkeypatch):
+    received: dict[str, object] = {}
+
+    def explain(model: StandIn, **arguments: object) -> Explanation:
+        received.update(arguments)
+        return explain_by_length(model, prompt=PROMPT, target=" Bern", method="atman")
+
+    monkeypatch.setattr(atman_bench, "explain", explain, raising=False)
+    options = ("--chat", "--stop", "END", "--stop", ".", "--explain", "context")
+    assert run("explain", "--prompt", PROMPT, *options)[0] == 0
+    assert received["messages"] == [{"role": "user", "content": PROMPT}]
+    assert "prompt" not in received
+    assert (received["stop"], received["explained"]) == (["END", "."], "context")
+
+
+def test_several_methods_are_one_page_and_a_list(run, tmp_path):
+    page = tmp_path / "map.html"
+    _, out, _ = run("explain", "--prompt", PROMPT, "--method", "atman,attention", "--json", "-", "--html", str(page))
+    assert len(json.loads(out)) == 2
+    content = json.loads(re.search(r'id="content">(.*?)</script>', page.read_text(), re.DOTALL)[1])
+    assert [method["name"].partition(":")[0] for method in content["view"]["methods"]] == ["atman", "attention"]
 
 
 def test_explain_writes_every_format(run, tmp_path):
@@ -160,7 +194,7 @@ def test_a_malformed_setting_is_one_line(run, setting):
     [
         (("--method", "atmann"), "unknown method 'atmann': did you mean 'atman'"),
         (("--set", "kapa=0.7"), "did you mean 'kappa'"),
-        (("--set", "target=Rome"), "atman has no option 'target'"),
+        (("--set", "target=Rome"), "unknown option of atman 'target'"),
         (("--target", ""), "--target is empty"),
     ],
 )
@@ -240,7 +274,8 @@ def test_every_generated_word_and_phrase_gets_a_map_of_picture_and_text(monkeypa
     assert [(phrase["text"], phrase["tokens"]) for phrase in data["phrases"]] == [("tall cat", [1, 3]), ("a", [0, 1])]
     for phrase in data["phrases"]:
         torch.testing.assert_close(torch.tensor(phrase["scores"]), maps[slice(*phrase["tokens"])].mean(0))
-    titles = re.findall("<h2>(.*?)</h2>", page.read_text())
+    content = json.loads(re.search(r'id="content">(.*?)</script>', page.read_text(), re.DOTALL)[1])
+    titles = [found["title"] for found in content["view"]["methods"][0]["maps"]]
     kinds = ["target", "phrase", "phrase", "target token 1", "target token 2", "target token 3"]
     assert [title.partition(" “")[0] for title in titles] == kinds
 

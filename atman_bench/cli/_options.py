@@ -45,21 +45,61 @@ def flags(**options: Any) -> Callable[[Callable[..., None]], Callable[..., None]
     return decorate
 
 
-def debuggable(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command --debug, which shows what is logged for those who look for a fault, and tracebacks."""
+def common(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what all have: --include, --quiet and --verbose.
+
+    A command with a ``quiet`` of its own is told; of the others --quiet takes the remarks on stderr.
+    """
+    of_command = signature(command).parameters
 
     @wraps(command)
-    def run(*, debug: bool, **given: Any) -> None:
-        if debug:
+    def run(*, verbose: bool, include: list[Path] | None, **given: Any) -> None:
+        quiet = given["quiet"] if "quiet" in of_command else given.pop("quiet")
+        log = logging.getLogger("atman_bench")
+        if verbose:
             logging.basicConfig(format="%(name)s: %(message)s")
-            logging.getLogger("atman_bench").setLevel(logging.DEBUG)
-        command(**given)
+            log.setLevel(logging.DEBUG)
+        before = log.level
+        try:
+            if quiet and not verbose:
+                log.setLevel(logging.ERROR)
+            command(**given)
+        finally:
+            if not verbose:  # who prints tracebacks asks for the level
+                log.setLevel(before)
 
-    own = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in signature(command).parameters.values()]
-    parameters = [*own, Parameter("debug", Parameter.KEYWORD_ONLY, default=False, annotation=Debug)]
+    parameters = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in of_command.values()]
+    added = {"quiet": Quiet, "verbose": Verbose, "include": Include}
+    parameters += (
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None if name == "include" else False, annotation=annotation)
+        for name, annotation in added.items()
+        if name not in of_command
+    )
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def examples(*commands: str) -> str:
+    """What stands below a command's options in ``--help``: commands to copy, a line each."""
+    return "\n\n".join(("Examples:", *commands))
+
+
+def _include(paths: list[Path] | None) -> list[Path] | None:
+    """Include files before other options are read, which may name what is in them."""
+    from atman_bench.core.plugins import include
+
+    include(paths or ())
+    return paths
+
+
+def _model(name: str | None) -> str | None:
+    """Refuse a model that cannot be had before torch is loaded."""
+    if name:
+        from atman_bench.models._names import check_name
+
+        check_name(name)
+    return name
 
 
 def names(flag: str, listed: str) -> list[str]:
@@ -80,7 +120,13 @@ def split(param: typer.CallbackParam, listed: str | None) -> list[str] | None:
 
 
 Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="NAME or NAME:ARGUMENT, such as tiny-text or hf:FOLDER.")
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        callback=_model,
+        help="A folder, a hub id, or NAME[:ARGUMENT] of atman-bench list models; default: the embedded one.",
+    ),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="A torch device; CUDA where there is one.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, float16 or bfloat16.")]
@@ -90,17 +136,26 @@ Seed = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any option, such as methods.atman.kappa=0.5; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any option: methods.atman.kappa=0.5, or kappa=0.5 for the methods named; may be repeated.",
+    ),
 ]
 Method = Annotated[str, typer.Option("--method", help="One of atman-bench list methods.")]
 MethodOverrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="An option of the method, such as f=0.5; may be repeated."),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="An option of the method: f=0.5 or methods.atman.f=0.5; may be repeated."
+    ),
 ]
 JsonPath = Annotated[
     str | None, typer.Option("--json", metavar="PATH|-", help="Write scores as JSON; - prints only that.")
 ]
-Results = Annotated[Path | None, typer.Option("--results", "-r", help="The results folder; a run there is resumed.")]
+Results = Annotated[
+    Path | None,
+    typer.Option("--results", "-r", help="The results folder; default: results. A run there is resumed."),
+]
 TrustCheckpoint = Annotated[
     bool | None, typer.Option("--trust-checkpoint", help="Read pickled weights, which can run code.")
 ]
@@ -128,13 +183,33 @@ FigureFormats = Annotated[
     typer.Option("--figure-format", metavar="FORMATS", help="What figures are written as: png, svg or both by commas."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, how long it takes and how much memory.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, also those of samples that fail.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", "--debug", help="Show what is logged, and tracebacks of what fails.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks; of a run no table either.")]
+Include = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--include",
+        metavar="PATH",
+        callback=_include,
+        is_eager=True,
+        help="A Python file, or a folder of them, with methods, metrics or data of your own; may be repeated.",
+    ),
+]
 
 
 Methods = Annotated[
     str | None,
-    typer.Option("--methods", callback=split, help="METHOD or METHOD:VARIANT, by commas; default: all that apply."),
+    typer.Option(
+        "--methods",
+        callback=split,
+        help="METHOD or METHOD:VARIANT, by commas; the baselines that see no model are added. Default: all that apply.",
+    ),
+]
+Baselines = Annotated[
+    bool | None,
+    typer.Option("--baselines/--no-baselines", help="With --methods: also those that see no model; default: yes."),
 ]
 Metrics = Annotated[
     str | None,

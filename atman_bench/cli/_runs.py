@@ -1,5 +1,6 @@
 """What the commands that run evaluations share: progress, what a table does not say, a dry run's answer, Ctrl-C."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,12 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
+SECONDS_BETWEEN_LINES = 30.0
+"""A log without a terminal gets a line of progress as often."""
+
+
 class ProgressBar:
-    """A progress bar that a runner can call; on a terminal only, and gone when it is done."""
+    """A progress bar that a runner can call, gone when it is done; without a terminal a line on stderr now and then."""
 
     def __init__(self, console: "Console"):
         from rich.progress import (
@@ -44,6 +49,8 @@ class ProgressBar:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("loading", total=None)
+        self._lines = not console.is_terminal and not console.quiet
+        self._begun = self._said = time.monotonic()
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
@@ -54,6 +61,11 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int, doing: str) -> None:
         self._bar.update(self._task, completed=done, total=total, description=doing)
+        now = time.monotonic()
+        if self._lines and now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = now
+            left = f", about {_duration((now - self._begun) / done * (total - done))} left" if done else ""
+            echo(f"{done} of {total}{left}: {doing}", err=True)
 
 
 def notes(summary: "RunSummary") -> list[str]:

@@ -11,7 +11,13 @@ from atman_bench.core.files import write_atomically
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("accuracy")(accuracy)
+    app.command(
+        "accuracy",
+        epilog=_options.examples(
+            "atman-bench accuracy --limit 50",
+            "atman-bench accuracy -d vqav2 --data FOLDER -m Salesforce/blip-vqa-base --shots 0",
+        ),
+    )(accuracy)
 
 
 @_options.flags(**_options.SAMPLES, **_options.LOADING)

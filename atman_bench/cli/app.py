@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -25,7 +25,37 @@ app = typer.Typer(
     help="Benchmarks of explanation methods for generative transformers: the AtMan paper's evaluations, on any model.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_options.examples(
+        "atman-bench explain",
+        'atman-bench explain -m HuggingFaceTB/SmolLM2-135M-Instruct --chat -p "Bern is in Switzerland. Where is Bern?"',
+        "atman-bench eval --limit 40",
+        "atman-bench list",
+        "atman-bench COMMAND --help",
+    ),
 )
+
+
+def _version(asked: bool) -> None:
+    """Print the version and end."""
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            echo(f"atman-bench {version('atman-bench')}")
+        except PackageNotFoundError:
+            echo("atman-bench (run from its source folder)")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Benchmarks of explanation methods for generative transformers: the AtMan paper's evaluations, on any model."""
+
 
 for _name in sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py")):
     if _name != "app":
@@ -67,7 +97,7 @@ for _group in (app, *(group.typer_instance for group in app.registered_groups if
     for _command in _group.registered_commands:
         _command.cls = _Command
         if _command.callback is not None:
-            _command.callback = _options.debuggable(_command.callback)
+            _command.callback = _options.common(_command.callback)
 
 
 def main() -> None:

@@ -25,14 +25,14 @@ Overrides = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
     data = typer.Typer(help="Check a dataset, or choose a part of Open Images.")
-    data.command()(select)
-    data.command()(check)
+    data.command(epilog=_options.examples("atman-bench data select --data openimages --out chosen"))(select)
+    data.command(epilog=_options.examples("atman-bench data check -d openimages --data openimages"))(check)
     app.add_typer(data, name="data")
 
 
 def select(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
     link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies; both on one disk.")] = False,
     overrides: Overrides = None,
 ) -> None:

@@ -22,14 +22,20 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("docqa")(docqa)
+    app.command(
+        "docqa",
+        epilog=_options.examples(
+            "atman-bench docqa --example facts",
+            'atman-bench docqa --document contract.txt --question "When does it end?" -m FOLDER --html map.html',
+        ),
+    )(docqa)
 
 
 @_options.flags(**_options.LOADING)
 def docqa(
     document: Annotated[Path | None, typer.Option("--document", help="A text file; needs --question.")] = None,
     question: Annotated[
-        str | None, typer.Option("--question", "-q", help="What is asked; default: the example's four questions.")
+        str | None, typer.Option("--question", help="What is asked; default: the example's four questions.")
     ] = None,
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="The answer that is explained; default: the model's own.")
@@ -54,7 +60,9 @@ def docqa(
 ) -> None:
     """Cut a document into chunks and highlight those that an answer depends on (A.8, Fig. 16)."""
     from atman_bench.api.docqa import DocumentOptions, ask
-    from atman_bench.report.heatmap import to_html, to_png, to_terminal
+    from atman_bench.report.heatmap_page import to_html
+    from atman_bench.report.heatmap_png import to_png
+    from atman_bench.report.heatmap_terminal import to_terminal
 
     source = _document(document, question, target, example)
     options = DocumentOptions(template or source.template, method, read_overrides(overrides), seed or 0, max_new_tokens)
@@ -76,7 +84,7 @@ def docqa(
             Path(json_path).write_text(data + "\n", encoding="utf-8")
         maps = _maps(caption, source, answers)
         if html_path is not None:
-            html_path.write_text(to_html(maps), encoding="utf-8")
+            html_path.write_text(to_html([(caption, maps)]), encoding="utf-8")
         if png_path is not None:
             to_png(maps, png_path)
 

@@ -14,7 +14,13 @@ _PACKAGES = ("atman-bench", "torch", "transformers", "captum", "numpy")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("doctor")(doctor)
+    app.command(
+        "doctor",
+        epilog=_options.examples(
+            "atman-bench doctor",
+            "atman-bench doctor -m HuggingFaceTB/SmolLM2-135M-Instruct",
+        ),
+    )(doctor)
 
 
 @_options.flags(**_options.LOADING)

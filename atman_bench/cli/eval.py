@@ -20,12 +20,21 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("eval")(evaluate)
+    app.command(
+        "eval",
+        epilog=_options.examples(
+            "atman-bench eval --limit 40",
+            "atman-bench eval -m FOLDER -d squad --methods atman,attnlrp --set f=0.5 --limit 24 -r results/squad",
+            "atman-bench eval --include my_method.py --methods my_method,atman --limit 20",
+            "atman-bench eval -c small --dry-run",
+        ),
+    )(evaluate)
 
 
 @_options.flags(
     **_options.SAMPLES,
     methods=_options.Methods,
+    baselines=_options.Baselines,
     metrics=_options.Metrics,
     units=_options.Units,
     **_options.SCORING,
@@ -52,13 +61,15 @@ def evaluate(
     from atman_bench.evaluation.config import load_config
 
     formats = _options.figure_formats(figure_format)
-    run = load_config(config, flags, overrides or ())
+    run = load_config(config, {"baselines": True, **flags}, overrides or ())
     screen = console(quiet=quiet)
     if dry_run:
         from atman_bench.evaluation.dry_run import plan
 
         # A dry run's answer is printed with --quiet too.
-        _runs.show_plan(console(), plan(run))
+        with console(quiet=quiet, stderr=True).status("reading data and model, counting passes"):
+            found = plan(run)
+        _runs.show_plan(console(), found)
         return
     with _runs.resumable(run.results):
         with _runs.ProgressBar(screen) as progress:

@@ -1,6 +1,7 @@
 """``atman-bench explain``: which parts of one prompt, or of one image, made the model say this?"""
 
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,18 +9,28 @@ import typer
 
 from atman_bench.cli import _options
 from atman_bench.cli._console import console, echo
-from atman_bench.cli._explaining import STDOUT, load_probed, read_overrides, writing
+from atman_bench.cli._explaining import STDOUT, load_probed, method_options, writing
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.texts import json_text
 
 if TYPE_CHECKING:
-    from atman_bench.core.tensors import Explanation
+    from collections.abc import Iterator
+
+    from atman_bench.api.explanation import Explanation
     from atman_bench.report.heatmap import HeatMap, Phrase
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("explain")(explain)
+    app.command(
+        "explain",
+        epilog=_options.examples(
+            "atman-bench explain",
+            'atman-bench explain -m FOLDER --chat --explain context -p "Ada lives in Bern. Where does Ada live?"',
+            "atman-bench explain --method atman,attention,attnlrp --html map.html --png map.png",
+            "atman-bench explain -i photo.jpg -m photo-magma --html map.html",
+        ),
+    )(explain)
 
 
 @_options.flags(**_options.LOADING)
@@ -31,11 +42,21 @@ def explain(
         Path | None, typer.Option("--image", "-i", help="An image that comes before the prompt; needs a model for it.")
     ] = None,
     explained: Annotated[
-        str | None, typer.Option("--explained", help="text, image or both; default: the image where there is one.")
+        str | None,
+        typer.Option(
+            "--explain",
+            "--explained",
+            metavar="PART",
+            help="text, image, both, context (of the prompt's question) or START:END (its characters); "
+            "default: the image where there is one.",
+        ),
     ] = None,
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="What is explained; default: what the model says itself.")
     ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Put the prompt into the model's chat template, as a user's message.")
+    ] = False,
     foil: Annotated[
         str | None,
         typer.Option("--foil", help="Explain why the target rather than this, each of one token (' Rome')."),
@@ -44,7 +65,9 @@ def explain(
     method: Annotated[
         str | None,
         typer.Option(
-            "--method", help="One of atman-bench list methods; default: atman, and of over 400 units adaptive."
+            "--method",
+            callback=_options.split,
+            help="Methods by commas; default: atman, and of over 400 units adaptive.",
         ),
     ] = None,
     budget: Annotated[
@@ -59,8 +82,15 @@ def explain(
     ] = None,
     overrides: _options.MethodOverrides = None,
     max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", min=1, help="Longest completion when no target is given.")
+        int, typer.Option("--max-new-tokens", min=1, help="Longest answer when no target is given.")
     ] = 16,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop",
+            help="A text that ends the model's answer; may be repeated. Default: a line break, with --chat none.",
+        ),
+    ] = None,
     phrases: Annotated[
         str | None,
         typer.Option(
@@ -68,9 +98,12 @@ def explain(
         ),
     ] = None,
     json_path: _options.JsonPath = None,
-    html_path: Annotated[Path | None, typer.Option("--html", help="Write the heat map as a web page.")] = None,
-    png_path: Annotated[Path | None, typer.Option("--png", help="Write the heat map as an image.")] = None,
+    html_path: Annotated[
+        Path | None, typer.Option("--html", help="Write a page to click through: token by token, method by method.")
+    ] = None,
+    png_path: Annotated[Path | None, typer.Option("--png", help="Write the maps as an image.")] = None,
     seed: _options.Seed = None,
+    quiet: _options.Quiet = False,
     *,
     flags: dict[str, Any],
 ) -> None:
@@ -79,48 +112,50 @@ def explain(
     A target of several tokens, such as the model's own words, gets a map for each of them from the same sweep.
     """
     import atman_bench
-    from atman_bench.core.records import Explained, Picture
-    from atman_bench.report.picture_maps import heat_map_of
+    from atman_bench.core.records import Explained
 
-    options = _method_options(overrides, method or "atman") | _two_stages(budget, fidelity)
-    loaded = load_probed(flags, "tiny-magma" if image else "tiny-text")
-    if prompt is None:
-        prompt = _example_prompt() if image is None else _example_caption()
-    picture = None if image is None else Picture(image)
-    if target is None:
-        target = loaded.complete(prompt, 1 if foil else max_new_tokens, picture)
-    explanation = atman_bench.explain(
-        loaded,
-        prompt=prompt,
-        target=target,
-        units=units,
-        foil=foil,
-        image=image,
-        explained=explained or (Explained.IMAGE if image else Explained.TEXT),
-        method=method,
-        seed=seed or 0,
-        **options,
-    )
-    caption = f"{loaded.name} · {explanation.method} {explanation.variant}"
-    if explanation.foil is not None:
-        caption += f" · rather than {explanation.foil!r}"
-    heat = heat_map_of(explanation, prompt, picture, caption, _phrases(explanation, phrases), loaded.dtype_name)
-    _deliver(heat, json_path, html_path, png_path)
+    # The option's callback has split the names.
+    methods: list[str | None] = list(method) if method else [None]
+    options = method_options(overrides, methods)
+    for name in methods:
+        options[name] |= _two_stages(budget, fidelity) if name in (None, "adaptive") else {}
+    evidence = None
+    if prompt is None and image is None:
+        prompt, evidence = _example()
+    elif prompt is None:
+        prompt = _example_caption()
+    said = {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
+    with _progress(quiet):
+        loaded = load_probed(flags, "tiny-magma" if image else "tiny-text")
+        found = [
+            atman_bench.explain(
+                loaded,
+                **said,
+                target=target,
+                units=units,
+                foil=foil,
+                image=image,
+                explained=explained or (Explained.IMAGE if image else Explained.TEXT),
+                method=name,
+                seed=seed or 0,
+                max_new_tokens=1 if foil else max_new_tokens,
+                stop=stop or None,
+                **options[name],
+            )
+            for name in methods
+        ]
+    heats = [one.heat(phrases=_phrases(one, phrases), evidence=None if chat else evidence) for one in found]
+    _deliver(found, heats, json_path, html_path, png_path)
 
 
-def _method_options(overrides: Sequence[str] | None, method: str) -> dict[str, Any]:
-    """Options of the method; whether it has them is left to ``explain``."""
-    from inspect import signature
+@contextmanager
+def _progress(quiet: bool) -> "Iterator[None]":
+    """Show what is being done: loading, then the passes of each method."""
+    from atman_bench.cli._runs import ProgressBar
+    from atman_bench.core.progress import listening
 
-    import atman_bench
-
-    options = read_overrides(overrides)
-    # An argument of explain() itself would not reach the check of the method's options.
-    if taken := sorted(options.keys() & signature(atman_bench.explain).parameters.keys()):
-        raise ConfigError(
-            f"--set {taken[0]}: {method} has no option {taken[0]!r}; atman-bench list methods shows its options"
-        )
-    return options
+    with ProgressBar(console(quiet=quiet, stderr=True)) as bar, listening(bar):
+        yield
 
 
 def _two_stages(budget: str | None, fidelity: float | None) -> dict[str, Any]:
@@ -145,12 +180,14 @@ def _two_stages(budget: str | None, fidelity: float | None) -> dict[str, Any]:
     return options
 
 
-def _example_prompt() -> str:
-    """Take the first question of the built-in dataset."""
+def _example() -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Take the first question of the built-in dataset, and where its answer stands."""
+    from atman_bench.core.records import CharSpans
     from atman_bench.datasets import DATASETS
 
     spec = DATASETS.get("facts")
-    return spec.load(spec.config()).samples[0].prompt
+    sample = spec.load(spec.config()).samples[0]
+    return sample.prompt, sample.label.spans if isinstance(sample.label, CharSpans) else ()
 
 
 def _example_caption() -> str:
@@ -177,19 +214,33 @@ def _phrases(explanation: "Explanation", listed: str | None) -> "tuple[Phrase, .
     return tuple(find_phrase(explanation.target_texts, phrase.strip()) for phrase in listed.split(";"))
 
 
-def _deliver(heat: "HeatMap", json_path: str | None, html_path: Path | None, png_path: Path | None) -> None:
-    """Print the heat map, or only its JSON where that goes to stdout, and write the files asked for."""
-    from atman_bench.report.heatmap import as_dict, to_html, to_png, to_terminal
+def _deliver(
+    found: "Sequence[Explanation]",
+    heats: "Sequence[HeatMap]",
+    json_path: str | None,
+    html_path: Path | None,
+    png_path: Path | None,
+) -> None:
+    """Print the heat maps, or only their JSON where that goes to stdout, and write the files asked for."""
+    from atman_bench.report.heatmap import as_dict
+    from atman_bench.report.heatmap_page import to_html
+    from atman_bench.report.heatmap_png import to_png
+    from atman_bench.report.heatmap_terminal import to_terminal
 
-    data = json_text(as_dict(heat), indent=2)
+    records = [as_dict(heat) for heat in heats]
+    data = json_text(records if len(records) > 1 else records[0], indent=2)
     if json_path == STDOUT:
         echo(data)
     else:
-        console().print(to_terminal(heat))
+        for heat in heats:
+            console().print(to_terminal(heat))
     with writing():
         if json_path not in (None, STDOUT):
             Path(json_path).write_text(data + "\n", encoding="utf-8")
         if html_path is not None:
-            html_path.write_text(to_html(heat), encoding="utf-8")
+            pages = [(one.name, heat) for one, heat in zip(found, heats, strict=True)]
+            html_path.write_text(to_html(pages), encoding="utf-8")
         if png_path is not None:
-            to_png(heat, png_path)
+            for i, heat in enumerate(heats):
+                name = png_path.stem if i == 0 else f"{png_path.stem}-{found[i].method}"
+                to_png(heat, png_path.with_stem(name))

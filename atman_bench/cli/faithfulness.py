@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("faithfulness")(faithfulness)
+    app.command(
+        "faithfulness",
+        epilog=_options.examples(
+            "atman-bench faithfulness --limit 10 --methods atman,chefer,occlusion",
+            "atman-bench faithfulness -m FOLDER -d squad --data dev-v1.1.json --limit 24 -r results/squad",
+        ),
+    )(faithfulness)
 
 
 @_options.flags(**_options.SAMPLES, methods=_options.Methods, **_options.SCORING, **_options.LOADING)

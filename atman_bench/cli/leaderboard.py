@@ -20,8 +20,10 @@ PAGE = "leaderboard"
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     leaderboard = typer.Typer(help="Every method by quality, faithfulness and cost, on every dataset and model.")
-    leaderboard.command("run")(run)
-    leaderboard.command("page")(page)
+    leaderboard.command(
+        "run", epilog=_options.examples("atman-bench leaderboard run leaderboard-facts -n 10 -r results/leaderboard")
+    )(run)
+    leaderboard.command("page", epilog=_options.examples("atman-bench leaderboard page results/leaderboard"))(page)
     app.add_typer(leaderboard, name="leaderboard")
 
 

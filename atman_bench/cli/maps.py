@@ -11,12 +11,17 @@ from atman_bench.cli._console import echo
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("maps")(maps)
+    app.command(
+        "maps",
+        epilog=_options.examples(
+            "atman-bench maps results --out maps.png --methods atman,chefer --n 6",
+        ),
+    )(maps)
 
 
 def maps(
     results: Annotated[Path, typer.Argument(help="A results folder of atman-bench eval on images.")],
-    out: Annotated[Path, typer.Option("--out", help="Where to write: NAME.png or NAME.svg.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write: NAME.png or NAME.svg.")],
     data: Annotated[
         str | None, typer.Option("--data", help="Where the dataset is; its images are not in the results.")
     ] = None,
@@ -36,7 +41,8 @@ def maps(
     """Draw maps over their images: a row per sample, a column per method, the evidence outlined."""
     from atman_bench.report.figure_files import FigureFormat
     from atman_bench.report.figures import FIGURES
-    from atman_bench.report.picture_maps import Selection, frame_of_maps, picture_maps
+    from atman_bench.report.picture_maps import frame_of_maps, picture_maps
+    from atman_bench.report.stored_maps import Selection
 
     columns = None if methods is None else _options.names("--methods", methods)
     rows = None if uids is None else _options.names("--uids", uids)

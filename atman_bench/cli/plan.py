@@ -21,14 +21,20 @@ METHODS = (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("plan")(plan)
+    app.command(
+        "plan",
+        epilog=_options.examples(
+            "atman-bench plan random:13B --tokens 1024",
+            "atman-bench plan HuggingFaceTB/SmolLM2-135M --methods atman,attnlrp --device RTX4090",
+        ),
+    )(plan)
 
 
 def plan(
     model: Annotated[
         str, typer.Argument(help="A folder or hub id (only its configuration is read), pulled:NAME or random:SIZE.")
     ],
-    tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="Length of the input.")] = 512,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Length of the input.")] = 512,
     methods: Annotated[
         str, typer.Option("--methods", help="METHOD or METHOD:VARIANT by commas; plain:... are forward passes.")
     ] = METHODS,
@@ -52,7 +58,7 @@ def plan(
     from atman_bench.profiling.predict import predict, simulated_cell
 
     flags = {
-        "models": [model if ":" in model else f"hf:{model}"],
+        "models": [model],
         "methods": _options.names("--methods", methods),
         "tokens": [tokens],
         "batches": [batch],

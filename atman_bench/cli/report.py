@@ -5,13 +5,19 @@ from typing import Annotated
 
 import typer
 
+from atman_bench.cli import _options
 from atman_bench.cli._console import echo
 from atman_bench.core.files import write_atomically
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("report")(report)
+    app.command(
+        "report",
+        epilog=_options.examples(
+            "atman-bench report results/reproduce-tiny -o report.html",
+        ),
+    )(report)
 
 
 def report(

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("reproduce")(reproduce)
+    app.command(
+        "reproduce",
+        epilog=_options.examples(
+            "atman-bench reproduce --preset tiny",
+            "atman-bench reproduce table1a fig11 --preset paper --dry-run",
+        ),
+    )(reproduce)
 
 
 def reproduce(
@@ -30,7 +36,7 @@ def reproduce(
         list[str] | None, typer.Argument(help="table1a, fig11 and so on, or all (the default).", metavar="[NAME]...")
     ] = None,
     preset: Annotated[
-        str, typer.Option("--preset", "-p", help="tiny (embedded, offline), small (real, on a CPU) or paper.")
+        str, typer.Option("--preset", help="tiny (embedded, offline), small (real, on a CPU) or paper.")
     ] = "tiny",
     results: Annotated[
         Path | None, typer.Option("--results", "-r", help="Results folder; default: results/reproduce-PRESET.")
@@ -50,7 +56,7 @@ def reproduce(
         bool, typer.Option("--dry-run", help="Check everything and say what would run; loads no weights.")
     ] = False,
     figure_format: _options.FigureFormats = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
+    quiet: _options.Quiet = False,
 ) -> None:
     """Regenerate tables and figures of the paper, and say which of its claims hold.
 
@@ -71,7 +77,9 @@ def reproduce(
     formats = _options.figure_formats(figure_format)
     names = reproduction.chosen(experiments or ())
     if dry_run:
-        _show_plans(console(), reproduction.plans(names, request))
+        with console(quiet=quiet, stderr=True).status("checking data, counting passes"):
+            plans = reproduction.plans(names, request)
+        _show_plans(console(), plans)
         return
     screen = console(quiet=quiet)
     with _runs.resumable(request.results):

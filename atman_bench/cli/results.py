@@ -12,7 +12,7 @@ from atman_bench.cli._console import echo
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     results = typer.Typer(help="Look after a results folder.")
-    results.command("compact")(compact)
+    results.command("compact", epilog=_options.examples("atman-bench results compact results/squad"))(compact)
     app.add_typer(results, name="results")
 
 

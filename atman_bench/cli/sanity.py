@@ -24,7 +24,10 @@ FEW = 20
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("sanity")(sanity)
+    app.command(
+        "sanity",
+        epilog=_options.examples("atman-bench sanity tiny-text --methods atman,chefer,attnlrp -n 8 -r results/sanity"),
+    )(sanity)
 
 
 @_options.flags(

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("scale")(scale)
+    app.command(
+        "scale",
+        epilog=_options.examples(
+            "atman-bench scale --models random:10M --methods plain:lean,atman --tokens 128,256",
+            "atman-bench scale -c paper --simulate A100-80GB",
+        ),
+    )(scale)
 
 
 def _numbers(param: typer.CallbackParam, listed: str | None) -> list[int | None] | None:
@@ -38,7 +44,6 @@ def _numbers(param: typer.CallbackParam, listed: str | None) -> list[int | None]
         str | None,
         typer.Option(
             "--models",
-            "-m",
             callback=_options.split,
             help="Models by commas: random:SIZE (10M to 70B), pulled:NAME, hf:FOLDER.",
         ),
@@ -167,11 +172,12 @@ def _report(
     """Print the table of this run; write the table and figures of everything in the results folder."""
     from atman_bench.cli._runs import INTERRUPTED
     from atman_bench.profiling.grid import read_scale_rows
-    from atman_bench.report.costs import frame_of, markdown
+    from atman_bench.report.costs import cost_tables, frame_of, markdown
     from atman_bench.report.figures import draw_all
 
     if summary.rows:
-        screen.print(markdown(frame_of(summary.rows, extrapolate=settings.extrapolate)))
+        for table in cost_tables(frame_of(summary.rows, extrapolate=settings.extrapolate)):
+            screen.print(table.rich())
         everything = frame_of(read_scale_rows(settings.results), extrapolate=settings.extrapolate)
         write_atomically(settings.results / "table.md", markdown(everything))
         draw_all(everything, settings.results / "figures", formats)

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("steer")(steer)
+    app.command(
+        "steer",
+        epilog=_options.examples(
+            "atman-bench steer --amplify soccer=3",
+            'atman-bench steer -m FOLDER -p "I like tea and chess." --suppress tea=0.9 --topic chess',
+        ),
+    )(steer)
 
 
 @_options.flags(**_options.LOADING)

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("sweep")(sweep)
+    app.command(
+        "sweep",
+        epilog=_options.examples(
+            "atman-bench sweep --grid methods.atman.f=[0.5,0.9,1.0] --limit 40",
+            "atman-bench sweep -c sweep-kappa-f --dry-run",
+        ),
+    )(sweep)
 
 
 @_options.flags(**_options.SAMPLES, **_options.SCORING, **_options.LOADING)
@@ -74,7 +80,9 @@ def sweep(
         from atman_bench.evaluation.dry_run import plan
 
         # A dry run's answer is printed with --quiet too.
-        _runs.show_plan(console(), plan(chosen.config))
+        with console(quiet=quiet, stderr=True).status("reading data and model, counting passes"):
+            found = plan(chosen.config)
+        _runs.show_plan(console(), found)
         return
     with _runs.resumable(chosen.run.results):
         with _runs.ProgressBar(screen) as progress:

@@ -28,7 +28,14 @@ class Format(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("table")(table)
+    app.command(
+        "table",
+        epilog=_options.examples(
+            "atman-bench table results",
+            "atman-bench table results --reference atman --sign positive,absolute",
+            "atman-bench table results --format csv > table.csv",
+        ),
+    )(table)
 
 
 def table(
@@ -54,7 +61,9 @@ def table(
             "--format", help="Print this and nothing else; json and csv: a record for each method and metric."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write it here as well; Markdown unless --format.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write it here as well; Markdown unless --format.")
+    ] = None,
     figures: Annotated[
         Path | None,
         typer.Option("--figures", help="Draw these rows into this folder; of several datasets, a folder in it each."),

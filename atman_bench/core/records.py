@@ -53,6 +53,24 @@ class Completion(str):
         return completion
 
 
+class ChatPrompt(str):
+    """A prompt that a chat template wrote: its start token and its marks of roles are in the text already.
+
+    A text that is cut or joined is a plain ``str`` again.
+
+    Attributes:
+        contents: Half-open character range of what each message says, without the template's own words.
+    """
+
+    contents: tuple[tuple[int, int], ...]
+
+    def __new__(cls, text: str, contents: Sequence[tuple[int, int]]) -> "ChatPrompt":
+        """Attach the ranges to the text."""
+        prompt = super().__new__(cls, text)
+        prompt.contents = tuple(contents)
+        return prompt
+
+
 @dataclass(frozen=True)
 class RegionMask:
     """Ground truth in an image: the union of masks. Each is stretched to its image (nearest) before the crop.

@@ -123,3 +123,42 @@ def check_value(value: Any) -> None:
         raise ValueError("it holds an integer of more than 64 bits")
     if isinstance(value, str) and (found := re.search("[\0\ud800-\udfff]", value)):
         raise ValueError(f"{printable(value[:40])!r} holds {_escape(found[0])}, which is no text")
+
+
+_WORD = re.compile(
+    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"  # scripts that write no blanks between words: a character each
+    "|(?:(?![\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])\\w)+(?:['’](?![\u3040-\u9fff])\\w+)*"
+    r"|[^\w\s]+"
+)
+
+
+def words_of(text: str, spans: Sequence[tuple[int, int] | None]) -> list[list[int]]:
+    """Group consecutive stretches of a text that lie in one word: runs of letters and digits, or of punctuation.
+
+    A stretch that reaches over several words belongs to the first of them; one of white space alone, or without a
+    place in the text, stays alone.
+
+    Args:
+        text: The text.
+        spans: Half-open character ranges, ascending; None for what is no part of the text.
+
+    Returns:
+        Indices of the stretches of each group, in order.
+    """
+    words = [match.span() for match in _WORD.finditer(text)]
+    groups: list[list[int]] = []
+    before: int | None = None
+    word = 0
+    for index, span in enumerate(spans):
+        own = None
+        if span is not None:
+            while word < len(words) and words[word][1] <= span[0]:
+                word += 1
+            if word < len(words) and words[word][0] < span[1]:
+                own = word
+        if own is not None and own == before:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+        before = own
+    return groups

@@ -13,6 +13,7 @@ from atman_bench.core.records import Modality, UnitKind
 from atman_bench.datasets import DATASETS
 from atman_bench.methods import METHODS
 from atman_bench.methods._base import MethodSpec
+from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics import chosen_metrics
 from atman_bench.metrics._signs import Sign
 from atman_bench.models._base import LoadOptions, ModelAdapter
@@ -24,7 +25,7 @@ DEFAULT_MODELS = {Modality.TEXT: "tiny-text", Modality.IMAGE: "tiny-magma"}
 
 def applicable_methods(modality: Modality) -> tuple[str, ...]:
     """All methods that are defined for a kind of samples, with the variants that images are explained by too."""
-    specs = {name: METHODS.get(name) for name in METHODS.names}
+    specs = dict(METHODS.items())
     chosen = [name for name, spec in specs.items() if modality in spec.modalities]
     if modality is Modality.IMAGE:
         chosen += [f"{name}:{variant}" for name in chosen for variant in specs[name].image_variants]
@@ -175,8 +176,9 @@ def load_config(preset: str | None, flags: Mapping[str, Any], overrides: Sequenc
 
     Args:
         preset: Path of a YAML file, or name of a preset, or None.
-        flags: Fields of ``RunConfig`` given on the command line; None means not given.
-        overrides: ``a.b.c=value``, the value read as YAML.
+        flags: Fields of ``RunConfig`` given on the command line; None means not given. ``baselines`` is none of them:
+            true adds those that see no model to the methods of a flag.
+        overrides: ``a.b.c=value``, the value read as YAML; an option alone (``f=0.5``) is one of the named methods.
 
     Raises:
         UnknownNameError: A key at any level does not exist; the message names near misses.
@@ -195,13 +197,17 @@ def resolve(file: Mapping[str, Any], flags: Mapping[str, Any], overrides: Sequen
     tree = {**file, **{key: value for key, value in flags.items() if value is not None}}
     assigned = [read_assignment("--set", text, "methods.atman.kappa=0.5") for text in overrides]
     check_once("--set", [path for path, _ in assigned])
-    of_entries = []
+    baselines = tree.pop("baselines", False)
+    of_run = {f.name for f in fields(RunConfig)}
+    of_entries, of_methods = [], []
     for path, value in assigned:
         root, dot, entry = path.partition(".")
         if dot and root in ("methods", "datasets"):
             of_entries.append((root, entry, value))
-        elif dot and root in {f.name for f in fields(RunConfig)}:
+        elif dot and root in of_run:
             raise ConfigError(f"--set {path}: {root} is one value, not a group of options")
+        elif not dot and root not in of_run and tree.get("methods"):
+            of_methods.append((path, value))
         else:
             tree[path] = value
     if empty := [name for name, value in tree.items() if value in ("", [], (), {})]:
@@ -211,8 +217,13 @@ def resolve(file: Mapping[str, Any], flags: Mapping[str, Any], overrides: Sequen
     chosen = _options_by_name(tree.get("methods"), "methods")
     # Options from the file stay with the methods that a flag keeps.
     methods = {name: {**described.get(name, {}), **options} for name, options in chosen.items()}
+    modality = DATASETS.get(tree["dataset"]).modality
+    for option, value in of_methods:
+        _assign_to_all(methods, option, value)
     if not methods:
-        methods = {name: {} for name in default_methods(DATASETS.get(tree["dataset"]).modality)}
+        methods = {name: {} for name in default_methods(modality)}
+    elif baselines and flags.get("methods"):
+        methods |= {name: {} for name in default_methods(modality) if name in FLOORS and name not in methods}
     datasets = _options_by_name(tree.get("datasets"), "datasets")
     # Last, since the dataset, which may be set too, decides which methods there are.
     for root, entry, value in of_entries:
@@ -235,6 +246,23 @@ def _options_by_name(listed: Any, where: str) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"{where}.{name} must hold options as 'name: value', received {options!r}")
         named[canonical(name)] = dict(options or {})
     return named
+
+
+def _assign_to_all(methods: dict[str, dict[str, Any]], option: str, value: Any) -> None:
+    """Set an option of every named method that has it, in place.
+
+    Raises:
+        UnknownNameError: None has it.
+    """
+    valid: dict[str, set[str]] = {}
+    for name in methods:
+        config = METHODS.get(name.partition(":")[0]).config
+        valid[name] = {f.name for f in fields(config) if f.init}
+    having = [name for name, options in valid.items() if option in options]
+    if not having:
+        raise UnknownNameError(f"option of {', '.join(methods)}", option, set().union(*valid.values()))
+    for name in having:
+        methods[name][option] = value
 
 
 def _assign(root: str, entries: dict[str, dict[str, Any]], path: str, value: Any) -> None:

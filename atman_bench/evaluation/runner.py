@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -25,12 +26,15 @@ from atman_bench.evaluation import compaction
 from atman_bench.evaluation.archive import Archive
 from atman_bench.evaluation.config import MethodCell, RunConfig, load_configured
 from atman_bench.evaluation.samples import PreparedSample, Selected, select
-from atman_bench.evaluation.scoring import grid_facts, row_of, scored
+from atman_bench.evaluation.scoring import current, grid_facts, row_of, scored
 from atman_bench.evaluation.store import Cell
 from atman_bench.evaluation.stored import Identity, StoredMap, float32_list
+from atman_bench.methods import METHODS
 from atman_bench.methods._explain import explain_encoded
 from atman_bench.metrics._signs import Sign
+from atman_bench.models import MODELS
 from atman_bench.models._base import ModelAdapter
+from atman_bench.models._names import family_and_argument
 
 _LOG = logging.getLogger(__name__)
 
@@ -248,8 +252,20 @@ def _identity(config: RunConfig, dataset: Dataset, adapter: ModelAdapter, method
         method_version=method.spec.version,
         method_options=identity_options(method.options),
         seed=config.seed if method.spec.stochastic else None,
+        plugins=_plugins(config, method.method) or None,
         units=config.units,
     )
+
+
+def _plugins(config: RunConfig, method: str) -> dict[str, str]:
+    """Versions of the plug-ins that a cell's maps depend on."""
+    family, _ = family_and_argument(config.model_name)
+    used = {
+        "method": METHODS.plugin(method),
+        "dataset": DATASETS.plugin(config.dataset),
+        "model": MODELS.plugin(family),
+    }
+    return {part: plugin.version() for part, plugin in used.items() if plugin is not None}
 
 
 def _cleared(config: RunConfig, cells: Sequence[Cell]) -> tuple[Cell, ...]:
@@ -274,17 +290,18 @@ def _explanations(
             try:
                 if cell in not_applicable:
                     raise NotApplicableError(not_applicable[cell])
-                stored = _explain(sample, cell, derived_seed(config.seed, sample.uid))
+                seed = derived_seed(config.seed, sample.uid)
+                stored = explain_sample(sample, cell.identity.method, cell.options, seed)
             except NotApplicableError as error:
                 not_applicable[cell] = one_line(error)
-                stored = replace(_ended(sample), status=Status.SKIPPED, error=not_applicable[cell])
+                stored = replace(ended(sample), status=Status.SKIPPED, error=not_applicable[cell])
             cell.append_map(stored)
             cell.append_rows([row_of(stored, config.metric_names, config.sign)])
             done += 1
             yield stored
 
 
-def _ended(item: PreparedSample) -> StoredMap:
+def ended(item: PreparedSample) -> StoredMap:
     """How a sample ended, before any method has explained it."""
     return StoredMap(
         item.uid,
@@ -297,22 +314,28 @@ def _ended(item: PreparedSample) -> StoredMap:
     )
 
 
-def _explain(item: PreparedSample, cell: Cell, seed: int) -> StoredMap:
+def explain_sample(item: PreparedSample, method: str, options: Any, seed: int) -> StoredMap:
     """How a sample ended under a method.
+
+    Args:
+        item: The sample.
+        method: Name of the method.
+        options: An instance of its config class.
+        seed: The sample's own.
 
     Raises:
         NotApplicableError: It ends so for every sample.
     """
-    encoded, ended = item.encoded, _ended(item)
+    encoded, end = item.encoded, ended(item)
     try:
-        explanation = explain_encoded(item.adapter, encoded, cell.identity.method, cell.options, seed, item.plain)
+        explanation = explain_encoded(item.adapter, encoded, method, options, seed, item.plain)
         per_target = explanation.per_target
         if explanation.units is not encoded.units:  # a map of single pixels
             of_pixels = item.on(explanation.units)
-            ended = replace(ended, label=of_pixels.label, word_labels=of_pixels.word_labels)
+            end = replace(end, label=of_pixels.label, word_labels=of_pixels.word_labels)
         return replace(
-            ended,
-            facts={**ended.facts, **grid_facts(explanation.units)},
+            end,
+            facts={**end.facts, **grid_facts(explanation.units)},
             scores=float32_list(explanation.scores.tolist()),
             per_target=None if per_target is None else tuple(map(float32_list, per_target.tolist())),
             target_logprobs=_finite(explanation.target_logprobs),
@@ -324,10 +347,10 @@ def _explain(item: PreparedSample, cell: Cell, seed: int) -> StoredMap:
     except NotApplicableError:
         raise
     except SampleError as error:
-        return replace(ended, status=Status.SKIPPED, error=one_line(error))
+        return replace(end, status=Status.SKIPPED, error=one_line(error))
     except Exception as error:  # whatever one sample meets, the others are not to be lost for it
-        _LOG.debug("%s of sample %s", cell.identity.method, item.uid, exc_info=True)
-        return replace(ended, status=Status.OOM if is_out_of_memory(error) else Status.ERROR, error=one_line(error))
+        _LOG.debug("%s of sample %s", method, item.uid, exc_info=True)
+        return replace(end, status=Status.OOM if is_out_of_memory(error) else Status.ERROR, error=one_line(error))
 
 
 def _finite(logprobs: tuple[float, ...]) -> tuple[float, ...]:
@@ -354,6 +377,6 @@ def _complete_rows(cell: Cell, maps: Mapping[str, StoredMap], metrics: Sequence[
     present: dict[str, Row] = {row.uid: row for row in cell.rows() if row.sign == sign}
     for uid, stored in maps.items():
         row = present.get(uid)
-        known = row.values if row is not None and row.status is stored.status else {}
+        known = current(row.values) if row is not None and row.status is stored.status else {}
         if lacking := [metric for metric in metrics if metric not in known]:
             cell.append_rows([row_of(stored, lacking, sign)])

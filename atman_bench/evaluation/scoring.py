@@ -35,14 +35,19 @@ def scored(cell: Cell, metrics: Sequence[str], sign: Sign, uids: Collection[str]
         UnknownNameError: A metric does not exist.
     """
     rows = {row.uid: row for row in cell.rows() if row.sign == sign and (uids is None or row.uid in uids)}
-    if not rows or any(not row.values.keys() >= set(metrics) for row in rows.values()):
+    if not rows or any(not current(row.values).keys() >= set(metrics) for row in rows.values()):
         for uid, stored in cell.maps().items():
-            lacking = [metric for metric in metrics if uid not in rows or metric not in rows[uid].values]
+            lacking = [metric for metric in metrics if uid not in rows or metric not in current(rows[uid].values)]
             if lacking and (uids is None or uid in uids):
                 made = row_of(stored, lacking, sign)
                 values = {**(rows[uid].values if uid in rows else {}), **made.values}
                 rows[uid] = replace(made, values=values)
     return named(cell, (restricted(row, metrics) for row in rows.values()))
+
+
+def current(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """A row's metrics without those of plug-ins: rows do not tell their version, so maps are scored again."""
+    return {metric: value for metric, value in values.items() if METRICS.plugin(metric) is None}
 
 
 def scored_folder(results: Path, metrics: Sequence[str], signs: Sequence[Sign]) -> list[ScoredCell]:

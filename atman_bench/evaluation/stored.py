@@ -100,6 +100,8 @@ class Identity:
         method_options: Its resolved options.
         seed: The run's seed for stochastic methods, else None.
         units: What of a text is one unit.
+        plugins: ``method``, ``dataset`` or ``model`` -> the version of the plug-in that defines it; None where all are
+            parts of this package.
     """
 
     dataset: str
@@ -113,6 +115,7 @@ class Identity:
     method_options: Mapping[str, Any]
     seed: int | None
     units: UnitKind = field(default=UnitKind.TOKEN, metadata=ADDED_LATER)
+    plugins: Mapping[str, str] | None = field(default=None, metadata=ADDED_LATER)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -122,7 +125,15 @@ class Identity:
     def same_experiment(self, other: "Identity") -> bool:
         """Whether only the method differs, so that the two cells can be compared."""
         ours, theirs = (
-            replace(identity, method="", method_version=0, method_options={}, seed=None) for identity in (self, other)
+            replace(
+                identity,
+                method="",
+                method_version=0,
+                method_options={},
+                seed=None,
+                plugins={part: v for part, v in (identity.plugins or {}).items() if part != "method"} or None,
+            )
+            for identity in (self, other)
         )
         return ours.fingerprint == theirs.fingerprint
 

@@ -24,6 +24,7 @@ from atman_bench.core.device_traits import CPU, sent, traits_of
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.malloc import freed_memory_kept
 from atman_bench.core.memory import free_bytes, is_out_of_memory
+from atman_bench.core.progress import tell
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods._objective import losses as target_losses
 from atman_bench.models._base import ModelAdapter, Pass
@@ -258,7 +259,9 @@ def _sweep(
     batches = plan(starts, end, _batch_sizes(model, encoded, options, store), options.slack)
     if store is not None:
         store.expand(max((len(b.perturbations) for b in batches), default=1))
+    done = 0
     while batches:
+        tell(done, len(starts), "forward passes")
         batch = batches.pop(0)
         count = len(batch.perturbations)
         read = [i for i, row in enumerate(rows) if row >= batch.start]
@@ -273,6 +276,7 @@ def _sweep(
             logger.warning("out of memory with %d perturbations at once: halving the batch", count)
             continue
         measured.append((batch.perturbations, read, found))
+        done += count
     losses = unperturbed.losses.repeat(len(starts), 1)
     for (changed, read, _), found in zip(measured, _gathered([found for *_, found in measured]), strict=True):
         losses[torch.tensor(changed)[:, None], torch.tensor(read)] = found

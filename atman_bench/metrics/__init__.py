@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from atman_bench.core.plugins import Group
 from atman_bench.core.registry import Registry
 from atman_bench.metrics._base import MetricSpec
 
-METRICS: Registry[MetricSpec] = Registry("metric", __name__, Path(__file__).parent)
+METRICS: Registry[MetricSpec] = Registry("metric", __name__, Path(__file__).parent, group=Group.METRICS)
 
 
 def chosen_metrics(named: Iterable[str]) -> tuple[str, ...]:
@@ -16,7 +17,7 @@ def chosen_metrics(named: Iterable[str]) -> tuple[str, ...]:
         UnknownNameError: A metric does not exist.
     """
     specs = {name.replace("-", "_"): METRICS.get(name) for name in named}
-    return tuple(specs) or tuple(name for name in METRICS.names if METRICS.get(name).by_default)
+    return tuple(specs) or tuple(name for name, spec in METRICS.items() if spec.by_default)
 
 
 CHOSEN_BY = "average_precision"

@@ -15,6 +15,9 @@ from atman_bench.core.records import Dtype, Explained, Picture, Sample
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._probe import ProbeReport
 
+LINE_BREAK = ("\n",)
+"""What ends a completion of plain text; an answer in a chat ends at its end-of-text token alone."""
+
 
 @dataclass(frozen=True)
 class Plain:
@@ -101,8 +104,10 @@ class ModelAdapter(Protocol):
     def probe(self) -> ProbeReport:
         """Check that edits work in this model; raises ModelError."""
 
-    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
-        """The model's greedy completion."""
+    def complete(
+        self, prompt: str, max_new_tokens: int, picture: Picture | None = None, stop: Sequence[str] = LINE_BREAK
+    ) -> str:
+        """The model's greedy completion, up to its end-of-text token or the first text that stops it."""
 
     def encode(self, sample: Sample) -> Encoded:
         """Tokenise a sample; raises SampleError."""

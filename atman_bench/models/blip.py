@@ -15,9 +15,9 @@ from transformers import BertTokenizerFast, BlipConfig, BlipForQuestionAnswering
 
 from atman_bench.core.errors import ConfigError, ModelError, SampleError, first_line_of
 from atman_bench.core.records import Picture
-from atman_bench.models._base import LoadOptions, ModelSpec
+from atman_bench.models._base import LINE_BREAK, LoadOptions, ModelSpec
 from atman_bench.models._loading import content_hash, load_tokenizer, loading, usable_device, weights_type
-from atman_bench.models._parts import first_line
+from atman_bench.models._parts import stopped
 from atman_bench.models._vision_tower import Texts, VisionTowerAdapter
 from atman_bench.models._writing import write_on
 
@@ -128,8 +128,10 @@ class BlipVQA(VisionTowerAdapter):
         return Texts(inputs, tuple(target_ids), 0, None if answer_ids is None else tuple(answer_ids))
 
     @torch.inference_mode()
-    def complete(self, prompt: str, max_new_tokens: int, picture: Picture | None = None) -> str:
-        """The model's greedy answer, up to its end token.
+    def complete(
+        self, prompt: str, max_new_tokens: int, picture: Picture | None = None, stop: Sequence[str] = LINE_BREAK
+    ) -> str:
+        """The model's greedy answer, up to its end token or a text that stops it.
 
         Raises:
             SampleError: It is empty, or there is no readable image.
@@ -140,7 +142,7 @@ class BlipVQA(VisionTowerAdapter):
             "pixel_values": pixels.to(self.device, self.model.dtype),
         }
         answer = write_on(self.model, self.name, inputs, max_new_tokens)
-        return first_line(self.tokenizer.decode(answer[1:], skip_special_tokens=True))
+        return stopped(self.tokenizer.decode(answer[1:], skip_special_tokens=True), stop)
 
     def _question_ids(self, prompt: str) -> list[int]:
         question = NAMING_QUESTION if prompt.startswith(NAMING_PROMPT) else prompt

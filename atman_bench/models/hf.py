@@ -23,7 +23,7 @@ def load(argument: str, options: LoadOptions) -> ModelAdapter:
     config = None if holds_adapter(source) else _config(source, options)
     if config is not None and config.model_type == "blip-2":
         return load_blip2(source, name, options)
-    if config is not None and _reads_pictures(config):
+    if config is not None and reads_pictures(config):
         return load_vision_lm(source, config.model_type, name, options)
     return load_causal_lm(source, name, options)
 
@@ -44,7 +44,7 @@ def _config(source: str | Path, options: LoadOptions) -> PreTrainedConfig | None
     return None
 
 
-def _reads_pictures(config: PreTrainedConfig) -> bool:
+def reads_pictures(config: PreTrainedConfig) -> bool:
     """Whether it is a decoder with images in its sequence."""
     return (
         config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES

@@ -12,7 +12,7 @@ from atman_bench.models._base import LoadOptions, ModelSpec
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._loading import usable_device, weights_type
 from atman_bench.models._silence import silent_transformers
-from atman_bench.models._sizes import SIZES, config_of
+from atman_bench.models._sizes import config_of
 
 
 def load(argument: str, options: LoadOptions) -> CausalLM:
@@ -51,5 +51,7 @@ def build(config: PreTrainedConfig, dtype: torch.dtype, device: torch.device) ->
 
 
 SPEC = ModelSpec(
-    summary=f"decoder with random weights, to measure costs: {', '.join(SIZES)}", argument="SIZE", load=load
+    summary="decoder with random weights, to measure costs, in the sizes of the paper (random:10M to random:70B)",
+    argument="SIZE",
+    load=load,
 )

@@ -23,6 +23,7 @@ from atman_bench.core.records import Dtype
 from atman_bench.methods import METHODS
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models import MODELS
+from atman_bench.models._names import family_and_argument
 from atman_bench.profiling.cell import ABANDONED, IMAGE_TOKENS, Measured, Request, ScaleCell, known, measure_cell
 from atman_bench.profiling.load import other_load
 from atman_bench.profiling.rows import ScaleRow, ScaleStatus
@@ -115,7 +116,7 @@ class ScaleConfig:
             UnknownNameError: A model family, method or variant does not exist.
         """
         for model in self.models:
-            MODELS.get(model.partition(":")[0])
+            MODELS.get(family_and_argument(model)[0])
         cells = (
             cell
             for model, tokens, name in product(self.models, self.tokens, self.methods)

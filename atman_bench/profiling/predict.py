@@ -39,6 +39,7 @@ from atman_bench.methods.chefer import Backward, CheferConfig
 from atman_bench.methods.integrated_gradients import IntegratedGradientsConfig
 from atman_bench.models._base import WHOLE, Pass
 from atman_bench.models._causal_lm import CausalLM
+from atman_bench.models._names import family_and_argument
 from atman_bench.models._pull import PulledKind, pulled_folder
 from atman_bench.models._silence import silent_transformers
 from atman_bench.models._sizes import config_of
@@ -187,13 +188,11 @@ def configuration(model: str, length: int) -> PreTrainedConfig:
         UnknownNameError: No such size, or no such model to pull.
         ModelError: No configuration can be read, or the model was not pulled yet.
     """
-    family, _, argument = model.partition(":")
+    family, argument = family_and_argument(model)
     if family == "random":
         return config_of(argument, length)
-    if family == "pulled":
-        source = pulled_folder(argument, PulledKind.LANGUAGE_MODEL)
-    else:
-        source = Path(argument if family == "hf" else model).expanduser()
+    pulled = family == "pulled"
+    source = pulled_folder(argument, PulledKind.LANGUAGE_MODEL) if pulled else Path(argument).expanduser()
     try:
         with silent_transformers():
             config = AutoConfig.from_pretrained(source if source.is_dir() else str(source))

@@ -23,14 +23,14 @@ class DocumentMap(HeatMap):
 
     questions: tuple[str, ...] = ()
 
-    def blocks(self) -> Iterator[tuple[str, Float[np.ndarray, " U"]]]:
-        """Title and scores of each question's map."""
+    def choices(self) -> Iterator[tuple[str, str, Float[np.ndarray, " U"]]]:
+        """Answer, title and scores of each question's map."""
         if self.per_target is None:
             return
         for question, answer, scores in zip(self.questions, self.target_texts, self.per_target, strict=True):
             answer = answer.strip()
             room = max(_TITLE_COLUMNS - len(answer), 20)
-            yield f"{shorten(question, room, placeholder=' …')} → “{answer}”", scores
+            yield answer, f"{shorten(question, room, placeholder=' …')} → “{answer}”", scores
 
 
 def document_map(

@@ -1,45 +1,25 @@
-"""One explanation as a heat map over text, an image or both: in the terminal, as a web page, as a PNG, as plain data.
+"""One explanation as a heat map over text, an image or both; ``heatmap_terminal``, ``_page`` and ``_png`` draw it.
 
 White is no relevance, red supports the target, blue opposes it. All maps of one explanation share a linear scale: full
 colour is their largest positive score, or their largest magnitude where no score is positive; stronger negative scores
 are clipped. What rounding of the losses can make is white.
 """
 
-import io
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
-from rich.cells import cell_len
-from rich.text import Text
 
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.records import PatchUnits
-from atman_bench.core.texts import printable
-from atman_bench.report import _html
-from atman_bench.report._overlay import BLUE, RED, overlay, pooled, scale_of, shrink, spread
+from atman_bench.core.texts import printable, words_of
+from atman_bench.report._overlay import BLUE, RED, overlay, shrink, spread
 from atman_bench.report._scales import shared_scale, without_noise
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_TERMINAL_PATCHES = 36
-"""Rows and columns of a map in the terminal; larger ones are averaged."""
 _PICTURE_PIXELS = 480
-_PNG_PICTURE_LINES = 15
-_PNG_COLUMNS = 96
-_PNG_LINE_INCHES = 0.24
-_PNG_FONT_SIZE = 10.0
-CELL_INCHES = 0.602 / 72
-"""Width of a character cell of DejaVu Sans Mono, which is 0.602 em wide, for each point of the font size."""
-_COLUMN_INCHES = CELL_INCHES * _PNG_FONT_SIZE
-_LINE_COLUMNS = _PNG_LINE_INCHES / _COLUMN_INCHES
 
 
 @dataclass(frozen=True)
@@ -100,6 +80,7 @@ class HeatMap:
             ``per_target`` is None.
         noise: The largest score that rounding can make: it is drawn as nothing.
         remarks: What a reader of this one map has to know, a sentence each.
+        evidence: The share of each unit that is evidence, where that is known: it is outlined.
     """
 
     caption: str
@@ -114,6 +95,7 @@ class HeatMap:
     phrases: tuple[Phrase, ...] = ()
     noise: float = 0.0
     remarks: tuple[str, ...] = ()
+    evidence: Float[np.ndarray, " U"] | None = None
 
     @cached_property
     def full(self) -> float:
@@ -123,6 +105,29 @@ class HeatMap:
     def drawn(self, scores: Float[np.ndarray, " U"]) -> Float[np.ndarray, " U"]:
         """What of a map is drawn: all but noise."""
         return without_noise(scores, self.noise)
+
+    def by_words(self) -> "HeatMap":
+        """The same map over words: the score of a word is the sum of its tokens' scores; patches stay as they are."""
+        if self.prompt is None or self.spans is None:
+            return self
+        groups = words_of(self.prompt, self.spans)
+        spans = tuple(joined_span([self.spans[unit] for unit in group]) for group in groups)
+        return replace(
+            self,
+            texts=tuple(
+                self.texts[group[0]] if span is None else self.prompt[slice(*span)] or self.texts[group[0]]
+                for group, span in zip(groups, spans, strict=True)
+            ),
+            scores=summed(self.scores[None], groups)[0],
+            per_target=None if self.per_target is None else summed(self.per_target, groups),
+            spans=spans,
+            noise=self.noise * max(map(len, groups)),
+            evidence=None if self.evidence is None else largest(self.evidence, groups),
+            grids=tuple(
+                replace(grid, first=next(i for i, group in enumerate(groups) if grid.first in group))
+                for grid in self.grids
+            ),
+        )
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -162,19 +167,41 @@ class HeatMap:
 
     def blocks(self) -> Iterator[tuple[str, Float[np.ndarray, " U"]]]:
         """Title and scores of each map: the mean, the phrases, and each target token where there are several."""
+        for _, title, scores in self.choices():
+            yield title, scores
+
+    def choices(self) -> Iterator[tuple[str, str, Float[np.ndarray, " U"]]]:
+        """A short label, the title and the scores of each map."""
         target = "".join(self.target_texts).strip()
-        yield f"target “{target}”" + (" (mean over its tokens)" if len(self.target_texts) > 1 else ""), self.scores
+        several = len(self.target_texts) > 1
+        yield "all", f"target “{target}”" + (" (mean over its tokens)" if several else ""), self.scores
         for phrase, scores in self.phrase_maps():
-            yield f"phrase “{phrase.text}” (mean over its tokens)", scores
-        if self.per_target is not None and len(self.target_texts) > 1:
+            yield phrase.text, f"phrase “{phrase.text}” (mean over its tokens)", scores
+        if self.per_target is not None and several:
             for index, (text, scores) in enumerate(zip(self.target_texts, self.per_target, strict=True), start=1):
-                yield f"target token {index} “{text.strip()}”", scores
+                yield text, f"target token {index} “{text.strip()}”", scores
 
     def phrase_maps(self) -> Iterator[tuple[Phrase, Float[np.ndarray, " U"]]]:
         """Each phrase and its scores."""
         if self.per_target is not None:
             for phrase in self.phrases:
                 yield phrase, self.per_target[slice(*phrase.tokens)].mean(0)
+
+
+def joined_span(spans: Sequence[tuple[int, int] | None]) -> tuple[int, int] | None:
+    """From the first to the last character of some ranges; None where they are none."""
+    given = [span for span in spans if span is not None]
+    return (min(a for a, _ in given), max(b for _, b in given)) if given else None
+
+
+def summed(scores: Float[np.ndarray, "T U"], groups: Sequence[Sequence[int]]) -> Float[np.ndarray, "T W"]:
+    """Sums over groups of units."""
+    return np.stack([scores[:, list(group)].sum(axis=1) for group in groups], axis=1)
+
+
+def largest(values: Float[np.ndarray, " U"], groups: Sequence[Sequence[int]]) -> Float[np.ndarray, " W"]:
+    """Largest values of groups of units."""
+    return np.array([values[list(group)].max() for group in groups])
 
 
 def find_phrase(target_texts: tuple[str, ...], phrase: str) -> Phrase:
@@ -273,201 +300,6 @@ def ink(background: str) -> str:
     return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "#ffffff"
 
 
-def to_terminal(heat: HeatMap) -> Text:
-    """Draw the mean as coloured text, and list the highest units of it and of every target token.
-
-    The lists carry the result where a terminal shows no colour, and keep long targets short.
-    """
-    (title, mean), *others = heat.blocks()
-    maps = [pooled(mean[grid.members].reshape(grid.units.grid), _TERMINAL_PATCHES) for grid in heat.grids]
-    words = mean[[piece.unit for piece in heat.pieces if piece.unit is not None]]
-    scale = scale_of(np.concatenate([words, *map(np.ravel, maps)]))
-    text = Text.assemble((heat.caption, "bold"), f"\n{printable(title)}\n\n")
-    for shown in maps:
-        for row in shown:
-            for score in row:
-                text.append("  ", style=f"on {colour(score, scale)}")
-            text.append("\n")
-        text.append("\n")
-    for piece in heat.pieces:
-        if piece.unit is None:
-            text.append(printable(piece.text), style="dim")
-        else:
-            background = colour(mean[piece.unit], scale)
-            text.append(_visible(piece.text), style=f"{ink(background)} on {background}")
-    text.append(f"\n\nfull colour = {scale:.3g}; highest: {_highest(heat, mean)}")
-    for title, scores in others:
-        text.append(f"\n{printable(title)}: {_highest(heat, scores)}")
-    for remark in heat.remarks:
-        text.append(f"\n{printable(remark)}", style="dim")
-    return text
-
-
-def _highest(heat: HeatMap, scores: Float[np.ndarray, " U"]) -> str:
-    """List the five units with the highest positive scores."""
-    best = [int(unit) for unit in np.argsort(-scores, kind="stable")[:5] if scores[unit] > 0]
-    return (
-        ", ".join(f"“{_visible(heat.texts[unit]).strip()}” {scores[unit]:.3g}" for unit in best) or "none is positive"
-    )
-
-
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Show control characters, and line breaks as arrows: a unit that is only a line break still has a colour."""
     return printable(text).replace("\n", "↵\n")
-
-
-def to_html(heat: HeatMap) -> str:
-    """Write the maps as one web page that needs no other file and no network."""
-    blocks = [
-        {
-            "title": title,
-            "scale": f"{heat.full:.3g}",
-            "units": [_html_unit(piece, heat.drawn(scores), heat.full) for piece in heat.pieces],
-            "images": [
-                (alt, _png_uri(pixels))
-                for alt, pixels in zip(
-                    ("image", "relevance of its patches"), heat.pictures(heat.drawn(scores), heat.full), strict=False
-                )
-            ],
-        }
-        for title, scores in heat.blocks()
-    ]
-    return _html.render(
-        "heatmap",
-        caption=" · ".join((heat.caption, *heat.remarks)),
-        blocks=blocks,
-        low=colour(-1, 1),
-        high=colour(1, 1),
-    )
-
-
-def _png_uri(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "png")
-    return _html.data_uri(file.getvalue(), "png")
-
-
-def _html_unit(piece: Piece, scores: Float[np.ndarray, " U"], full: float) -> dict[str, str]:
-    """What the page shows of a piece; no background where it is not explained."""
-    if piece.unit is None:
-        return {"text": piece.text, "background": ""}
-    score = scores[piece.unit]
-    background = colour(score, full)
-    return {
-        "text": _visible(piece.text),
-        "background": background,
-        "ink": ink(background),
-        "score": f"{score:+.4g}",
-    }
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A piece of text at a place on a page of fixed-width cells."""
-
-    text: str
-    unit: int | None
-    line: int
-    column: int
-
-
-def lay_out(pieces: tuple[Piece, ...], width: int) -> list[Placed]:
-    """Break pieces into lines of at most so many cells, before spaces where there are some."""
-    placed: list[Placed] = []
-    line = column = 0
-    for piece in pieces:
-        for part in re.findall(rf"\n| *[^ \n]{{1,{width}}}| +", piece.text):
-            shown = "↵" if part == "\n" else part
-            if column and column + cell_len(shown) > width:
-                line, column = line + 1, 0
-            placed.append(Placed(shown, piece.unit, line, column))
-            column += cell_len(shown)
-            if part == "\n":
-                line, column = line + 1, 0
-    return placed
-
-
-def write_cells(
-    axes: "Axes", column: float, line: float, text: str, size: float, ink: str = "#000000", *, bold: bool = False
-) -> None:
-    """Write text into axes whose units are character cells, its left end at a column and its middle in a line.
-
-    Args:
-        axes: Columns from left to right, lines from top to bottom.
-        column: Of its first character.
-        line: Of all of it.
-        text: What is written, also where it looks like mathematics.
-        size: Points.
-        ink: Colour.
-        bold: Weight.
-    """
-    weight = "bold" if bold else "normal"
-    axes.text(
-        column, line + 0.5, text, color=ink, family="monospace", size=size, weight=weight, va="center", parse_math=False
-    )
-
-
-def write_words(
-    axes: "Axes",
-    words: Sequence[Placed],
-    scores: Float[np.ndarray, " U"],
-    full: float,
-    left: float,
-    top: float,
-    size: float,
-) -> None:
-    """Write words on the colours of their scores into axes as of ``write_cells``; grey where they have no score.
-
-    Args:
-        axes: See ``write_cells``.
-        words: From ``lay_out``.
-        scores: Of each unit.
-        full: The score that gets full colour.
-        left: Column of the first cell of every line.
-        top: First line.
-        size: Points.
-    """
-    from matplotlib.patches import Rectangle
-
-    for word in words:
-        column, line = left + word.column, top + word.line
-        if word.unit is None:
-            write_cells(axes, column, line, word.text, size, "#777777")
-            continue
-        background = colour(scores[word.unit], full)
-        axes.add_patch(Rectangle((column, line + 0.04), cell_len(word.text), 0.92, facecolor=background, linewidth=0))
-        write_cells(axes, column, line, word.text, size, ink(background))
-
-
-def to_png(heat: HeatMap, path: Path) -> None:
-    """Draw the maps into a picture.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    from matplotlib.figure import Figure
-
-    placed = lay_out(heat.pieces, _PNG_COLUMNS)
-    blocks = list(heat.blocks())
-    picture_lines = _PNG_PICTURE_LINES + 1 if heat.pictures(heat.scores, heat.full) else 0
-    block_lines = (placed[-1].line + 3 if placed else 2) + picture_lines
-    lines = 2 + block_lines * len(blocks)
-    # One column of margin on either side.
-    figure = Figure(figsize=((_PNG_COLUMNS + 2) * _COLUMN_INCHES, lines * _PNG_LINE_INCHES), dpi=150)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(-1, _PNG_COLUMNS + 1), ylim=(lines, 0))
-    axes.axis("off")
-
-    write_cells(axes, 0, 0, heat.caption, _PNG_FONT_SIZE, bold=True)
-    for index, (title, scores) in enumerate(blocks):
-        top = 2 + index * block_lines
-        write_cells(axes, 0, top, f"{title}   (full colour = {heat.full:.3g})", _PNG_FONT_SIZE, "#555555")
-        left = 0.0
-        for pixels in heat.pictures(heat.drawn(scores), heat.full):
-            # Side by side, each in half of the page at most, undistorted: a line is so many columns high.
-            height, width = pixels.shape[:2]
-            columns = min(_PNG_COLUMNS / 2 - 1, _PNG_PICTURE_LINES * _LINE_COLUMNS * width / height)
-            bottom = top + 1.2 + columns * height / width / _LINE_COLUMNS
-            axes.imshow(pixels, extent=(left, left + columns, bottom, top + 1.2), aspect="auto", interpolation="none")
-            left += columns + 1
-        write_words(axes, placed, heat.drawn(scores), heat.full, 0, top + 1 + picture_lines, _PNG_FONT_SIZE)
-    figure.savefig(path, format="png")

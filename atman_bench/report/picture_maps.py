@@ -14,18 +14,16 @@ import pandas as pd
 
 from atman_bench.core.errors import DataError, UnknownNameError
 from atman_bench.core.images import open_picture, rgb_array
-from atman_bench.core.options import build
 from atman_bench.core.records import Dtype, JointUnits, Label, Modality, PatchUnits, Picture, Sample, ScoredCell, Status
 from atman_bench.datasets import DATASETS
-from atman_bench.evaluation import store
-from atman_bench.evaluation.scoring import dataset_name, grid_of, maps_of, named, row_of
+from atman_bench.evaluation.scoring import grid_of, maps_of, named, row_of
 from atman_bench.evaluation.store import Cell
-from atman_bench.evaluation.stored import Identity, StoredMap
-from atman_bench.methods.floors import FLOORS
+from atman_bench.evaluation.stored import StoredMap
 from atman_bench.metrics import METRICS
 from atman_bench.metrics._signs import Sign
 from atman_bench.report._scales import noise_of
 from atman_bench.report.heatmap import Grid, HeatMap, Phrase
+from atman_bench.report.stored_maps import Selection, cells_of, samples_of
 from atman_bench.report.tables import cell_name, frame_of
 
 if TYPE_CHECKING:
@@ -64,27 +62,6 @@ class PictureMap:
         return self.cell.rows[0].uid
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which maps are wanted; None chooses.
-
-    Attributes:
-        dataset: As tables name it; needed where the results are of several.
-        model: The same.
-        methods: ``METHOD`` or ``METHOD:VARIANT`` in the order wanted; None takes all but the floors.
-        uids: Samples in the order wanted; None takes the first that all of the methods have a map of.
-        among: Those are chosen from these (the samples of a run); None chooses from all.
-        n: How many samples, where ``uids`` is None.
-    """
-
-    dataset: str | None = None
-    model: str | None = None
-    methods: Sequence[str] | None = None
-    uids: Sequence[str] | None = None
-    among: Sequence[str] | None = None
-    n: int = 4
-
-
 def picture_maps(results: Path, data: str | None, sign: Sign, selection: Selection) -> list[PictureMap]:
     """Maps from a results folder, sample by sample, with their pictures.
 
@@ -100,9 +77,12 @@ def picture_maps(results: Path, data: str | None, sign: Sign, selection: Selecti
         DataError: They are of several datasets or models, or of texts; or the dataset is not theirs.
         SampleError: A picture cannot be decoded.
     """
-    cells = _cells(results, selection)
+    cells = cells_of(results, selection)
     maps = [{uid: m for uid, m in cell.maps().items() if m.status is Status.OK} for cell in cells]
-    samples = _samples(cells[0].identity, data)
+    if DATASETS.get(cells[0].identity.dataset).modality is not Modality.IMAGE:
+        name = cells[0].identity.dataset
+        raise DataError(f"{name} has no pictures; maps of texts are shown by 'atman-bench browse {results}'")
+    samples = samples_of(cells[0].identity, data)
     uids = _uids(maps, selection)
     return [
         found
@@ -132,57 +112,6 @@ def frame_of_maps(maps: Sequence[PictureMap]) -> pd.DataFrame:
         for item in maps
     ]
     return frame_of(item.cell for item in maps).join(pd.DataFrame(beside))
-
-
-def _cells(results: Path, selection: Selection) -> list[Cell]:
-    """The cells of one experiment, the newest of each name, in the order wanted."""
-    newest = sorted(store.cells(results), key=lambda cell: str(cell.manifest["created"]), reverse=True)
-    if not newest:
-        raise DataError(f"{results} holds no results: run 'atman-bench eval --results {results}' first")
-    for kind, wanted, names in (
-        ("dataset", selection.dataset, {dataset_name(cell.identity) for cell in newest}),
-        ("model", selection.model, {cell.identity.model for cell in newest}),
-    ):
-        if wanted is not None and wanted not in names:
-            raise UnknownNameError(f"{kind} in {results}", wanted, names)
-        if wanted is None and len(names) > 1:
-            raise DataError(f"{results} holds several {kind}s, choose one with --{kind}: {', '.join(sorted(names))}")
-    chosen = [
-        cell
-        for cell in newest
-        if selection.dataset in (None, dataset_name(cell.identity)) and selection.model in (None, cell.identity.model)
-    ]
-    if not chosen:
-        raise DataError(f"{results} has no maps of dataset {selection.dataset} and model {selection.model}")
-    by_name: dict[str, Cell] = {}
-    for cell in chosen:
-        if cell.identity.same_experiment(chosen[0].identity):
-            by_name.setdefault(cell_name(cell.identity.method, cell.variant), cell)
-    if selection.methods is None:
-        methods = [name for name in sorted(by_name) if by_name[name].identity.method not in FLOORS]
-        return [by_name[name] for name in methods or by_name]
-    wanted_cells = []
-    for name in selection.methods:
-        method, colon, variant = name.partition(":")
-        key = method.replace("-", "_") + colon + variant
-        if key not in by_name:
-            raise UnknownNameError(f"method in {results}", name, by_name)
-        wanted_cells.append(by_name[key])
-    return wanted_cells
-
-
-def _samples(identity: Identity, data: str | None) -> dict[str, Sample]:
-    """The samples of a stored experiment, from where the dataset is now."""
-    spec = DATASETS.get(identity.dataset)
-    if spec.modality is not Modality.IMAGE:
-        raise DataError(f"{identity.dataset} has no pictures; maps of texts are shown by 'atman-bench explain'")
-    options = {**identity.dataset_options, "data": data}
-    dataset = spec.load(build(spec.config, options, f"datasets.{identity.dataset}"))
-    if dataset.content_hash != identity.dataset_hash:
-        raise DataError(
-            f"{data or identity.dataset} holds other data than these maps were computed on: give the same with --data"
-        )
-    return {sample.uid: sample for sample in dataset.samples}
 
 
 def _uids(maps: Sequence[dict[str, StoredMap]], selection: Selection) -> list[str]:
@@ -229,7 +158,7 @@ def _maps_of_sample(cell: Cell, stored: StoredMap, sample: Sample, sign: Sign) -
 
 def heat_map_of(
     explanation: "Explanation",
-    prompt: str,
+    prompt: str | None,
     picture: Picture | None,
     caption: str,
     phrases: tuple[Phrase, ...] = (),
@@ -239,7 +168,7 @@ def heat_map_of(
 
     Args:
         explanation: Of text, a picture, or both together.
-        prompt: What the model read.
+        prompt: What the model read, or None where it was given as token ids.
         picture: What it saw.
         caption: Model, method and variant, in words.
         phrases: Parts of the target that get a map of their own.

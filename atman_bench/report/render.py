@@ -11,10 +11,13 @@ from rich.text import Text
 
 from atman_bench.core.records import Status
 from atman_bench.metrics import METRICS
+from atman_bench.metrics._statistics import FEWEST_GROUPS
 from atman_bench.report._format import NOTHING, escaped, markdown_table, number, with_interval
 from atman_bench.report.tables import CELL, EXPERIMENT, cell_name, folded, metrics_in_order
 
 NOT_APPLICABLE = "n/a"
+
+GLOSSARY = "https://github.com/atman-bench/atman-bench/blob/main/docs/glossary.md"
 
 _WIDEST_NAME = 23
 """Characters in the terminal; a long variant gets a second line."""
@@ -61,7 +64,10 @@ class TextTable:
     def rich(self) -> Table:
         """A table for the terminal; floors are dim, below a line."""
         table = Table(
-            title=Text(self.title, "bold"), caption=Text(self.note, "dim"), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+            title=Text(self.title, "bold"),
+            caption=Text(f"{self.note}\nWhat the words mean: {GLOSSARY}", "dim"),
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
         )
         table.add_column(self.columns[0], no_wrap=True)
         for column in self.columns[1:]:
@@ -110,7 +116,10 @@ def _summary_tables(summary: pd.DataFrame, *, terminal: bool) -> Iterator[TextTa
         note = "Metrics × 100; [95 % bootstrap interval over groups]; "
         note += "IQ = interquartile mean; " if any(name.endswith("_IQ") for name in shown) else ""
         note += "floors see no model."
+        note += _few_groups(part)
         note += _grouped(part)
+        if terminal:
+            note += _answered(part)
         paper = part["paper"].iloc[0]
         if paper and "paper" in shown:
             note += f" Paper ({paper}): {'mAP' if terminal else 'mAP / mAP_IQ / mAR / mAR_IQ'}."
@@ -152,6 +161,21 @@ def _grouped(part: pd.DataFrame) -> str:
     """That samples share groups (questions of one paragraph, targets of one picture), as the end of a note."""
     most = part.iloc[int(part["n"].argmax())]
     return "" if most["groups"] == most["n"] else f" {most['n']} samples are in {most['groups']} groups."
+
+
+def _few_groups(part: pd.DataFrame) -> str:
+    """Why there is no interval, as the end of a note."""
+    if not (part["groups"] < FEWEST_GROUPS).any():
+        return ""
+    return f" [too few]: fewer than {FEWEST_GROUPS} groups are too few for an interval."
+
+
+def _answered(part: pd.DataFrame) -> str:
+    """The share of samples whose target the model gives itself, as the end of a note."""
+    most = part.iloc[int(part["n"].argmax())]
+    if not most["n"]:
+        return ""
+    return f" The model itself gives the target of {most['answered']} of {most['n']} samples."
 
 
 def _refusals(part: pd.DataFrame) -> str:

@@ -54,8 +54,7 @@ def frame_of(cells: Iterable[ScoredCell]) -> pd.DataFrame:
 
 def metrics_in_order() -> dict[str, MetricSpec]:
     """Every metric by its name, in the order of their columns in tables."""
-    specs = {name: METRICS.get(name) for name in METRICS.names}
-    return dict(sorted(specs.items(), key=lambda item: (item[1].order, item[1].column)))
+    return dict(sorted(METRICS.items(), key=lambda item: (item[1].order, item[1].column)))
 
 
 def with_interval() -> dict[str, str]:

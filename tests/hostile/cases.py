@@ -16,7 +16,7 @@ from worlds import DOCUMENTS, FILES, OPENIMAGES_MASKS, TABLES, data_option
 LONG = "n" * 300
 SURROGATE = "\udcff"
 
-EVAL = "eval --methods uniform --limit 1 -q"
+EVAL = "eval --methods uniform --no-baselines --limit 1 -q"
 
 
 @dataclass(frozen=True)
@@ -202,11 +202,12 @@ _TEXT_OPTIONS = {
     "eval": "-m -d --data --methods --metrics --sign -c -r --set --device --dtype --figure-format",
     "sweep": "--grid -c --set -r --data",
     "accuracy": "-m -d --data -r --set",
-    "explain": "-p -t -i --explained --method --set --phrases --json --html --png -m --device",
-    "docqa": "--document -q -t --example --template --method --set --json --html --png -m",
+    "explain": "-p -t -i --explain --method --set --stop --phrases --json --html --png -m --device --include",
+    "browse": "--out --methods --metrics --data --tokenizer --sign -d -m",
+    "docqa": "--document --question -t --example --template --method --set --json --html --png -m",
     "steer": "-p --amplify --suppress --topic --form --set --json -m",
     "plan": "--methods --device --dtype",
-    "scale": "-m --methods --tokens --batches --workers -r -c --simulate",
+    "scale": "--models --methods --tokens --batches --workers -r -c --simulate",
     "reproduce": "--preset -r --data --text-model --image-model --device",
     "report": "--out --title",
     "table": "--sign --metrics --reference --out --format",
@@ -255,10 +256,12 @@ PATHS = (
     ("eval --data of a folder", EVAL + " -d gqa -m tiny-magma --data {}"),
     ("eval -r", EVAL + " -r {}"),
     ("eval -m", EVAL + " -m hf:{}"),
-    ("docqa --document", "docqa -q why --document {}"),
+    ("docqa --document", "docqa --question why --document {}"),
     ("explain -i", "explain -m tiny-magma -i {}"),
     ("report", "report {}"),
     ("table", "table {}"),
+    ("browse", "browse {}"),
+    ("list --include", "list --include {}"),
     ("results compact", "results compact {}"),
     ("maps", "maps {} --out m.png"),
     ("data check", "data check --data {}"),
@@ -374,7 +377,7 @@ def _cases_of_output() -> list[Case]:
         ),
         Case(
             "docqa: a document with escape sequences",
-            "docqa --document d.txt -q {}",
+            "docqa --document d.txt --question {}",
             "\\x1b",
             {"d.txt": f"Ada lives in Bern . {ESCAPE} Bo lives in Rome ."},
             ("Where ?",),
@@ -382,7 +385,7 @@ def _cases_of_output() -> list[Case]:
         ),
         Case(
             "docqa: a question with markup",
-            "docqa --document d.txt -q {}",
+            "docqa --document d.txt --question {}",
             "[/red]",
             {"d.txt": "Ada lives in Bern . Bo lives in Rome ."},
             ("Where [/red] ?",),
@@ -411,7 +414,7 @@ def _cases_of_output() -> list[Case]:
         ),
         Case(
             "scale: a results folder with markup",
-            "scale -m random:10M --methods plain:lean --tokens 8 --simulate cpu-24GB -r {}",
+            "scale --models random:10M --methods plain:lean --tokens 8 --simulate cpu-24GB -r {}",
             "[/red]v",
             values=("[/red]v",),
             code=0,
@@ -445,7 +448,7 @@ def _cases_of_output() -> list[Case]:
 def _cases_of_bounds() -> list[Case]:
     huge = "Ada lives in Bern . " * 200_000
     return [
-        Case("explain: a prompt of 4 MB", "docqa --document d.txt -q why", "characters", {"d.txt": huge}),
+        Case("explain: a prompt of 4 MB", "docqa --document d.txt --question why", "characters", {"d.txt": huge}),
         Case("explain: more tokens than the window", "explain -p {}", "context window", values=("Ada lives . " * 999,)),
         Case("eval: facts of 1e11 questions", EVAL + " --set datasets.facts.n=100000000000", "at most"),
         Case(
@@ -473,8 +476,24 @@ def _cases_of_bounds() -> list[Case]:
             "eval -q --limit 1 --methods integrated_gradients --set methods.integrated_gradients.n_steps=100000000000",
             "at most",
         ),
-        Case("plan: 999999999 tokens", "plan random:10M -n 999999999", "at most"),
-        Case("plan: a batch of 999999999", "plan random:10M --methods atman -n 8 --batch 999999999999999999999", ""),
+        Case("explain: a part that is none", "explain -p {} --explain question", "valid: START:END", values=("Ada ?",)),
+        Case(
+            "explain: characters beyond the prompt", "explain -p Ada --explain 0:99", "expected 0 <= start < end <= 3"
+        ),
+        Case("explain: a context without a question", "explain -p Ada --explain context", "holds no question mark"),
+        Case("explain: a chat with a model without template", "explain --chat -p Ada", "no chat template"),
+        Case("explain: one of two methods is none", "explain --method atman,atmann", "did you mean 'atman'"),
+        Case("explain: an option of another method", "explain --set methods.lime.n_samples=3", "method among those"),
+        Case("explain: --stop with a target", "explain -p Ada -t Bob --stop x", "leave it out where a target is given"),
+        Case("explain: a folder without a model", "explain -m ./nothing", "no such folder"),
+        Case("eval: an option that no method has", EVAL + " --set kapa=1", "unknown option"),
+        Case("browse: 0 samples", "browse results --n 0", ""),
+        Case("browse: no such tokenizer", "browse results --tokenizer ./nothing", ""),
+        Case("list: no such method", "list methods atmann", "did you mean 'atman'"),
+        Case("plan: 999999999 tokens", "plan random:10M --tokens 999999999", "at most"),
+        Case(
+            "plan: a batch of 999999999", "plan random:10M --methods atman --tokens 8 --batch 999999999999999999999", ""
+        ),
         Case("scale: 999999999 tokens", "scale -q --dry-run --tokens 999999999", "at most"),
         Case("scale: 999999999 workers", "scale -q --dry-run --workers 999999999", "at most"),
         Case("scale: 999999999 threads", "scale -q --dry-run --threads 999999999", "at most"),

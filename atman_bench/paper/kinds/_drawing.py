@@ -17,7 +17,7 @@ from atman_bench.report.tables import cell_name
 if TYPE_CHECKING:
     from atman_bench.evaluation.config import RunConfig
     from atman_bench.evaluation.runner import RunSummary
-    from atman_bench.report.picture_maps import Selection
+    from atman_bench.report.stored_maps import Selection
 
 
 def draw_figures(
@@ -58,7 +58,7 @@ def selected(
     summary: "RunSummary", cells: Sequence[Cell], names: Sequence[str], uids: Sequence[str] | None, n: int
 ) -> "Selection":
     """Maps of a run's samples by some of its cells, or by all but floors: its results folder may hold other runs'."""
-    from atman_bench.report.picture_maps import Selection
+    from atman_bench.report.stored_maps import Selection
 
     about = cells[0].identity
     every = [cell_name(cell.identity.method, cell.variant) for cell in cells if cell.identity.method not in FLOORS]

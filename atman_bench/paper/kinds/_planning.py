@@ -9,6 +9,7 @@ from atman_bench.core.records import Modality
 from atman_bench.evaluation.config import MethodCell, RunConfig
 from atman_bench.evaluation.scoring import dataset_label
 from atman_bench.models import MODELS
+from atman_bench.models._names import family_and_argument
 from atman_bench.paper.kinds._base import Plan, Request
 from atman_bench.profiling.devices import find_device
 from atman_bench.profiling.predict import forward_positions
@@ -101,7 +102,7 @@ def planned(
     length = size.units + BEYOND_UNITS + _TARGETS
     passes = sum(forwards)
     reused = sum(forward_positions(cell.method, cell.options, length, size.units, _TARGETS) for cell in run.cells)
-    family, _, argument = run.model_name.partition(":")
+    family, argument = family_and_argument(run.model_name)
     peaks = f"atman-bench plan {argument} --tokens {length} --dtype {run.dtype.value}"
     typical = f"{size.units} explained units, {BEYOND_UNITS} further tokens and a target of {_TARGETS}"
     return replace(
@@ -166,7 +167,7 @@ def check_family(model: str) -> None:
     Raises:
         UnknownNameError: See above.
     """
-    MODELS.get(model.partition(":")[0])
+    MODELS.get(family_and_argument(model)[0])
 
 
 def needs(run: RunConfig) -> tuple[str, ...]:
@@ -182,7 +183,7 @@ def needs(run: RunConfig) -> tuple[str, ...]:
 
 def model_needs(model: str, revision: str | None = None) -> tuple[str, ...]:
     """Downloads and files of a model."""
-    family, _, argument = model.partition(":")
+    family, argument = family_and_argument(model)
     path = argument.partition(",")[0]
     match family.replace("-", "_"):
         case "hf" | "blip" if not Path(path).exists():

@@ -21,7 +21,7 @@ from atman_bench.report.verdicts import Ending, Verdict
 if TYPE_CHECKING:
     from atman_bench.evaluation.config import RunConfig
     from atman_bench.evaluation.runner import Progress, RunSummary
-    from atman_bench.report.picture_maps import Selection
+    from atman_bench.report.stored_maps import Selection
 
 
 @dataclass(frozen=True)

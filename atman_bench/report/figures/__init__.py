@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from atman_bench.core.plugins import Group
 from atman_bench.core.registry import Registry
 from atman_bench.report.figure_files import FigureFormat, remove_others
 from atman_bench.report.figures._base import FigureSpec
 
-FIGURES: Registry[FigureSpec] = Registry("figure", __name__, Path(__file__).parent)
+FIGURES: Registry[FigureSpec] = Registry("figure", __name__, Path(__file__).parent, group=Group.FIGURES)
 
 
 def draw_all(frame: pd.DataFrame, folder: Path, formats: Sequence[FigureFormat] = (FigureFormat.PNG,)) -> None:
@@ -23,8 +24,7 @@ def draw_all(frame: pd.DataFrame, folder: Path, formats: Sequence[FigureFormat] 
     Raises:
         StoreError: The files cannot be written.
     """
-    for name in FIGURES.names:
-        figure = FIGURES.get(name)
+    for name, figure in FIGURES.items():
         # A figure of something that these rows do not have is no failure.
         if not figure.lacks(frame):
             figure.draw(frame, folder / name, formats)

@@ -13,7 +13,8 @@ from matplotlib.patches import Rectangle
 from atman_bench.report._scales import shades, shared_scale
 from atman_bench.report.figures._colour_bar import draw_bar
 from atman_bench.report.figures._panels import ABOVE, TOP
-from atman_bench.report.heatmap import CELL_INCHES, colour, ink, write_cells
+from atman_bench.report.heatmap import colour, ink
+from atman_bench.report.heatmap_png import CELL_INCHES, write_cells
 
 _SIZE = 6.5
 _COLUMN = CELL_INCHES * _SIZE

@@ -8,7 +8,8 @@ from matplotlib.patches import Rectangle
 
 from atman_bench.report._overlay import RED
 from atman_bench.report.figures._base import WIDTH
-from atman_bench.report.heatmap import CELL_INCHES, ink, write_cells
+from atman_bench.report.heatmap import ink
+from atman_bench.report.heatmap_png import CELL_INCHES, write_cells
 
 _SIZE = 8.0
 _COLUMN = CELL_INCHES * _SIZE

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from atman_bench.report._scales import shades, shared_scale
 from atman_bench.report.figures._base import WIDTH
 from atman_bench.report.figures._colour_bar import draw_bar
-from atman_bench.report.heatmap import CELL_INCHES, HeatMap, lay_out, write_cells, write_words
+from atman_bench.report.heatmap import HeatMap
+from atman_bench.report.heatmap_png import CELL_INCHES, lay_out, write_cells, write_words
 
 SIZE = 6.5
 COLUMN = CELL_INCHES * SIZE

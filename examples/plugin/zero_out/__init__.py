@@ -1,0 +1,1 @@
+"""A method and a metric that ``atman-bench`` finds once this package is installed."""
