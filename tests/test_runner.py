@@ -13,7 +13,7 @@ from lines import lines_in, lines_of
 
 from atman_bench.core.errors import DataError, ModelError, NotApplicableError, SampleError, StoreError
 from atman_bench.core.records import Status
-from atman_bench.evaluation import dry_run, runner, scoring
+from atman_bench.evaluation import dry_run, explaining, runner, scoring
 from atman_bench.evaluation.compaction import compact
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.evaluation.store import cells
@@ -167,7 +167,7 @@ def test_scores_that_are_not_finite_are_an_error_of_that_sample(config, fakes, m
         explanation = fakes.explain_encoded(*arguments)
         return replace(explanation, scores=explanation.scores * torch.nan)
 
-    monkeypatch.setattr(runner, "explain_encoded", broken)
+    monkeypatch.setattr(explaining, "explain_encoded", broken)
     summary = run(config)
     assert summary.computed == {Status.ERROR: 12}
     assert "finite" in summary.first_error
@@ -177,7 +177,7 @@ def test_a_model_that_gives_no_numbers_is_an_error_of_that_sample(config, fakes,
     def broken(*arguments: object) -> object:
         return replace(fakes.explain_encoded(*arguments), target_logprobs=(float("nan"),))
 
-    monkeypatch.setattr(runner, "explain_encoded", broken)
+    monkeypatch.setattr(explaining, "explain_encoded", broken)
     summary = run(config)
     assert summary.computed == {Status.ERROR: 12}
     assert "no numbers" in summary.first_error

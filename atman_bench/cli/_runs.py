@@ -1,17 +1,21 @@
 """What the commands that run evaluations share: progress, what a table does not say, a dry run's answer, Ctrl-C."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from atman_bench.cli import _options
 from atman_bench.cli._console import echo
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from atman_bench.evaluation.driver.config import WorkersConfig
+    from atman_bench.evaluation.driver.loop import Driver
     from atman_bench.evaluation.dry_run import Plan
     from atman_bench.evaluation.runner import RunSummary
 
@@ -19,10 +23,19 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
-class ProgressBar:
-    """A progress bar that a runner can call; on a terminal only, and gone when it is done."""
+LINE_SECONDS = 30
+"""Seconds between two lines about a run on workers, where there is no terminal."""
 
-    def __init__(self, console: "Console"):
+
+class ProgressBar:
+    """A progress bar that a runner can call; on a terminal only, and gone when it is done.
+
+    Args:
+        console: Where it is.
+        lines: Whether a line is printed now and then where there is no terminal, for logs.
+    """
+
+    def __init__(self, console: "Console", *, lines: bool = False):
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -44,6 +57,9 @@ class ProgressBar:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("loading", total=None)
+        self._lines = lines and not console.is_terminal and not console.quiet
+        self._started = self._said = time.monotonic()
+        self._last = 0
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
@@ -54,6 +70,50 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int, doing: str) -> None:
         self._bar.update(self._task, completed=done, total=total, description=doing)
+        now = time.monotonic()
+        if not done:
+            self._started, self._last = now, 0
+        elif self._lines and done > self._last and (done == total or now - self._said >= LINE_SECONDS):
+            self._said, self._last = now, done
+            left = (now - self._started) / done * (total - done)
+            echo(f"{done}/{total} {doing} · ETA {_duration(left)}", err=True)
+
+
+def workers_asked(flags: dict[str, Any]) -> "WorkersConfig | None":
+    """What flags say about workers, which is taken out of them; None for a run in this process.
+
+    Raises:
+        ConfigError: There are to be no workers for these options, or one has an impossible value.
+    """
+    asked = {name: flags.pop(name) for name in _options.WORKERS if name in flags}
+    if not asked:
+        return None
+    from atman_bench.evaluation.driver.config import WorkersConfig
+
+    return WorkersConfig(**asked)
+
+
+@contextmanager
+def workers(asked: "WorkersConfig | None", screen: "Console", device: str | None) -> "Iterator[Driver | None]":
+    """The driver of a run, None for one in this process. At the end its workers end, and it is said who did what.
+
+    Raises:
+        ConfigError: Ray is not installed, or there are too few devices.
+        WorkerError: There is no Ray cluster at the address.
+    """
+    if asked is None:
+        yield None
+        return
+    from atman_bench.evaluation.driver.config import driver_of
+    from atman_bench.evaluation.driver.report import who_did_what
+
+    driver = driver_of(asked, device)
+    try:
+        yield driver
+    finally:
+        driver.close()
+        for line in who_did_what(driver.members):
+            screen.print(line)
 
 
 def notes(summary: "RunSummary") -> list[str]:

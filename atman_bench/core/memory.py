@@ -26,6 +26,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return of_system or any(message in str(error) for message in _MESSAGES)
 
 
+_DEVICE_FAULTS = ("CUDA error", "device-side assert", "CUBLAS_STATUS", "CUDNN_STATUS", "NCCL Error")
+"""What CUDA and its libraries say when something else than memory is the matter."""
+
+
+def is_device_fault(error: BaseException) -> bool:
+    """Whether an error of the device is one that sticks: every later call in this process reports it again.
+
+    Memory that ran out is none: the next call may need less.
+    """
+    of_device = isinstance(error, torch.AcceleratorError) or any(said in str(error) for said in _DEVICE_FAULTS)
+    return of_device and not is_out_of_memory(error)
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory of a device that can still be allocated; on the CPU page cache counts, since the system gives it up.
 
