@@ -39,6 +39,16 @@ def is_device_fault(error: BaseException) -> bool:
     return of_device and not is_out_of_memory(error)
 
 
+def total_bytes(device: torch.device) -> int:
+    """Memory that a device has, whoever uses it; on the CPU a container's limit (cgroup v2) is respected."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    total: int = psutil.virtual_memory().total
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        total = min(total, int((_CGROUP / "memory.max").read_text()))
+    return total
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory of a device that can still be allocated; on the CPU page cache counts, since the system gives it up.
 

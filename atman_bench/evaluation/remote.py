@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from atman_bench.core.errors import NotApplicableError, one_line
+from atman_bench.core.memory import total_bytes
 from atman_bench.core.records import Row, Skipped, Status
 from atman_bench.datasets import DATASETS
 from atman_bench.datasets._base import Dataset
@@ -18,11 +19,15 @@ from atman_bench.evaluation.samples import Selected, UsableSample, select
 from atman_bench.evaluation.scoring import row_of
 from atman_bench.evaluation.stored import StoredMap
 from atman_bench.methods import METHODS
+from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.metrics._signs import Sign
 from atman_bench.models import MODELS
 from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.models._load import load
 from atman_bench.models._picture_lm import PictureLM
+
+MEMORY_SHARE = 8
+"""Workers plan batches for this part of their device's memory; one that is too large for what is free is halved."""
 
 
 @dataclass(frozen=True)
@@ -186,9 +191,12 @@ class Explain:
         Raises:
             DeviceFaultError: See ``explain_sample``.
         """
-        item = sample.on_model(loaded)
+        item, options = sample.on_model(loaded), self.options
+        if isinstance(options, EngineConfig) and options.memory_gb is None:
+            # What is free depends on the samples before: batches would, and so would the last bits of their sums.
+            options = replace(options, memory_gb=total_bytes(loaded.device) / MEMORY_SHARE / 1e9)
         try:
-            stored = explain_sample(item, self.method, self.options, derived_seed(self.seed, sample.uid))
+            stored = explain_sample(item, self.method, options, derived_seed(self.seed, sample.uid))
         except NotApplicableError as error:
             stored = ended(item, Status.SKIPPED, one_line(error))
         return self._scored(stored)
