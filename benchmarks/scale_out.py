@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 from matplotlib.figure import Figure
 
-from atman_bench.core.records import CharSpans, Row, Sample, Status
+from atman_bench.core.records import CharSpans, Row, Sample, Status, UnitKind
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.evaluation.driver.loop import Driver
 from atman_bench.evaluation.driver.pool import Done, Event, Ready
@@ -111,7 +111,7 @@ def _choice(samples: int, units: int) -> Choice:
     usable = tuple(
         UsableSample(
             Sample(f"sample-{i:06d}", "word " * units, " target", (0, 5 * units), CharSpans(((0, 4),)), f"g{i // 10}"),
-            label, None, 20 + i * 7919 % 400, 1,
+            label, None, 20 + i * 7919 % 400, 1, UnitKind.TOKEN,
         )
         for i in range(samples)
     )  # fmt: skip
