@@ -13,7 +13,7 @@ import torch
 from atman_bench.core.errors import ConfigError, ModelError, SampleError
 from atman_bench.core.records import Cost, Sample, TextUnits
 from atman_bench.core.tensors import Encoded, Explanation
-from atman_bench.evaluation import runner
+from atman_bench.evaluation import explaining, remote, runner
 from atman_bench.methods import METHODS
 from atman_bench.methods._base import MethodSpec
 
@@ -137,4 +137,5 @@ class Fakes:
         for name in NAMES:
             set_item(sys.modules, f"atman_bench.methods.{name}", SimpleNamespace(SPEC=SPECS[name]))
         set_attribute(runner, "load_configured", lambda run: self.load_model(run.model_name))
-        set_attribute(runner, "explain_encoded", self.explain_encoded)
+        set_attribute(remote, "load", lambda name, options: self.load_model(name))
+        set_attribute(explaining, "explain_encoded", self.explain_encoded)

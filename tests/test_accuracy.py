@@ -15,8 +15,9 @@ from atman_bench.core.images import open_picture
 from atman_bench.core.records import Boxes, Picture, Sample, Status
 from atman_bench.datasets.gqa import ExplainAt, GqaConfig, load
 from atman_bench.evaluation import accuracy
-from atman_bench.evaluation.accuracy import ask_all, complete_after, load_accuracy_config, short_answer
+from atman_bench.evaluation.accuracy import ask_all, load_accuracy_config
 from atman_bench.evaluation.answer_store import Answer, AnswerCell, Quiz, answer_cells
+from atman_bench.evaluation.asking import complete_after, short_answer
 from atman_bench.metrics._answer_scores import Accuracy, exact_match, f1, vqa_accuracy
 from atman_bench.models._parts import EmptyCompletionError
 from atman_bench.report.accuracy import accuracy_table, summarise

@@ -7,7 +7,7 @@ from fakes import Fakes
 from lines import lines_in
 
 from atman_bench.cli import app
-from atman_bench.evaluation import runner
+from atman_bench.evaluation import explaining, runner
 from atman_bench.metrics import chosen_metrics
 
 
@@ -137,7 +137,7 @@ def test_ctrl_c_says_what_is_stored_and_that_the_run_resumes(command, fakes, mon
             raise KeyboardInterrupt
         return fakes.explain_encoded(*_)
 
-    monkeypatch.setattr(runner, "explain_encoded", interrupted)
+    monkeypatch.setattr(explaining, "explain_encoded", interrupted)
     code, _, err = command("eval", "--limit", "5", "--quiet")
     assert code == 130
     assert "3 explanations are stored" in err
@@ -221,7 +221,7 @@ def test_table_names_the_sign_rules_there_are(command, fakes):
 
 
 def test_ctrl_c_before_the_first_explanation_says_what_is_stored(command, fakes, monkeypatch):
-    def interrupted(config, progress, overwrite):
+    def interrupted(config, progress, overwrite, driver):
         return runner.RunSummary((), (), (), (), 0, {}, remaining=4, interrupted=True, skipped={}, first_error=None)
 
     monkeypatch.setattr(runner, "evaluate", interrupted)

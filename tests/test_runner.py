@@ -13,10 +13,11 @@ from lines import lines_in, lines_of
 
 from atman_bench.core.errors import DataError, ModelError, NotApplicableError, SampleError, StoreError
 from atman_bench.core.records import Status
-from atman_bench.evaluation import dry_run, runner, scoring
+from atman_bench.evaluation import dry_run, explaining, runner, scoring
 from atman_bench.evaluation.compaction import compact
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.evaluation.store import cells
+from atman_bench.evaluation.stored import Ending
 from atman_bench.metrics._signs import Sign
 
 METRICS = ("average_precision", "average_recall")
@@ -149,6 +150,25 @@ def test_failures_are_tried_again_and_refusals_are_not(config, fakes):
     assert {r.status for r in lines_in(config.results) if r.uid == failing} == {Status.OK}
 
 
+def test_how_samples_ended_is_what_their_maps_say_compacted_or_not(config, fakes):
+    run(replace(config, limit=3))
+    failing, refused, skipped = uids_of(config)
+    fakes.fail |= {failing: RuntimeError("flaky"), refused: SampleError("no"), skipped: MemoryError()}
+    run(config, overwrite=True)
+    fakes.fail.clear()
+    for _ in range(2):
+        for cell in cells(config.results):
+            expected = {uid: Ending(stored.status, bool(stored.label)) for uid, stored in cell.maps().items()}
+            assert cell.endings() == expected
+            assert len(expected) == 6
+        compact(config.results)
+    # What is tried again now lies in both places.
+    run(config)
+    (cell, _) = cells(config.results)
+    assert cell.endings() == {uid: Ending(stored.status, True) for uid, stored in cell.maps().items()}
+    assert sorted(ending.status for ending in cell.endings().values()) == [Status.OK] * 5 + [Status.SKIPPED]
+
+
 def test_a_method_that_does_not_fit_the_model_is_asked_once_and_never_again(config, fakes):
     uids = [item.uid for item in runner.prepare(config).selected.samples]
     fakes.fail |= {uid: NotApplicableError("needs ReLUs") for uid in uids}
@@ -167,7 +187,7 @@ def test_scores_that_are_not_finite_are_an_error_of_that_sample(config, fakes, m
         explanation = fakes.explain_encoded(*arguments)
         return replace(explanation, scores=explanation.scores * torch.nan)
 
-    monkeypatch.setattr(runner, "explain_encoded", broken)
+    monkeypatch.setattr(explaining, "explain_encoded", broken)
     summary = run(config)
     assert summary.computed == {Status.ERROR: 12}
     assert "finite" in summary.first_error
@@ -177,7 +197,7 @@ def test_a_model_that_gives_no_numbers_is_an_error_of_that_sample(config, fakes,
     def broken(*arguments: object) -> object:
         return replace(fakes.explain_encoded(*arguments), target_logprobs=(float("nan"),))
 
-    monkeypatch.setattr(runner, "explain_encoded", broken)
+    monkeypatch.setattr(explaining, "explain_encoded", broken)
     summary = run(config)
     assert summary.computed == {Status.ERROR: 12}
     assert "no numbers" in summary.first_error

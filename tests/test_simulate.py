@@ -24,6 +24,7 @@ from atman_bench.profiling import predict as prediction
 from atman_bench.profiling.cell import ScaleCell
 from atman_bench.profiling.devices import Device, find_device
 from atman_bench.profiling.fake_run import Ledger, Simulation
+from atman_bench.profiling.fleet import WholeRun, whole_run
 from atman_bench.profiling.predict import predict, simulate, simulated_cell
 from atman_bench.profiling.rows import ScaleStatus, Source
 
@@ -294,6 +295,23 @@ def test_plan_needs_a_configuration_only(tmp_path: Path):
     assert result.exit_code == 0, result.output
     assert "simulated on A100-80GB" in result.output
     assert "chefer" in result.output
+
+
+def test_plan_says_what_a_whole_run_takes(tmp_path: Path):
+    TINY_LLAMA.save_pretrained(tmp_path)
+    arguments = ["plan", str(tmp_path), "--tokens", "16", "--methods", "plain:lean,chefer"]
+    result = CliRunner().invoke(app, [*arguments, "--dataset-size", "10570", "--workers", "8"])
+    assert result.exit_code == 0, result.output
+    assert "10,570 inputs of 16 tokens on 8 workers, simulated on A100-80GB" in result.output
+
+
+def test_a_whole_run_takes_what_its_busiest_worker_does():
+    (row,) = predict([cell("plain:lean", tokens=16)], A100)
+    row = replace(row, seconds=(36.0,), model_bytes=100, peak_bytes=(50,))
+    assert whole_run(row, A100, 1000, 8) == WholeRun(devices=1, device_hours=10.0, hours=1.25)
+    assert whole_run(row, A100, 1, 8) == WholeRun(devices=1, device_hours=0.01, hours=0.01)
+    assert whole_run(row, replace(A100, memory=60), 1000, 8) == WholeRun(devices=3, device_hours=30.0, hours=1.25)
+    assert whole_run(replace(row, peak_bytes=()), A100, 1000, 8) is None
 
 
 MEASURE = """

@@ -11,7 +11,7 @@ from atman_bench.cli import app
 from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
 from atman_bench.core.options import PRESETS
 from atman_bench.core.records import Status
-from atman_bench.evaluation import runner
+from atman_bench.evaluation import explaining, runner
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.evaluation.store import cells
 from atman_bench.evaluation.sweep import load_sweep
@@ -312,11 +312,11 @@ def test_an_interrupted_sweep_says_so_and_goes_on(command, fakes, monkeypatch):
             raise KeyboardInterrupt
         return fakes.explain_encoded(*arguments)
 
-    monkeypatch.setattr(runner, "explain_encoded", interrupted)
+    monkeypatch.setattr(explaining, "explain_encoded", interrupted)
     code, _, err = command(*grid_options(*GRID), "--limit", "1", "-q")
     assert code == 130
     assert "2 remain" in err
-    monkeypatch.setattr(runner, "explain_encoded", fakes.explain_encoded)
+    monkeypatch.setattr(explaining, "explain_encoded", fakes.explain_encoded)
     assert command(*grid_options(*GRID), "--limit", "1", "-q") == (0, "", "")
     assert len(fakes.explained) == 4
 

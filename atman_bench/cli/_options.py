@@ -225,6 +225,57 @@ LOADING = {
 }
 """Fields of ``RunConfig`` that say which model is loaded, and how."""
 
+Workers = Annotated[
+    int | None, typer.Option("--workers", "-w", min=1, help="Run on so many processes of this machine, or Ray actors.")
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Run on a Ray cluster: the one at HOST:PORT, without an address the one that runs here, else a local one.",
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-worker", min=0, help="GPUs of each worker, or a share of one; default: 1 if there are any."
+    ),
+]
+CpusPerWorker = Annotated[
+    int | None,
+    typer.Option("--cpus-per-worker", min=1, help="CPUs and threads of each worker; default: 1. Sums depend on it."),
+]
+ItemTimeout = Annotated[
+    float | None,
+    typer.Option("--item-timeout", help="Seconds that a sample may take before its worker is ended; default: any."),
+]
+
+WORKERS = {
+    "workers": Workers,
+    "ray": Ray,
+    "gpus_per_worker": GpusPerWorker,
+    "cpus_per_worker": CpusPerWorker,
+    "item_timeout": ItemTimeout,
+}
+"""Fields of ``WorkersConfig``: who does the work."""
+
+RAY_ADDRESSES = ("auto", "local")
+"""What may stand behind --ray besides HOST:PORT and ray://HOST:PORT; "auto" where nothing does."""
+
+
+def with_ray_address(arguments: list[str]) -> list[str]:
+    """Write what ``--ray`` stands for where no address follows it."""
+    written = []
+    for index, argument in enumerate(arguments):
+        written.append(argument)
+        if argument == "--ray":
+            following = arguments[index + 1 : index + 2]
+            if not (following and (following[0] in RAY_ADDRESSES or ":" in following[0])):
+                written.append("auto")
+    return written
+
+
 SAMPLES = {"dataset": Dataset, "data": Data, "limit": Limit, "seed": Seed, "results": Results}
 """Those that say what it is asked, and where results go."""
 

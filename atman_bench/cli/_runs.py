@@ -4,15 +4,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from atman_bench.cli import _options
 from atman_bench.cli._console import echo
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from atman_bench.evaluation.driver.config import WorkersConfig
+    from atman_bench.evaluation.driver.loop import Driver
     from atman_bench.evaluation.dry_run import Plan
     from atman_bench.evaluation.runner import RunSummary
 
@@ -62,10 +65,49 @@ class ProgressBar:
     def __call__(self, done: int, total: int, doing: str) -> None:
         self._bar.update(self._task, completed=done, total=total, description=doing)
         now = time.monotonic()
+        if not done:
+            self._begun = now
         if self._lines and now - self._said >= SECONDS_BETWEEN_LINES:
             self._said = now
             left = f", about {_duration((now - self._begun) / done * (total - done))} left" if done else ""
             echo(f"{done} of {total}{left}: {doing}", err=True)
+
+
+def workers_asked(flags: dict[str, Any]) -> "WorkersConfig | None":
+    """What flags say about workers, which is taken out of them; None for a run in this process.
+
+    Raises:
+        ConfigError: There are to be no workers for these options, or one has an impossible value.
+    """
+    asked = {name: flags.pop(name) for name in _options.WORKERS if name in flags}
+    if not asked:
+        return None
+    from atman_bench.evaluation.driver.config import WorkersConfig
+
+    return WorkersConfig(**asked)
+
+
+@contextmanager
+def workers(asked: "WorkersConfig | None", screen: "Console", device: str | None) -> "Iterator[Driver | None]":
+    """The driver of a run, None for one in this process. At the end its workers end, and it is said who did what.
+
+    Raises:
+        ConfigError: Ray is not installed, or there are too few devices.
+        WorkerError: There is no Ray cluster at the address.
+    """
+    if asked is None:
+        yield None
+        return
+    from atman_bench.evaluation.driver.config import driver_of
+    from atman_bench.evaluation.driver.report import who_did_what
+
+    driver = driver_of(asked, device)
+    try:
+        yield driver
+    finally:
+        driver.close()
+        for line in who_did_what(driver.members):
+            screen.print(line)
 
 
 def notes(summary: "RunSummary") -> list[str]:

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     )(accuracy)
 
 
-@_options.flags(**_options.SAMPLES, **_options.LOADING)
+@_options.flags(**_options.SAMPLES, **_options.LOADING, **_options.WORKERS)
 def accuracy(
     flags: dict[str, Any],
     shots: Annotated[int, typer.Option("--shots", help="Solved examples before each question.")] = 0,
@@ -42,10 +42,15 @@ def accuracy(
     from atman_bench.evaluation.answer_store import answer_cells
     from atman_bench.report.accuracy import accuracy_table
 
-    config = load_accuracy_config(flags, overrides or (), shots, max_new_tokens)
     screen = console(quiet=quiet)
-    with _runs.resumable(config.run.results), _runs.ProgressBar(screen) as progress:
-        summary = ask_all(config, progress, overwrite=overwrite)
+    crew = _runs.workers_asked(flags)
+    config = load_accuracy_config(flags, overrides or (), shots, max_new_tokens)
+    with (
+        _runs.resumable(config.run.results),
+        _runs.workers(crew, screen, config.run.device) as driver,
+        _runs.ProgressBar(screen) as progress,
+    ):
+        summary = ask_all(config, progress, overwrite=overwrite, driver=driver)
     if summary.interrupted:
         # Before the table, so that it is said whatever interrupts that.
         echo(f"stopped: {summary.remaining} questions remain; the same command goes on from here", err=True)

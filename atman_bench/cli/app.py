@@ -71,6 +71,8 @@ class _Command(TyperCommand):
         Raises:
             ConfigError: A value is empty, or no text in UTF-8.
         """
+        if any("--ray" in parameter.opts for parameter in self.params):
+            args = _options.with_ray_address(args)
         written, _, _ = self.make_parser(ctx).parse_args(list(args))
         for parameter in self.params:
             values = written.get(parameter.name)

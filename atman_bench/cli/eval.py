@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
     units=_options.Units,
     **_options.SCORING,
     **_options.LOADING,
+    **_options.WORKERS,
 )
 def evaluate(
     flags: dict[str, Any],
@@ -61,8 +62,9 @@ def evaluate(
     from atman_bench.evaluation.config import load_config
 
     formats = _options.figure_formats(figure_format)
-    run = load_config(config, {"baselines": True, **flags}, overrides or ())
     screen = console(quiet=quiet)
+    crew = _runs.workers_asked(flags)
+    run = load_config(config, {"baselines": True, **flags}, overrides or ())
     if dry_run:
         from atman_bench.evaluation.dry_run import plan
 
@@ -72,8 +74,11 @@ def evaluate(
         _runs.show_plan(console(), found)
         return
     with _runs.resumable(run.results):
-        with _runs.ProgressBar(screen) as progress:
-            summary = runner.evaluate(run, progress, overwrite=overwrite)
+        with (
+            _runs.workers(crew, screen, run.device) as driver,
+            _runs.ProgressBar(screen) as progress,
+        ):
+            summary = runner.evaluate(run, progress, overwrite=overwrite, driver=driver)
         # Ctrl-C before the first explanation leaves nothing to make a table of.
         if summary.n_computed + summary.reused or not summary.interrupted:
             _report(screen, run, summary, formats)

@@ -45,11 +45,15 @@ def plan(
         str, typer.Option("--device", help="A100-80GB, H100-80GB, H200, RTX4090, cpu-24GB, or a YAML file.")
     ] = "A100-80GB",
     dtype: _options.Dtype = "bfloat16",
+    dataset_size: Annotated[
+        int | None, typer.Option("--dataset-size", min=1, help="Also say what so many inputs of this length take.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Workers that share them.")] = 1,
 ) -> None:
     """Predict each method's peak memory and time on a device, without weights and without the device.
 
     Memory is that of the code that would run, on tensors without data; time is a roofline of its operations, that is
-    what they take at the least.
+    what they take at the least. With --dataset-size also the hours of a whole run and of all its devices.
     """
     from rich.text import Text
 
@@ -69,6 +73,8 @@ def plan(
     with screen.status(Text(f"simulating {model}")):
         rows = list(predict([simulated_cell(cell, chosen) for cell in cells], chosen))
     screen.print(_table(rows, chosen))
+    if dataset_size is not None:
+        screen.print(_run_table(rows, chosen, dataset_size, workers))
     for row in rows:
         if not row.peak_bytes:
             echo(f"{row.method}:{row.variant}: {row.error}", err=True)
@@ -92,4 +98,30 @@ def _table(rows: "list[ScaleRow]", device: "Device") -> "Table":
         (above,) = row.peak_bytes
         total, peak = (f"{size / 1e9:,.2f} GB" for size in ((row.model_bytes or 0) + above, above))
         table.add_row(row.method, row.variant, total, peak, f"{row.seconds[0]:.3g}", "no" if row.error else "yes")
+    return table
+
+
+def _run_table(rows: "list[ScaleRow]", device: "Device", samples: int, workers: int) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    from atman_bench.profiling.fleet import whole_run
+
+    title = f"{samples:,} inputs of {rows[0].tokens} tokens on {workers:,} workers, simulated on {device.name}"
+    caption = (
+        "loading is not counted; where a worker needs several devices, its layers are spread over them and run one "
+        "after the other"
+    )
+    table = Table("method", "variant", title=title, caption=caption, box=box.SIMPLE_HEAD)
+    for column in ("devices a worker", "GB a device", "device hours", "hours"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        run = whole_run(row, device, samples, workers)
+        if run is None:
+            table.add_row(row.method, row.variant, "", "", "", "?")
+            continue
+        each = ((row.model_bytes or 0) + row.peak_bytes[0]) / run.devices / 1e9
+        table.add_row(
+            row.method, row.variant, str(run.devices), f"{each:,.1f}", f"{run.device_hours:,.3g}", f"{run.hours:,.3g}"
+        )
     return table

@@ -1,7 +1,8 @@
 """``atman-bench reproduce``: the paper's tables and figures, from what is stored and what is missing."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +32,9 @@ def register(app: typer.Typer) -> None:
     )(reproduce)
 
 
+@_options.flags(**_options.WORKERS)
 def reproduce(
+    flags: dict[str, Any],
     experiments: Annotated[
         list[str] | None, typer.Argument(help="table1a, fig11 and so on, or all (the default).", metavar="[NAME]...")
     ] = None,
@@ -60,12 +63,14 @@ def reproduce(
 ) -> None:
     """Regenerate tables and figures of the paper, and say which of its claims hold.
 
-    Runs what is missing, then draws. report.html in the results folder shows everything.
+    Runs what is missing, then draws. Workers explain samples and answer questions; single texts, documents and costs
+    are run here. report.html in the results folder shows everything.
     """
     from atman_bench.paper import reproduce as reproduction
     from atman_bench.paper.kinds._base import Request
     from atman_bench.report import page
 
+    crew = _runs.workers_asked(flags)
     request = Request(
         preset=_preset(preset),
         results=results or Path("results") / f"reproduce-{preset}",
@@ -83,8 +88,11 @@ def reproduce(
         return
     screen = console(quiet=quiet)
     with _runs.resumable(request.results):
-        with _runs.ProgressBar(screen) as progress:
-            for section in reproduction.reproduce(names, request, progress, formats):
+        with (
+            _runs.workers(crew, screen, device) as driver,
+            _runs.ProgressBar(screen) as progress,
+        ):
+            for section in reproduction.reproduce(names, replace(request, driver=driver), progress, formats):
                 _show(screen, section)
         stored = page.read(request.results)
         _show_verdicts(screen, page.prepared(stored), names)

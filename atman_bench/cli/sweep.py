@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
     )(sweep)
 
 
-@_options.flags(**_options.SAMPLES, **_options.SCORING, **_options.LOADING)
+@_options.flags(**_options.SAMPLES, **_options.SCORING, **_options.LOADING, **_options.WORKERS)
 def sweep(
     flags: dict[str, Any],
     grid: Annotated[
@@ -74,8 +74,9 @@ def sweep(
     from atman_bench.evaluation.sweep import load_sweep
 
     formats = _options.figure_formats(figure_format)
-    chosen = load_sweep(config, flags, overrides or (), grid or ())
     screen = console(quiet=quiet)
+    crew = _runs.workers_asked(flags)
+    chosen = load_sweep(config, flags, overrides or (), grid or ())
     if dry_run:
         from atman_bench.evaluation.dry_run import plan
 
@@ -85,8 +86,11 @@ def sweep(
         _runs.show_plan(console(), found)
         return
     with _runs.resumable(chosen.run.results):
-        with _runs.ProgressBar(screen) as progress:
-            summary = runner.evaluate(chosen.config, progress, overwrite=overwrite)
+        with (
+            _runs.workers(crew, screen, chosen.run.device) as driver,
+            _runs.ProgressBar(screen) as progress,
+        ):
+            summary = runner.evaluate(chosen.config, progress, overwrite=overwrite, driver=driver)
         # What an interrupted sweep has stored need not hold one sample at every point.
         _runs.exit_if_interrupted(chosen.run.results, summary)
         _report(screen, chosen, summary, formats, holdout=holdout)

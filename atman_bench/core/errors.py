@@ -42,6 +42,10 @@ class StoreError(AtmanBenchError):
     """A results folder cannot be read or written."""
 
 
+class WorkerError(AtmanBenchError):
+    """Workers of a run cannot be started, or none is left; what was finished is stored."""
+
+
 def one_line(error: BaseException) -> str:
     """An error's whole message without its line breaks, or the name of its class where it has none."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -26,6 +26,29 @@ def is_out_of_memory(error: BaseException) -> bool:
     return of_system or any(message in str(error) for message in _MESSAGES)
 
 
+_DEVICE_FAULTS = ("CUDA error", "device-side assert", "CUBLAS_STATUS", "CUDNN_STATUS", "NCCL Error")
+"""What CUDA and its libraries say when something else than memory is the matter."""
+
+
+def is_device_fault(error: BaseException) -> bool:
+    """Whether an error of the device is one that sticks: every later call in this process reports it again.
+
+    Memory that ran out is none: the next call may need less.
+    """
+    of_device = isinstance(error, torch.AcceleratorError) or any(said in str(error) for said in _DEVICE_FAULTS)
+    return of_device and not is_out_of_memory(error)
+
+
+def total_bytes(device: torch.device) -> int:
+    """Memory that a device has, whoever uses it; on the CPU a container's limit (cgroup v2) is respected."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    total: int = psutil.virtual_memory().total
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        total = min(total, int((_CGROUP / "memory.max").read_text()))
+    return total
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory of a device that can still be allocated; on the CPU page cache counts, since the system gives it up.
 

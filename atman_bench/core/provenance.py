@@ -31,11 +31,16 @@ def environment(*, device: str, threads: int) -> dict[str, Any]:
         "git_revision": _git_revision(Path(__file__).parents[2]),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": package_versions(),
         "cpus": os.cpu_count(),
         "threads": threads,
         "device": device,
     }
+
+
+def package_versions() -> dict[str, str | None]:
+    """The installed versions of the packages that numbers depend on, None for one that is not installed."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:

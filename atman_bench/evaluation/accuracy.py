@@ -1,37 +1,33 @@
 """How many questions does a model answer (paper Table 4)? Greedy answers, with or without solved examples before."""
 
-import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from atman_bench.core.errors import ConfigError, DataError, SampleError, one_line
+from atman_bench.core.errors import ConfigError, DataError, one_line
 from atman_bench.core.jsonl import check_writable
-from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.options import check_count, identity_options
 from atman_bench.core.provenance import environment
-from atman_bench.core.records import Picture, Sample, Status
+from atman_bench.core.records import Sample, Status
 from atman_bench.datasets import DATASETS
 from atman_bench.datasets._answer_sets import AnsweredDataset
 from atman_bench.datasets._base import Dataset
 from atman_bench.evaluation.answer_store import Answer, AnswerCell, Quiz
+from atman_bench.evaluation.asking import Ask, Describe, Question, ask
 from atman_bench.evaluation.config import RunConfig, load_configured, resolve
+from atman_bench.evaluation.driver.faults import DeviceFaultError
+from atman_bench.evaluation.driver.loop import Driver
+from atman_bench.evaluation.driver.report import Progress, Report
+from atman_bench.evaluation.driver.work import Lot
+from atman_bench.evaluation.remote import ModelFacts, WorkerModel
 from atman_bench.metrics._answer_scores import Accuracy
-from atman_bench.models._base import ModelAdapter
-from atman_bench.models._parts import EmptyCompletionError
-from atman_bench.models._picture_lm import PictureLM
-
-_LOG = logging.getLogger(__name__)
 
 DEFAULTS: Mapping[str, Mapping[str, str]] = {"gqa": {"explain_at": "nothing"}, "scenes": {"task": "questions"}}
 """Options of datasets that differ from their own here: questions need no evidence, and a scene's objects no names."""
-
-NEXT_QUESTION = "Q:"
-"""A base model goes on with a question of its own; the answer ends there."""
 
 VERSION = 1
 """Raised whenever the way to ask changes."""
@@ -104,7 +100,11 @@ def load_accuracy_config(
 
 
 def ask_all(
-    config: AccuracyConfig, progress: Callable[[int, int, str], None] = lambda *_: None, *, overwrite: bool = False
+    config: AccuracyConfig,
+    progress: Progress = lambda *_: None,
+    *,
+    overwrite: bool = False,
+    driver: Driver | None = None,
 ) -> AccuracySummary:
     """Let a model answer a dataset's questions, except those whose answers are stored already.
 
@@ -113,40 +113,44 @@ def ask_all(
 
     Args:
         config: The run.
-        progress: Called before each question, and once at the end, with (done, total, what is being done).
+        progress: Called before each question, or with a driver after each, and once at the end.
         overwrite: Remove the stored answers first.
+        driver: Asks on many workers; None in this process.
 
     Raises:
         StoreError: The results cannot be read or written.
         DataError: The dataset cannot be loaded, or is too small for so many examples.
         ModelError: The model cannot be loaded.
         ConfigError: Examples have pictures, and the model reads only one.
+        WorkerError: No worker is left.
+        KeyboardInterrupt: It was interrupted before the model was loaded.
     """
     run = config.run
     check_writable(run.results)
     dataset = DATASETS.get(run.dataset).load(run.dataset_options)
     questions, examples = _choose(dataset, config)
-    adapter = load_configured(run)
-    if any(example.picture for example in examples) and not isinstance(adapter, PictureLM):
+    asked = _InProcess(config, examples) if driver is None else _OnWorkers(config, examples, driver)
+    if any(example.picture for example in examples) and not asked.model.reads_several_images:
         raise ConfigError(
-            f"shots must be 0 for model {adapter.name!r}, received {config.shots}: examples have pictures, and of this "
-            "family only one picture can be given; a model with an image prefix (magma:FOLDER) reads several"
+            f"shots must be 0 for model {asked.model.name!r}, received {config.shots}: examples have pictures, and of "
+            "this family only one picture can be given; a model with an image prefix (magma:FOLDER) reads several"
         )
-    cell = _cell(config, dataset, adapter)
+    cell = _cell(config, dataset, asked.model)
     if overwrite:
         cell.clear()
-    cell.create(environment(device=str(adapter.device), threads=torch.get_num_threads()))
+    cell.create(environment(device=asked.model.device, threads=asked.threads))
     finished = {answer.uid for answer in cell.answers() if answer.status is Status.OK}
-    missing = [sample for sample in questions if sample.uid not in finished]
     right = dataset.answers if isinstance(dataset, AnsweredDataset) else {}
+    missing = [
+        Question(sample, right.get(sample.uid, (sample.target.strip(),)))
+        for sample in questions
+        if sample.uid not in finished
+    ]
     computed: Counter[Status] = Counter()
     first_error, interrupted = None, False
     with cell.writer() as writer:
         try:
-            for done, sample in enumerate(missing):
-                progress(done, len(missing), "answering")
-                given = right.get(sample.uid, (sample.target.strip(),))
-                answer = _ask(adapter, sample, examples, given, config.max_new_tokens)
+            for answer in asked.answers(missing, progress):
                 writer.append(answer)
                 computed[answer.status] += 1
                 first_error = first_error or answer.error
@@ -157,10 +161,48 @@ def ask_all(
         reused=len(questions) - len(missing),
         computed=computed,
         remaining=len(missing) - computed.total(),
-        interrupted=interrupted,
+        interrupted=interrupted or computed.total() < len(missing),
         skipped=Counter(skipped.reason for skipped in dataset.skipped),
         first_error=first_error,
     )
+
+
+class _InProcess:
+    """Questions that this process asks."""
+
+    def __init__(self, config: AccuracyConfig, examples: Sequence[Sample]):
+        self._config, self._examples = config, examples
+        self._adapter = load_configured(config.run)
+        self.model = ModelFacts.of(self._adapter)
+        self.threads = torch.get_num_threads()
+
+    def answers(self, missing: Sequence[Question], progress: Progress) -> Iterator[Answer]:
+        """Ask one after the other."""
+        for done, question in enumerate(missing):
+            progress(done, len(missing), "answering")
+            try:
+                answer = ask(self._adapter, question, self._examples, self._config.max_new_tokens)
+            except DeviceFaultError as error:
+                answer = question.unanswered(Status.ERROR, one_line(error))
+            yield answer
+
+
+class _OnWorkers:
+    """Questions that workers ask."""
+
+    def __init__(self, config: AccuracyConfig, examples: Sequence[Sample], driver: Driver):
+        model = WorkerModel.of(config.run, driver)
+        self._driver, self._work = driver, Ask(model, tuple(examples), config.max_new_tokens)
+        self.model = driver.call(Describe(model), None)
+        self.threads = driver.threads
+
+    def answers(self, missing: Sequence[Question], progress: Progress) -> Iterator[Answer]:
+        """Ask them as workers are free, those with the longest prompts first."""
+        report = Report(progress, len(missing), self._driver)
+        lot = Lot.longest_first(self._work, missing, lambda question: float(len(question.sample.prompt)))
+        for answer in self._driver.run([lot]):
+            yield answer
+            report("answering", answer.status)
 
 
 def _choose(dataset: Dataset, config: AccuracyConfig) -> tuple[list[Sample], list[Sample]]:
@@ -179,7 +221,7 @@ def _choose(dataset: Dataset, config: AccuracyConfig) -> tuple[list[Sample], lis
     return questions[: config.run.limit], chosen
 
 
-def _cell(config: AccuracyConfig, dataset: Dataset, adapter: ModelAdapter) -> AnswerCell:
+def _cell(config: AccuracyConfig, dataset: Dataset, model: ModelFacts) -> AnswerCell:
     run = config.run
     options = identity_options(run.dataset_options)
     options.pop("data", None)  # The content hash names the data; where they lie may change.
@@ -187,9 +229,9 @@ def _cell(config: AccuracyConfig, dataset: Dataset, adapter: ModelAdapter) -> An
         dataset=run.dataset,
         dataset_options=options,
         dataset_hash=dataset.content_hash,
-        model=adapter.name,
-        model_hash=adapter.content_hash,
-        dtype=adapter.dtype_name,
+        model=model.name,
+        model_hash=model.content_hash,
+        dtype=model.dtype,
         shots=config.shots,
         seed=run.seed if config.shots else None,
         max_new_tokens=config.max_new_tokens,
@@ -203,40 +245,3 @@ def _cell(config: AccuracyConfig, dataset: Dataset, adapter: ModelAdapter) -> An
         title=f"{run.dataset} ({label})" if label else run.dataset,
         measures=(Accuracy.VQA_ACCURACY,) if voted else (Accuracy.EXACT_MATCH, Accuracy.F1),
     )
-
-
-def _ask(
-    adapter: ModelAdapter, sample: Sample, examples: Sequence[Sample], right: tuple[str, ...], max_new_tokens: int
-) -> Answer:
-    try:
-        given = short_answer(complete_after(adapter, sample, examples, max_new_tokens))
-    except EmptyCompletionError:
-        given = ""
-    except SampleError as error:
-        return Answer(sample.uid, Status.SKIPPED, None, right, sample.group, one_line(error))
-    except Exception as error:  # whatever one question meets, the others are not to be lost for it
-        _LOG.debug("question %s", sample.uid, exc_info=True)
-        status = Status.OOM if is_out_of_memory(error) else Status.ERROR
-        return Answer(sample.uid, status, None, right, sample.group, one_line(error))
-    return Answer(sample.uid, Status.OK, given, right, sample.group)
-
-
-def complete_after(adapter: ModelAdapter, sample: Sample, examples: Sequence[Sample], max_new_tokens: int) -> str:
-    """The greedy completion of a sample's prompt after solved examples, each with its picture and on its own line.
-
-    Raises:
-        EmptyCompletionError: It is empty.
-        SampleError: The prompt exceeds the context window, or a picture cannot be read.
-    """
-    solved = [(example.picture, f"{example.prompt}{example.target}\n") for example in examples]
-    if isinstance(adapter, PictureLM):
-        parts: list[str | Picture] = []
-        for picture, text in (*solved, (sample.picture, sample.prompt)):
-            parts += [text] if picture is None else [picture, text]
-        return adapter.complete_parts(parts, max_new_tokens)
-    return adapter.complete("".join(text for _, text in solved) + sample.prompt, max_new_tokens, sample.picture)
-
-
-def short_answer(completion: str) -> str:
-    """A completion up to the next question that the model makes up."""
-    return completion.partition(NEXT_QUESTION)[0].strip()

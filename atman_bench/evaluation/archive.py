@@ -23,7 +23,7 @@ from atman_bench.core.errors import StoreError, one_line
 from atman_bench.core.jsonl import check_schema
 from atman_bench.core.records import Row, Status
 from atman_bench.core.texts import parse_json
-from atman_bench.evaluation.stored import StoredMap
+from atman_bench.evaluation.stored import Ending, StoredMap
 
 CELLS, MAPS, ROWS = "cells.json", "maps.parquet", "rows.parquet"
 
@@ -166,6 +166,20 @@ class Archive:
         with _readable(path):
             return [_map_of(line) for line in _read(path, fingerprint).to_pylist()]
 
+    def endings(self, fingerprint: str) -> list[tuple[str, Ending]]:
+        """The sample of each map of one cell and how it ended; scores are not decoded.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        path = self._results / MAPS
+        if not path.exists() or fingerprint not in self.index:
+            return []
+        with _readable(path):
+            table = _read(path, fingerprint, ["fingerprint", "uid", "status", "label"])
+            endings = map(Ending, map(Status, table["status"].to_pylist()), map(bool, table["label"].to_pylist()))
+            return list(zip(table["uid"].to_pylist(), endings, strict=True))
+
 
 def _version(path: Path) -> tuple[int, int, int] | None:
     """What changes with a file, None where there is none."""
@@ -215,9 +229,10 @@ def _table(lines: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
         raise StoreError(f"a number in the JSON lines is too large ({one_line(error)}): remove the line") from error
 
 
-def _read(path: Path, fingerprint: str | None = None) -> pa.Table:
+def _read(path: Path, fingerprint: str | None = None, columns: list[str] | None = None) -> pa.Table:
+    wanted = None if fingerprint is None else [("fingerprint", "=", fingerprint)]
     with pa.OSFile(str(path)) as file:  # opened once: compaction may replace it before the last column is read
-        return pq.read_table(file, filters=None if fingerprint is None else [("fingerprint", "=", fingerprint)])
+        return pq.read_table(file, columns=columns, filters=wanted)
 
 
 @contextmanager

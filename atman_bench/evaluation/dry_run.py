@@ -72,7 +72,8 @@ def plan(config: RunConfig) -> Plan:
     costs = _Costs(by_length[-1])
     planned = []
     for cell in run.cells:
-        finished = finished_uids(cell, cell.maps(), config)
+        rows = [row for row in cell.rows() if row.sign == config.sign]
+        finished = finished_uids(rows, cell.endings(), config.metric_names)
         missing = [item for item in by_length if item.uid not in finished]
         spec = METHODS.get(cell.identity.method)
         forwards = [spec.forwards(len(item.label), item.n_targets, cell.options) for item in missing]

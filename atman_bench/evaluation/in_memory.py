@@ -7,7 +7,8 @@ from atman_bench.core.errors import NotApplicableError, one_line
 from atman_bench.core.records import Row, ScoredCell, Status
 from atman_bench.datasets._base import Dataset
 from atman_bench.evaluation.config import MethodCell, RunConfig
-from atman_bench.evaluation.runner import Progress, derived_seed, ended, explain_sample
+from atman_bench.evaluation.driver.report import Progress
+from atman_bench.evaluation.explaining import derived_seed, ended, explain_sample
 from atman_bench.evaluation.samples import PreparedSample, select
 from atman_bench.evaluation.scoring import row_of
 from atman_bench.evaluation.stored import StoredMap

@@ -7,8 +7,8 @@ from statistics import median
 from atman_bench.core.errors import one_line
 from atman_bench.core.measure import measure
 from atman_bench.core.memory import is_out_of_memory
+from atman_bench.evaluation.explaining import derived_seed
 from atman_bench.evaluation.leaderboard_store import RelativeCost
-from atman_bench.evaluation.runner import derived_seed
 from atman_bench.evaluation.samples import PreparedSample
 from atman_bench.evaluation.store import Cell
 from atman_bench.methods import METHODS

@@ -3,43 +3,38 @@
 Samples are the outer loop, so that a run that is stopped early has all methods on the same samples.
 """
 
-import hashlib
-import logging
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
-from atman_bench.core.errors import ModelError, NotApplicableError, SampleError, one_line
+from atman_bench.core.errors import NotApplicableError, one_line
 from atman_bench.core.jsonl import check_writable
-from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.options import identity_options
 from atman_bench.core.provenance import environment
 from atman_bench.core.records import Row, ScoredCell, Skipped, Status
 from atman_bench.datasets import DATASETS
-from atman_bench.datasets._base import Dataset
 from atman_bench.evaluation import compaction
 from atman_bench.evaluation.archive import Archive
 from atman_bench.evaluation.config import MethodCell, RunConfig, load_configured
-from atman_bench.evaluation.samples import PreparedSample, Selected, select
-from atman_bench.evaluation.scoring import current, grid_facts, row_of, scored
+from atman_bench.evaluation.driver.faults import DeviceFaultError
+from atman_bench.evaluation.driver.loop import Driver
+from atman_bench.evaluation.driver.report import Progress as Progress
+from atman_bench.evaluation.driver.report import Report
+from atman_bench.evaluation.driver.work import Lot
+from atman_bench.evaluation.explaining import derived_seed, ended, explain_sample
+from atman_bench.evaluation.remote import Choice, Choose, Explain, WorkerModel
+from atman_bench.evaluation.samples import Selected, select
+from atman_bench.evaluation.scoring import current, row_of, scored
 from atman_bench.evaluation.store import Cell
-from atman_bench.evaluation.stored import Identity, StoredMap, float32_list
+from atman_bench.evaluation.stored import Ending, Identity, StoredMap
 from atman_bench.methods import METHODS
-from atman_bench.methods._explain import explain_encoded
 from atman_bench.metrics._signs import Sign
 from atman_bench.models import MODELS
 from atman_bench.models._base import ModelAdapter
 from atman_bench.models._names import family_and_argument
-
-_LOG = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""``(explanations done, explanations to do, what is being done)``; those found in the store are in neither number."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +78,21 @@ class Prepared:
     Attributes:
         adapter: The model.
         selected: The samples.
+        choice: The same without the model.
         cells: One per method; methods that differ in cost alone share one.
         same_maps: Names of those that do.
     """
 
     adapter: ModelAdapter
     selected: Selected
+    choice: Choice
     cells: tuple[Cell, ...]
     same_maps: tuple[tuple[str, ...], ...]
 
 
-def evaluate(config: RunConfig, progress: Progress, *, overwrite: bool = False) -> RunSummary:
+def evaluate(
+    config: RunConfig, progress: Progress, *, overwrite: bool = False, driver: Driver | None = None
+) -> RunSummary:
     """Run what ``config`` says, except what its results folder holds already.
 
     A sample that fails is a row with its status and the run goes on. Ctrl-C ends the run cleanly; running again goes on
@@ -101,15 +100,23 @@ def evaluate(config: RunConfig, progress: Progress, *, overwrite: bool = False) 
 
     Args:
         config: The run.
-        progress: Called before each explanation and once at the end.
+        progress: Called before each explanation, or with a driver after each, and once at the end.
         overwrite: Remove the stored results of the run's cells first.
+        driver: Runs it on many workers; None in this process. It changes no map.
 
     Raises:
         StoreError: See ``begin`` and ``complete``.
         DataError: The dataset cannot be loaded, or no sample of it is usable.
         ModelError: The model cannot be loaded or does not pass its probe.
+        WorkerError: No worker is left.
+        KeyboardInterrupt: It was interrupted before its samples were chosen.
     """
-    return complete(begin(config, overwrite=overwrite), config, progress)
+    if driver is None:
+        return complete(begin(config, overwrite=overwrite), config, progress)
+    check_writable(config.results)
+    run = _OnWorkers(config, driver)
+    cells, same_maps = cells_of(config, run.choice)
+    return _complete(run, _cleared(config, cells) if overwrite else cells, same_maps, config, progress)
 
 
 def begin(config: RunConfig, *, overwrite: bool = False) -> Prepared:
@@ -131,7 +138,7 @@ def begin(config: RunConfig, *, overwrite: bool = False) -> Prepared:
 
 
 def complete(run: Prepared, config: RunConfig, progress: Progress) -> RunSummary:
-    """Compute what the results folder lacks of a run that has begun.
+    """Compute in this process what the results folder lacks of a run that has begun.
 
     Args:
         run: From ``begin``.
@@ -142,42 +149,120 @@ def complete(run: Prepared, config: RunConfig, progress: Progress) -> RunSummary
         StoreError: The results of these cells cannot be read or written; before anything is computed, unless the disk
             fills up.
     """
-    about = environment(device=str(run.adapter.device), threads=torch.get_num_threads())
-    finished: dict[Cell, set[str]] = {}
+    return _complete(_InProcess(config, run), run.cells, run.same_maps, config, progress)
+
+
+def _complete(
+    run: "_InProcess | _OnWorkers",
+    cells: tuple[Cell, ...],
+    same_maps: tuple[tuple[str, ...], ...],
+    config: RunConfig,
+    progress: Progress,
+) -> RunSummary:
+    """Have computed what cells lack, and store it."""
+    about = environment(device=run.choice.model.device, threads=run.threads)
+    missing: dict[Cell, list[int]] = {}
     with ExitStack() as open_cells:
-        for cell in run.cells:
-            cell.create({**about, "skipped": run.selected.skipped})
+        for cell in cells:
+            cell.create({**about, "skipped": run.choice.skipped})
             open_cells.enter_context(cell)
-            maps = _store_skipped(cell, cell.maps(), run.selected.unusable)
-            _complete_rows(cell, maps, config.metric_names, config.sign)
-            finished[cell] = finished_uids(cell, maps, config)
-        work = [(item, [cell for cell in run.cells if item.uid not in finished[cell]]) for item in run.selected.samples]
-        total = sum(len(missing) for _, missing in work)
+            endings = _store_skipped(cell, cell.endings(), run.choice.unusable)
+            rows = [row for row in cell.rows() if row.sign == config.sign]
+            _complete_rows(cell, rows, endings, config.metric_names, config.sign)
+            finished = finished_uids(rows, endings, config.metric_names)
+            missing[cell] = [index for index, item in enumerate(run.choice.samples) if item.uid not in finished]
+        total = sum(map(len, missing.values()))
         computed: Counter[Status] = Counter()
-        errors: list[str] = []
+        first_error: str | None = None
         interrupted = False
         try:
-            for stored in _explanations(config, work, total, progress):
+            for cell, stored, row in run.explanations(missing, progress):
+                cell.append_map(stored)
+                cell.append_rows([row])
                 computed[stored.status] += 1
-                if stored.status is Status.ERROR and stored.error:
-                    errors.append(stored.error)
+                if stored.status is Status.ERROR:
+                    first_error = first_error or stored.error
         except KeyboardInterrupt:
             interrupted = True
     done = computed.total()
+    interrupted = interrupted or done < total
     if not interrupted:
         progress(done, total, "done")
     return RunSummary(
-        cells=run.cells,
-        uids=tuple(item.uid for item in run.selected.samples),
-        unusable=run.selected.unusable,
-        same_maps=run.same_maps,
-        reused=len(work) * len(run.cells) - total,
+        cells=cells,
+        uids=tuple(item.uid for item in run.choice.samples),
+        unusable=run.choice.unusable,
+        same_maps=same_maps,
+        reused=len(run.choice.samples) * len(cells) - total,
         computed=computed,
         remaining=total - done,
         interrupted=interrupted,
-        skipped=run.selected.skipped,
-        first_error=errors[0] if errors else None,
+        skipped=run.choice.skipped,
+        first_error=first_error,
     )
+
+
+class _InProcess:
+    """A run in this process: samples are the outer loop, so that one which is stopped early has all methods on them."""
+
+    def __init__(self, config: RunConfig, run: Prepared):
+        self._config, self._run = config, run
+        self.choice = run.choice
+        self.threads = torch.get_num_threads()
+
+    def explanations(
+        self, missing: Mapping[Cell, Sequence[int]], progress: Progress
+    ) -> Iterator[tuple[Cell, StoredMap, Row]]:
+        """Explain one sample after the other; a method that does not fit the model is asked once."""
+        config, done, total = self._config, 0, sum(map(len, missing.values()))
+        wanted = {cell: set(of_cell) for cell, of_cell in missing.items()}
+        not_applicable: dict[Cell, str] = {}
+        for index, item in enumerate(self._run.selected.samples):
+            sample = item.without_tensors()
+            for cell in (cell for cell in missing if index in wanted[cell]):
+                progress(done, total, f"{cell.identity.method} {cell.variant}")
+                try:
+                    if cell in not_applicable:
+                        raise NotApplicableError(not_applicable[cell])
+                    seed = derived_seed(config.seed, sample.uid)
+                    stored = explain_sample(sample, cell.identity.method, cell.options, seed)
+                except NotApplicableError as error:
+                    not_applicable[cell] = one_line(error)
+                    stored = ended(sample, Status.SKIPPED, not_applicable[cell])
+                except DeviceFaultError as error:
+                    stored = ended(sample, Status.ERROR, one_line(error))
+                done += 1
+                yield cell, stored, row_of(stored, config.metric_names, config.sign)
+
+
+class _OnWorkers:
+    """A run on many workers: cells are lots of samples, longest first."""
+
+    def __init__(self, config: RunConfig, driver: Driver):
+        self._config, self._driver = config, driver
+        self._model = WorkerModel.of(config, driver)
+        # A copy, without the methods that it has looked up: their functions cannot be sent.
+        self.choice = driver.call(Choose(self._model), replace(config))
+        self.threads = driver.threads
+
+    def explanations(
+        self, missing: Mapping[Cell, Sequence[int]], progress: Progress
+    ) -> Iterator[tuple[Cell, StoredMap, Row]]:
+        """Explain them as workers are free; a run that is interrupted ends early."""
+        config, samples = self._config, self.choice.samples
+        cells = {cell.identity.fingerprint: cell for cell in missing}
+        lots = []
+        for cell, of_cell in missing.items():
+            identity, metrics = cell.identity, config.metric_names
+            work = Explain(
+                self._model, identity.fingerprint, identity.method, cell.options, config.seed, metrics, config.sign
+            )
+            lots.append(Lot.longest_first(work, [samples[index] for index in of_cell], work.planned_positions))
+        report = Report(progress, sum(map(len, missing.values())), self._driver)
+        for explained in self._driver.run(lots):
+            cell = cells[explained.fingerprint]
+            yield cell, explained.stored, explained.row
+            report(f"{cell.identity.method} {cell.variant}", explained.stored.status)
 
 
 def rows_of_run(config: RunConfig, summary: RunSummary) -> list[ScoredCell]:
@@ -199,20 +284,17 @@ def passed_over(config: RunConfig, summary: RunSummary) -> list[Row]:
     return [row_of(stored, config.metric_names, config.sign) for stored in maps]
 
 
-def finished_uids(cell: Cell, maps: Mapping[str, StoredMap], config: RunConfig) -> set[str]:
-    """The samples of a cell that need no work: with a finished map, or with the metrics of one that was not kept."""
-    asked = set(config.metric_names)
-    scored_once = {
-        row.uid
-        for row in cell.rows()
-        if row.sign == config.sign and row.status is Status.OK and row.values.keys() >= asked
-    }
-    return scored_once | {uid for uid, stored in maps.items() if stored.finished}
+def finished_uids(rows: Iterable[Row], endings: Mapping[str, Ending], metrics: Sequence[str]) -> set[str]:
+    """The samples of a cell that need no work: with a finished map, or with the metrics of one that was not kept.
 
-
-def derived_seed(seed: int, uid: str) -> int:
-    """A sample's own seed in [0, 2**32), the same whichever samples ran before it and on every machine."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{uid}".encode()).digest()[:4])
+    Args:
+        rows: Of the cell, under the sign rule of the run.
+        endings: Of the cell.
+        metrics: Those of the run.
+    """
+    asked = set(metrics)
+    scored_once = {row.uid for row in rows if row.status is Status.OK and row.values.keys() >= asked}
+    return scored_once | {uid for uid, ending in endings.items() if ending.finished}
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -226,28 +308,33 @@ def prepare(config: RunConfig) -> Prepared:
     dataset = DATASETS.get(config.dataset).load(config.dataset_options)
     adapter = load_configured(config)
     selected = select(adapter, dataset, config)
+    choice = Choice.of(selected, dataset, adapter)
+    return Prepared(adapter, selected, choice, *cells_of(config, choice))
+
+
+def cells_of(config: RunConfig, choice: Choice) -> tuple[tuple[Cell, ...], tuple[tuple[str, ...], ...]]:
+    """The cells of a run, one per method, and the names of those that share one."""
     archive = Archive(config.results)
     cells: dict[str, Cell] = {}
     names: dict[str, list[str]] = defaultdict(list)
     for method in config.cells:
-        identity = _identity(config, dataset, adapter, method)
+        identity = _identity(config, choice, method)
         names[identity.fingerprint].append(method.name)
         cell = Cell(config.results, identity, method.variant, archive, method.options)
         cells.setdefault(identity.fingerprint, cell)
-    same_maps = tuple(tuple(several) for several in names.values() if len(several) > 1)
-    return Prepared(adapter, selected, tuple(cells.values()), same_maps)
+    return tuple(cells.values()), tuple(tuple(several) for several in names.values() if len(several) > 1)
 
 
-def _identity(config: RunConfig, dataset: Dataset, adapter: ModelAdapter, method: MethodCell) -> Identity:
+def _identity(config: RunConfig, choice: Choice, method: MethodCell) -> Identity:
     options = identity_options(config.dataset_options)
     options.pop("data", None)  # The content hash names the data; where they lie may change.
     return Identity(
         dataset=config.dataset,
         dataset_options=options,
-        dataset_hash=dataset.content_hash,
-        model=adapter.name,
-        model_hash=adapter.content_hash,
-        dtype=adapter.dtype_name,
+        dataset_hash=choice.dataset_hash,
+        model=choice.model.name,
+        model_hash=choice.model.content_hash,
+        dtype=choice.model.dtype,
         method=method.method,
         method_version=method.spec.version,
         method_options=identity_options(method.options),
@@ -277,106 +364,25 @@ def _cleared(config: RunConfig, cells: Sequence[Cell]) -> tuple[Cell, ...]:
     return tuple(Cell(config.results, cell.identity, cell.variant, archive, cell.options) for cell in cells)
 
 
-def _explanations(
-    config: RunConfig, work: Sequence[tuple[PreparedSample, list[Cell]]], total: int, progress: Progress
-) -> Iterator[StoredMap]:
-    """Explain, store and yield one after the other; a method that does not fit the model is asked once."""
-    done = 0
-    not_applicable: dict[Cell, str] = {}
-    for item, missing in work:
-        sample = item.without_tensors()
-        for cell in missing:
-            progress(done, total, f"{cell.identity.method} {cell.variant}")
-            try:
-                if cell in not_applicable:
-                    raise NotApplicableError(not_applicable[cell])
-                seed = derived_seed(config.seed, sample.uid)
-                stored = explain_sample(sample, cell.identity.method, cell.options, seed)
-            except NotApplicableError as error:
-                not_applicable[cell] = one_line(error)
-                stored = replace(ended(sample), status=Status.SKIPPED, error=not_applicable[cell])
-            cell.append_map(stored)
-            cell.append_rows([row_of(stored, config.metric_names, config.sign)])
-            done += 1
-            yield stored
-
-
-def ended(item: PreparedSample) -> StoredMap:
-    """How a sample ended, before any method has explained it."""
-    return StoredMap(
-        item.uid,
-        Status.OK,
-        label=item.label,
-        word_labels=item.word_labels,
-        word_of_target=item.encoded.word_of_target,
-        group=item.sample.group,
-        facts=dict(item.sample.facts),
-    )
-
-
-def explain_sample(item: PreparedSample, method: str, options: Any, seed: int) -> StoredMap:
-    """How a sample ended under a method.
-
-    Args:
-        item: The sample.
-        method: Name of the method.
-        options: An instance of its config class.
-        seed: The sample's own.
-
-    Raises:
-        NotApplicableError: It ends so for every sample.
-    """
-    encoded, end = item.encoded, ended(item)
-    try:
-        explanation = explain_encoded(item.adapter, encoded, method, options, seed, item.plain)
-        per_target = explanation.per_target
-        if explanation.units is not encoded.units:  # a map of single pixels
-            of_pixels = item.on(explanation.units)
-            end = replace(end, label=of_pixels.label, word_labels=of_pixels.word_labels)
-        return replace(
-            end,
-            facts={**end.facts, **grid_facts(explanation.units)},
-            scores=float32_list(explanation.scores.tolist()),
-            per_target=None if per_target is None else tuple(map(float32_list, per_target.tolist())),
-            target_logprobs=_finite(explanation.target_logprobs),
-            answered=explanation.answered,
-            seconds=explanation.cost.seconds,
-            forward_tokens=explanation.cost.forward_tokens,
-            peak_bytes=explanation.cost.peak_bytes,
-        )
-    except NotApplicableError:
-        raise
-    except SampleError as error:
-        return replace(end, status=Status.SKIPPED, error=one_line(error))
-    except Exception as error:  # whatever one sample meets, the others are not to be lost for it
-        _LOG.debug("%s of sample %s", method, item.uid, exc_info=True)
-        return replace(end, status=Status.OOM if is_out_of_memory(error) else Status.ERROR, error=one_line(error))
-
-
-def _finite(logprobs: tuple[float, ...]) -> tuple[float, ...]:
-    """The log-probabilities.
-
-    Raises:
-        ModelError: One is not a number: the model's weights are damaged, or its type is too narrow.
-    """
-    if not all(map(math.isfinite, logprobs)):
-        raise ModelError(f"the model gives the target log-probabilities that are no numbers: {logprobs}")
-    return logprobs
-
-
-def _store_skipped(cell: Cell, maps: dict[str, StoredMap], unusable: Sequence[Skipped]) -> dict[str, StoredMap]:
-    """Record samples that do not fit the model, and return all maps; their rows are the caller's to complete."""
-    new = [StoredMap(s.uid, Status.SKIPPED, error=s.reason) for s in unusable if s.uid not in maps]
+def _store_skipped(cell: Cell, endings: dict[str, Ending], unusable: Sequence[Skipped]) -> dict[str, Ending]:
+    """Record samples that do not fit the model, and return how all ended; their rows are the caller's to complete."""
+    new = [StoredMap(s.uid, Status.SKIPPED, error=s.reason) for s in unusable if s.uid not in endings]
     for stored in new:
         cell.append_map(stored)
-    return maps | {stored.uid: stored for stored in new}
+    return endings | {stored.uid: Ending(stored.status, False) for stored in new}
 
 
-def _complete_rows(cell: Cell, maps: Mapping[str, StoredMap], metrics: Sequence[str], sign: Sign) -> None:
+def _complete_rows(
+    cell: Cell, rows: Iterable[Row], endings: Mapping[str, Ending], metrics: Sequence[str], sign: Sign
+) -> None:
     """Write the rows that stored maps lack: a run was killed between the two, or other metrics were asked for."""
-    present: dict[str, Row] = {row.uid: row for row in cell.rows() if row.sign == sign}
-    for uid, stored in maps.items():
+    present: dict[str, Row] = {row.uid: row for row in rows}
+    lacking = {}
+    for uid, ending in endings.items():
         row = present.get(uid)
-        known = current(row.values) if row is not None and row.status is stored.status else {}
-        if lacking := [metric for metric in metrics if metric not in known]:
-            cell.append_rows([row_of(stored, lacking, sign)])
+        known = current(row.values) if row is not None and row.status is ending.status else {}
+        if names := [metric for metric in metrics if metric not in known]:
+            lacking[uid] = names
+    maps = cell.maps() if lacking else {}
+    for uid, names in lacking.items():
+        cell.append_rows([row_of(maps[uid], names, sign)])

@@ -24,11 +24,10 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PreparedSample:
-    """A sample that fits the model, and what its methods share.
+class UsableSample:
+    """A sample that fits the model, without the model: it travels between processes.
 
     Attributes:
-        adapter: The model.
         sample: The sample.
         label: (U,) the share of each unit that is ground truth.
         word_labels: The same for each word, where words have ground truth of their own.
@@ -37,18 +36,38 @@ class PreparedSample:
         kind: What of a text is one unit.
     """
 
-    adapter: ModelAdapter
     sample: Sample
     label: tuple[float, ...]
     word_labels: tuple[tuple[float, ...], ...] | None
     length: int
     n_targets: int
-    kind: UnitKind = UnitKind.TOKEN
+    kind: UnitKind
 
     @property
     def uid(self) -> str:
         """The sample's."""
         return self.sample.uid
+
+    def on_model(self, adapter: ModelAdapter) -> "PreparedSample":
+        """The same with a model that it fits."""
+        of_usable = self.sample, self.label, self.word_labels, self.length, self.n_targets, self.kind
+        return PreparedSample(*of_usable, adapter)
+
+
+@dataclass(frozen=True)
+class PreparedSample(UsableSample):
+    """A sample that fits the model, and what its methods share.
+
+    Attributes:
+        adapter: The model.
+    """
+
+    adapter: ModelAdapter
+
+    @property
+    def usable(self) -> UsableSample:
+        """The same without the model."""
+        return UsableSample(self.sample, self.label, self.word_labels, self.length, self.n_targets, self.kind)
 
     def on(self, units: Units) -> "PreparedSample":
         """The sample with labels of other units: some methods explain single pixels.
@@ -137,7 +156,7 @@ def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Select
             unusable.append(Skipped(sample.uid, f"{type(error).__name__}: {one_line(error)}"))
         else:
             n_targets = encoded.target_ids.shape[0]
-            usable.append(PreparedSample(adapter, sample, label, words, encoded.length, n_targets, config.units))
+            usable.append(PreparedSample(sample, label, words, encoded.length, n_targets, config.units, adapter))
             unseen += left_out
             remarks.update(encoded.remarks)
     skipped = _count_reasons((*dataset.skipped, *unusable, *unseen))

@@ -20,8 +20,9 @@ from atman_bench.core.jsonl import PartWriter, read_parts, record_of, safe_name
 from atman_bench.core.memory import is_out_of_memory
 from atman_bench.core.records import SCHEMA, CharSpans, Sample, Status
 from atman_bench.evaluation.config import RunConfig
+from atman_bench.evaluation.explaining import derived_seed
 from atman_bench.evaluation.randomised import STAGES, cascade, layers_of, stage_counts
-from atman_bench.evaluation.runner import Prepared, Progress, derived_seed
+from atman_bench.evaluation.runner import Prepared, Progress
 from atman_bench.evaluation.samples import PreparedSample
 from atman_bench.evaluation.sanity_records import Check, SanityRow
 from atman_bench.evaluation.sanity_samples import Span, duplicated, without_answer

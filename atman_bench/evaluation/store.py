@@ -34,7 +34,7 @@ from atman_bench.core.jsonl import (
 from atman_bench.core.records import SCHEMA, Row, Status
 from atman_bench.core.texts import parse_json
 from atman_bench.evaluation.archive import Archive
-from atman_bench.evaluation.stored import Identity, StoredMap, digest_of
+from atman_bench.evaluation.stored import Ending, Identity, StoredMap, digest_of
 
 MANIFEST = "manifest.json"
 
@@ -150,6 +150,20 @@ class Cell:
         for stored in (*self._archive.maps(self.identity.fingerprint), *later):
             if stored.uid not in best or _rank(stored.status) >= _rank(best[stored.uid].status):
                 best[stored.uid] = stored
+        return best
+
+    def endings(self) -> dict[str, Ending]:
+        """How each sample of ``maps`` ended; several times as fast, since no map is looked at.
+
+        Raises:
+            StoreError: A line is no JSON, lacks what is asked, or is of another schema version.
+        """
+        later = [ending for path in part_files(self.folder, "maps") for ending in read_part(path, _ending)[1]]
+        best: dict[str, Ending] = {}
+        # As in ``maps``.
+        for uid, ending in (*self._archive.endings(self.identity.fingerprint), *later):
+            if uid not in best or _rank(ending.status) >= _rank(best[uid].status):
+                best[uid] = ending
         return best
 
     def _maps_in(self, path: Path) -> list[StoredMap]:
@@ -290,6 +304,18 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise StoreError(f"{path} cannot be read ({error}): run eval again with --overwrite") from error
     check_schema(manifest, str(path))
     return manifest
+
+
+def _ending(content: dict[str, Any]) -> tuple[str, Ending]:
+    """A map's sample and how it ended, from its line, whose numbers are not looked at.
+
+    Raises:
+        TypeError: It is no line of a map.
+    """
+    uid, scores, label = content["uid"], content["scores"], content["label"]
+    if not (isinstance(uid, str) and isinstance(scores, list) and isinstance(label, list)):
+        raise TypeError("uid, scores or label is of another kind")
+    return uid, Ending(Status(content["status"]), bool(label))
 
 
 _OF_THE_CELL = ("fingerprint", "dataset", "model", "method", "variant")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,27 @@ from atman_bench.core.errors import StoreError
 from atman_bench.core.jsonl import record_of
 from atman_bench.core.options import ADDED_LATER, identity_options
 from atman_bench.core.records import Status, UnitKind
+
+
+class Ending(NamedTuple):
+    """How a sample ended, without its map.
+
+    Attributes:
+        status: How.
+        labelled: Whether it has a label: whether a method saw it.
+    """
+
+    status: Status
+    labelled: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether another run leaves it as it is: ``ok``, or refused by the method.
+
+        ``oom`` and ``error`` are tried again. A sample that a run skipped before any method saw it has no label; a run
+        with a larger token limit may use it.
+        """
+        return self.status is Status.OK or (self.status is Status.SKIPPED and self.labelled)
 
 
 @dataclass(frozen=True)
@@ -76,12 +97,8 @@ class StoredMap:
 
     @property
     def finished(self) -> bool:
-        """Whether another run leaves it as it is: ``ok``, or refused by the method.
-
-        ``oom`` and ``error`` are tried again. A sample that a run skipped before any method saw it has no label; a run
-        with a larger token limit may use it.
-        """
-        return self.status is Status.OK or (self.status is Status.SKIPPED and bool(self.label))
+        """See ``Ending``."""
+        return Ending(self.status, bool(self.label)).finished
 
 
 @dataclass(frozen=True)

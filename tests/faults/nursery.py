@@ -27,7 +27,7 @@ from fakes import Fakes
 from atman_bench.cli.app import main
 from atman_bench.core.records import Sample
 from atman_bench.core.tensors import Encoded, Explanation
-from atman_bench.evaluation import accuracy
+from atman_bench.evaluation import accuracy, asking
 from atman_bench.paper.experiments import EXPERIMENTS
 from atman_bench.paper.experiments._base import Experiment, Preset
 from atman_bench.paper.kinds.evaluation import Evaluation
@@ -83,7 +83,7 @@ class Answerer:
 def install(fault: Fault) -> None:
     """Put everything in place that takes no time, for good: this process runs one command."""
     fakes = Fakes(delay=fault.delay)
-    explain, complete = fakes.explain_encoded, accuracy.complete_after
+    explain, complete = fakes.explain_encoded, asking.complete_after
 
     def allocate(uid: str) -> None:
         if fault.hungry and uid in fault.hungry:
@@ -97,7 +97,7 @@ def install(fault: Fault) -> None:
         allocate(sample.uid)
         return complete(adapter, sample, *arguments)
 
-    fakes.explain_encoded, accuracy.complete_after = explain_encoded, complete_after
+    fakes.explain_encoded, asking.complete_after = explain_encoded, complete_after
     fakes.install(lambda mapping, key, value: mapping.__setitem__(key, value), setattr)
     figures.draw_all = lambda *_: {}  # which would take most of the time, and stores nothing
     accuracy.load_configured = lambda run: Answerer(fault.delay)

@@ -344,6 +344,24 @@ ESCAPE = "\x1b]0;owned\x07\x1b[31mred\x1b[8m\x9b31m\u202e"
 EXPLAIN = "explain --max-new-tokens 1 -p {}"
 
 
+def _cases_of_workers() -> list[Case]:
+    few = f"{EVAL} --device cpu"
+    return [
+        Case("workers: options without workers", f"{few} --cpus-per-worker 2", "give --workers N or --ray too"),
+        Case("workers: none", f"{few} --workers 0", "greater than or equal to 1"),
+        Case("workers: too many", f"{few} --workers 99999999", "workers must be at most 10,000"),
+        Case("workers: no time", f"{few} --workers 1 --item-timeout 0", "item_timeout must be more than 0"),
+        Case(
+            "workers: no number of seconds", f"{few} --workers 1 --item-timeout nan", "item_timeout must be more than 0"
+        ),
+        Case("workers: half a GPU too many", f"{few} --workers 1 --gpus-per-worker 1.5", "must be a whole number"),
+        Case("workers: no number of GPUs", f"{few} --workers 1 --gpus-per-worker nan", "greater than or equal to 0"),
+        Case("workers: one GPU by its number", f"{EVAL} --workers 2 --device cuda:1", "workers are given theirs"),
+        Case("workers: GPUs that are not there", f"{EVAL} --workers 99 --gpus-per-worker 9", "need 891, this machine"),
+        Case("workers: an unknown model", f"{few} --workers 1 --model [/red]", "[/red]"),
+    ]
+
+
 def _cases_of_output() -> list[Case]:
     squad = DOCUMENTS["squad/squad.json"][1]
     odd = (
@@ -662,6 +680,7 @@ CASES = [
     *_cases_of_options(),
     *_cases_of_paths(),
     *_cases_of_stores(),
+    *_cases_of_workers(),
     *_cases_of_output(),
     *_cases_of_bounds(),
     *(Case(name, command, said, dict(files)) for name, command, said, files in LEADERBOARD),

@@ -17,6 +17,7 @@ from atman_bench.report.render import TextTable
 from atman_bench.report.verdicts import Ending, Verdict
 
 if TYPE_CHECKING:
+    from atman_bench.evaluation.driver.loop import Driver
     from atman_bench.evaluation.runner import Progress
 
 NOT_RUNNABLE = (ConfigError, DataError, ModelError, SampleError)
@@ -34,6 +35,7 @@ class Request:
         text_model: Replaces the preset's model of texts.
         image_model: Replaces the preset's model of images.
         device: A torch device, or None for CUDA where there is one.
+        driver: Runs evaluations on many workers; None in this process.
     """
 
     preset: Preset
@@ -42,6 +44,7 @@ class Request:
     text_model: str | None = None
     image_model: str | None = None
     device: str | None = None
+    driver: "Driver | None" = field(default=None, compare=False, repr=False)
 
     def command(self, name: str) -> str:
         """What makes an experiment's section again."""

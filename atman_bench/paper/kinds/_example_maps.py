@@ -10,7 +10,7 @@ from atman_bench.core.records import Row, Sample, ScoredCell, Status
 from atman_bench.core.tensors import Encoded, Explanation
 from atman_bench.datasets import DATASETS
 from atman_bench.evaluation.config import RunConfig
-from atman_bench.evaluation.runner import derived_seed
+from atman_bench.evaluation.explaining import derived_seed
 from atman_bench.evaluation.scoring import dataset_label
 from atman_bench.methods._explain import explain_encoded
 from atman_bench.metrics._signs import Sign

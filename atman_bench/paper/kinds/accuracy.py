@@ -75,7 +75,7 @@ class Accuracy(Run):
         for config in self.resolved(request):
             what = f"{config.run.model_name} on {config.run.dataset}, {config.shots}-shot"
             try:
-                summary = ask_all(config, progress)
+                summary = ask_all(config, progress, driver=request.driver)
             except NOT_RUNNABLE as error:
                 notes.append(f"{what} was not run: {' '.join(str(error).split())}")
                 continue

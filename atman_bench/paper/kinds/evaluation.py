@@ -69,7 +69,7 @@ class Evaluation(Run):
         from atman_bench.paper.kinds._manifests import finished, manifest_of, notes_of
 
         config = self.resolved(request)
-        summary = finished(evaluate(config, progress))
+        summary = finished(evaluate(config, progress, driver=request.driver))
         frame = frame_of(rows_of_run(config, summary))
         return Evaluated(manifest_of(summary, config), notes_of(summary), config, summary, frame, self.variants)
 

@@ -82,7 +82,7 @@ class Grid(Run):
         from atman_bench.paper.kinds._manifests import finished, manifest_of, notes_of
 
         sweep = self.resolved(request)
-        summary = finished(evaluate(sweep.config, progress))
+        summary = finished(evaluate(sweep.config, progress, driver=request.driver))
         frame = grid.frame_of_sweep(sweep, rows_of_run(sweep.config, summary), holdout=True)
         return Swept(
             manifest_of(summary, sweep.run),
