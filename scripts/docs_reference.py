@@ -115,7 +115,7 @@ def _model(name: str) -> Iterator[str]:
 
 def metrics() -> str:
     """Every metric of a map with its formula; score transforms; measures of faithfulness."""
-    measures = re.findall(r"^``(\w+)``", faithfulness.__doc__ or "", re.MULTILINE)
+    measures = re.findall(r"^``(\w+)``  ", faithfulness.__doc__ or "", re.MULTILINE)
     return _page(
         "Metrics",
         "x (U,) is a map: the scores of U units after the score transform. y (U,) says which share of each is "

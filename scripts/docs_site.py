@@ -18,6 +18,9 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 LOG = logging.getLogger("mkdocs.hooks.docs_site")
 
+WIDE = ("index.md", "compare.md", "paper.md", "results/")
+"""Pages whose tables need the room of the menus beside them."""
+
 _LINK = re.compile(r"(?<=\]\()(?P<target>[^)#\s]+)")
 _FENCED = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 _STYLE_URL = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//")
@@ -40,6 +43,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Make what GitHub shows of a page readable for Python-Markdown too."""
+    if page.file.src_uri.startswith(WIDE):
+        page.meta["hide"] = ["navigation", "toc"]
     parts = _FENCED.split(markdown)
     # Parts of odd index are fenced code.
     parts[::2] = (_links(_blocks(part), page.file.src_uri) for part in parts[::2])

@@ -20,7 +20,7 @@ PROMPT = "Ada Lovelace was born in London. Emmy Noether was born in Erlangen and
 PAGES: dict[str, tuple[list[str], dict[int, int]]] = {
     "explain-smollm2": (
         ["explain", "-m", "pulled:smollm2-135m", "-p", PROMPT, "-t", " Erlangen", "--html"],
-        {1280: 430, 400: 640},
+        {1280: 460, 800: 440, 400: 640},
     ),
     "explain": (["explain", "--method", "atman,chefer,attention", "--html"], {1280: 560, 400: 900}),
     "report": (["report", "results/reproduce-tiny", "-o"], {1280: 1000, 400: 1000}),
@@ -59,7 +59,7 @@ def shoot(page: Path, picture: Path, width: int, height: int) -> None:
             capture_output=True,
         )
         with Image.open(taken) as image:
-            image.crop((0, 0, width, height)).convert("P", palette=Image.Palette.ADAPTIVE).save(picture, optimize=True)
+            image.crop((0, 0, width, height)).convert("RGB").save(picture, optimize=True)
 
 
 def scene(picture: Path) -> None:
