@@ -4,6 +4,7 @@ A page that would load anything from another host is a warning, which ends ``mkd
 """
 
 import logging
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -68,18 +69,19 @@ def _blocks(text: str) -> str:
 
 def _links(text: str, source: str) -> str:
     """Results are part of the site; any other file outside ``docs/`` is on the repository's page."""
-    folder = (ROOT / "docs" / source).parent
+    home = ROOT if source.startswith("results/") else ROOT / "docs"
+    folder = (home / source).parent
 
     def resolved(match: re.Match[str]) -> str:
         target = match["target"]
-        if "://" in target or target.startswith(("mailto:", "/")):
-            return target
         path = (folder / target).resolve()
-        if path.is_relative_to(ROOT / "docs") or not path.is_relative_to(ROOT) or not path.exists():
+        if "://" in target or not path.is_relative_to(ROOT) or not path.exists():
             return target
         inside = path.relative_to(ROOT)
+        if inside.parts[0] == "docs":
+            return os.path.relpath(path, ROOT / "docs" / Path(source).parent)
         if inside.parts[0] == "results" and path.suffix in (".md", ".png"):
-            return "../" * source.count("/") + inside.as_posix()
+            return os.path.relpath(inside, Path(source).parent)
         return f"{docs_reference.REPOSITORY}/{inside.as_posix()}"
 
     return _LINK.sub(resolved, text)

@@ -141,3 +141,20 @@ def test_notebooks_run_and_print_what_they_say_they_print():
     assert printed
     for text in printed:
         assert text.strip() in stored
+
+
+def test_a_page_that_loads_something_from_elsewhere_is_found():
+    pytest.importorskip("mkdocs")
+    import docs_site
+
+    page = '<a href="https://a.org">a</a><link rel="stylesheet" href="own.css"><img src="//b.org/b.png"><script src="https://c.org/c.js">'
+    assert docs_site.loaded_from_elsewhere(page) == ["//b.org/b.png", "https://c.org/c.js"]
+
+
+def test_links_that_leave_the_pages_lead_to_results_or_to_the_repository():
+    pytest.importorskip("mkdocs")
+    import docs_site
+
+    assert docs_site._links("[a](../../results/README.md#x)", "tutorials/a.md") == "[a](../results/README.md#x)"
+    assert docs_site._links("[a](../../LICENSE)", "tutorials/a.md") == f"[a]({docs_reference.REPOSITORY}/LICENSE)"
+    assert docs_site._links("[a](../../docs/paper.md)", "results/scale/table.md") == "[a](../../paper.md)"
