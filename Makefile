@@ -4,13 +4,13 @@ BIN := .venv/bin
 # No target needs a model hub: one that reaches for it by mistake should fail at once.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup eval reproduce test lint fmt check bench bench-inseq clean
+.PHONY: setup eval reproduce test lint fmt check docs bench bench-inseq clean
 
 setup: .venv/ready
 
 .venv/ready: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,docs]' --constraint constraints.txt
 	touch $@
 
 eval: setup
@@ -33,6 +33,10 @@ fmt: setup
 	$(BIN)/ruff format
 
 check: lint test
+
+# The documentation, into build/site; a broken link, or a page that needs a network, is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Two minutes, on the embedded model; compares itself with the last row of benchmarks/history.jsonl.
 bench: setup
