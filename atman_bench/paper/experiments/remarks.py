@@ -60,7 +60,7 @@ SPEC = Experiment(
         Undecided(
             "tokens may be aggregated, and detail added where needed, to save time",
             "A.15",
-            "A suggestion. The method adaptive does it; results/adaptive-facts shows what a share of the passes buys.",
+            "A suggestion. The method adaptive does it; results/adaptive shows what a share of the passes buys.",
         ),
         Undecided(
             "what is explained is what the model depends on, even where that is not what people expect",
