@@ -19,6 +19,9 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 LOG = logging.getLogger("mkdocs.hooks.docs_site")
 
+RAW = "https://raw.githubusercontent.com/atman-bench/atman-bench/main"
+"""Where the README's pictures are for those who read it elsewhere."""
+
 WIDE = ("index.md", "compare.md", "paper.md", "results/")
 """Pages whose tables need the room of the menus beside them."""
 
@@ -29,7 +32,7 @@ _STYLE_URL = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made: the reference, the notebooks, the stored results with their figures."""
-    made = docs_reference.pages()
+    made = docs_reference.pages() | {"index.md": _start()}
     for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         made[f"notebooks/{notebook.stem}.md"] = docs_notebook.as_markdown(notebook)
     for source, text in made.items():
@@ -40,6 +43,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             # Tables are linked from what was run; a menu of all of them would help nobody.
             files.append(File.generated(config, source, abs_src_path=str(path), inclusion=InclusionLevel.NOT_IN_NAV))
     return files
+
+
+def _start() -> str:
+    """The first page: the README, whose links are whole addresses since the package index shows it too."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for home in (docs_reference.REPOSITORY, RAW):
+        text = text.replace(f"{home}/docs/", "").replace(f"{home}/", "../")
+    return text
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
