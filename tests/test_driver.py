@@ -84,7 +84,8 @@ def test_any_number_of_workers_gives_the_same_results(drivers, tmp_path, workers
     drivers.append(Driver(LocalPool(workers, 1)))
     found = results_of(drivers[0], lot(Times(Number(3, tmp_path))))
     assert {sample: value for sample, (value, _) in found.items()} == {sample: 3 * sample for sample in SAMPLES}
-    assert len(list(tmp_path.glob("load-*"))) == workers
+    # A fast worker may leave others nothing to do, but none loads twice.
+    assert 1 <= len(list(tmp_path.glob("load-*"))) <= workers
 
 
 def test_a_model_is_loaded_once_and_kept_until_items_name_another(driver, tmp_path):
