@@ -3,19 +3,11 @@ import os
 import sys
 
 import pytest
-from fakes import Fakes
 from lines import lines_in
 
 from atman_bench.cli import app
 from atman_bench.evaluation import explaining, runner
 from atman_bench.metrics import chosen_metrics
-
-
-@pytest.fixture
-def fakes(monkeypatch):
-    fakes = Fakes()
-    fakes.install(monkeypatch.setitem, monkeypatch.setattr)
-    return fakes
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import Fakes
 
 from atman_bench.cli import _runs
 from atman_bench.cli.app import main
@@ -50,13 +49,6 @@ def driving(workers: int, pool: type[LocalPool] = ForkPool, **options: float) ->
         yield driver
     finally:
         driver.close()
-
-
-@pytest.fixture
-def fakes(monkeypatch):
-    fakes = Fakes()
-    fakes.install(monkeypatch.setitem, monkeypatch.setattr)
-    return fakes
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fakes import Fakes
 from lines import lines_of
 from papers import FACTS, experiment, request, sections, summary
 
@@ -35,13 +34,6 @@ from atman_bench.report import grid, page
 from atman_bench.report._paper_scores import REPORTED
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.verdicts import Ending
-
-
-@pytest.fixture
-def fakes(monkeypatch):
-    fakes = Fakes()
-    fakes.install(monkeypatch.setitem, monkeypatch.setattr)
-    return fakes
 
 
 @pytest.fixture

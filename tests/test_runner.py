@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import FakeAdapter, Fakes
+from fakes import FakeAdapter
 from lines import lines_in, lines_of
 
 from atman_bench.core.errors import DataError, ModelError, NotApplicableError, SampleError, StoreError
@@ -21,13 +21,6 @@ from atman_bench.evaluation.stored import Ending
 from atman_bench.metrics._signs import Sign
 
 METRICS = ("average_precision", "average_recall")
-
-
-@pytest.fixture
-def fakes(monkeypatch):
-    fakes = Fakes()
-    fakes.install(monkeypatch.setitem, monkeypatch.setattr)
-    return fakes
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fakes import Fakes
 from lines import Line, cells_of, lines_in
 
 from atman_bench.cli import app
@@ -20,13 +19,6 @@ from atman_bench.report.figures import FIGURES
 from atman_bench.report.grid import Split
 
 GRID = ("methods.fake.kappa=[null, 0.7]", "methods.fake.f=[0.5, 0.9]")
-
-
-@pytest.fixture
-def fakes(monkeypatch):
-    fakes = Fakes()
-    fakes.install(monkeypatch.setitem, monkeypatch.setattr)
-    return fakes
 
 
 @pytest.fixture

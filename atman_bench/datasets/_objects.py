@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from atman_bench.core.errors import ConfigError, SampleError, UnknownNameError
+from atman_bench.core.errors import SampleError, UnknownNameError
 from atman_bench.core.images import picture_size
 from atman_bench.core.records import Label, Picture, Sample
 from atman_bench.datasets._class_prompts import naming_prompt
-from atman_bench.datasets._photos import check_threshold
+from atman_bench.datasets._photos import check_choice, check_threshold
 
 NOTHING_CHOSEN = "no object of the chosen classes and areas"
 """Why an image gives no sample."""
@@ -57,13 +57,7 @@ class ObjectsConfig:
             ConfigError: See above.
         """
         check_threshold(self.threshold)
-        if not 0 <= self.min_area <= self.max_area <= 1:
-            raise ConfigError(
-                "min_area and max_area are shares of the picture: expected 0 <= min_area <= max_area <= 1, "
-                f"received {self.min_area} and {self.max_area}"
-            )
-        if self.per_image is not None and self.per_image < 1:
-            raise ConfigError(f"per_image must be at least 1, received {self.per_image}; write null for all classes")
+        check_choice(self.min_area, self.max_area, self.per_image, "classes")
 
     def check_classes(self, dataset: str, names: Sequence[str]) -> None:
         """Refuse a class that the data do not have.

@@ -93,6 +93,27 @@ def only_file(folder: Path, pattern: str, option: str, layout: str) -> Path:
     return found[0]
 
 
+def check_choice(min_area: float, max_area: float, per_image: int | None, what: str) -> None:
+    """Refuse an impossible choice among what an image shows.
+
+    Args:
+        min_area: Smallest share of the image.
+        max_area: Largest share of the image.
+        per_image: How many of each image, or None for all.
+        what: What is chosen, in the plural, for the message.
+
+    Raises:
+        ConfigError: The shares are not in order within [0, 1], or nothing is chosen.
+    """
+    if not 0 <= min_area <= max_area <= 1:
+        raise ConfigError(
+            "min_area and max_area are shares of the picture: expected 0 <= min_area <= max_area <= 1, "
+            f"received {min_area} and {max_area}"
+        )
+    if per_image is not None and per_image < 1:
+        raise ConfigError(f"per_image must be at least 1, received {per_image}; write null for all {what}")
+
+
 def check_threshold(threshold: float | None) -> None:
     """Refuse a threshold that every unit or none would reach.
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
+from atman_bench.core.errors import DataError, UnknownNameError
 from atman_bench.core.records import Modality, Picture, RegionMask, Sample, Skipped
 from atman_bench.datasets._base import Dataset, DatasetSpec
 from atman_bench.datasets._class_prompts import naming_prompt
 from atman_bench.datasets._json import expect, read_json
-from atman_bench.datasets._photos import check_threshold, content_hash, data_folder, pictures_below
+from atman_bench.datasets._photos import check_choice, check_threshold, content_hash, data_folder, pictures_below
 
 LAYOUT = "images/, masks/, labels.json (label names by mask value) and pixel_level_areas.json ({image: {label: share}})"
 
@@ -50,13 +50,7 @@ class CcpConfig:
             ConfigError: See above.
         """
         check_threshold(self.threshold)
-        if not 0 <= self.min_area <= self.max_area <= 1:
-            raise ConfigError(
-                "min_area and max_area are shares of the picture: expected 0 <= min_area <= max_area <= 1, "
-                f"received {self.min_area} and {self.max_area}"
-            )
-        if self.per_image is not None and self.per_image < 1:
-            raise ConfigError(f"per_image must be at least 1, received {self.per_image}; write null for all labels")
+        check_choice(self.min_area, self.max_area, self.per_image, "labels")
 
 
 def load(config: CcpConfig) -> Dataset:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import worlds
-from cases import CASES, EVAL, Case
+from case import EVAL, Case
+from cases import CASES
 
 from atman_bench.cli.app import main
 
