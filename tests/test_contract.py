@@ -20,15 +20,20 @@ from atman_bench.methods._gradients import Reduction
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.methods.chefer import Backward
 from atman_bench.models._causal_lm import CausalLM
-from atman_bench.testing.contract import CHUNKS
+from atman_bench.testing.contract import MethodContract
 
 TEXT_METHODS = applicable_methods(Modality.TEXT)
 ENGINE_METHODS = [name for name in TEXT_METHODS if issubclass(METHODS.get(name).config, EngineConfig)]
-STOCHASTIC_METHODS = [name for name in TEXT_METHODS if METHODS.get(name).stochastic]
 COSTLY_METHODS = [name for name in TEXT_METHODS if METHODS.get(name).forwards(10, 3, METHODS.get(name).config()) > 0]
 """Methods that run the model at all."""
 
 FEW_SAMPLES = {"lime": {"n_samples": 30}, "kernel_shap": {"n_samples": 30}}
+
+
+for _name in METHODS.names:
+    _tests = {"spec": METHODS.get(_name), "options": FEW_SAMPLES.get(_name, {})}
+    globals()[f"Test_{_name}"] = type(f"Test_{_name}", (MethodContract,), _tests)
+"""The contract that methods of others are tested by, too."""
 
 
 def attribute(model: CausalLM, encoded: Encoded, method: str, seed: int = 0, **options: Any) -> Attribution:
@@ -46,22 +51,6 @@ def encoded(model) -> Encoded:
     return model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS)
 
 
-@pytest.mark.parametrize("units", [None, CHUNKS], ids=["tokens", "chunks"])
-@pytest.mark.parametrize("method", TEXT_METHODS)
-def test_scores_are_finite_float32_on_the_cpu_and_the_mean_over_targets(model, method, units):
-    encoded = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS, units)
-    result = attribute(model, encoded, method)
-    count = len(tiny_models.PROMPT_IDS) if units is None else len(units)
-    assert result.scores.shape == (count,)
-    for tensor in (result.scores, result.per_target):
-        if tensor is not None:
-            assert (tensor.dtype, tensor.device.type, tensor.requires_grad) == (torch.float32, "cpu", False)
-            assert tensor.isfinite().all()
-    if result.per_target is not None:
-        assert result.per_target.shape == (len(tiny_models.TARGET_IDS), count)
-        torch.testing.assert_close(result.scores, result.per_target.mean(0))
-
-
 @pytest.mark.parametrize(
     "options", [{"batch": 1}, {"batch": 5}, {"engine": EngineMode.NAIVE}, {"engine": EngineMode.LEAN}], ids=str
 )
@@ -70,13 +59,6 @@ def test_what_only_changes_cost_changes_no_score(model, encoded, method, options
     default, other = attribute(model, encoded, method), attribute(model, encoded, method, **options)
     torch.testing.assert_close(default.scores, other.scores, rtol=0, atol=1e-5)
     assert default.scores.abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("method", TEXT_METHODS)
-def test_an_explanation_leaves_the_model_as_it_was(model, encoded, method):
-    before = tiny_models.state_of(model.model)
-    attribute(model, encoded, method)
-    assert tiny_models.state_of(model.model) == before
 
 
 @contextmanager
@@ -113,20 +95,6 @@ def test_a_full_backward_pass_puts_back_the_gradients_that_it_found(model, encod
         for parameter in parameters:
             parameter.grad = None
     assert after == before
-
-
-@pytest.mark.parametrize("method", STOCHASTIC_METHODS)
-def test_the_seed_decides_what_a_stochastic_method_draws(encoded, model, method):
-    first, again, other = (attribute(model, encoded, method, seed=seed).scores for seed in (3, 3, 4))
-    torch.testing.assert_close(first, again, rtol=0, atol=1e-6)
-    assert (first - other).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("method", TEXT_METHODS)
-def test_a_method_leaves_the_global_random_state_alone(encoded, model, method):
-    before = torch.get_rng_state()
-    attribute(model, encoded, method)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("method", sorted(set(METHODS.names) - set(TEXT_METHODS)))

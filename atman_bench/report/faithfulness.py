@@ -13,7 +13,7 @@ from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics._statistics import bootstrap_interval
 from atman_bench.metrics.faithfulness import MEASURES
 from atman_bench.report._format import NOTHING, number, with_interval
-from atman_bench.report.means import Column, Means, means_of, measure_column
+from atman_bench.report.means import Column, Means, means_of, measure_column, shared_columns
 from atman_bench.report.render import TextTable
 from atman_bench.report.tables import CELL, cell_name
 
@@ -43,18 +43,10 @@ def frame_of_faithfulness(found: Faithfulness, dataset: str, model: str) -> pd.D
     """
     lines = [
         {
-            "fingerprint": row.fingerprint,
-            "dataset": dataset,
-            "model": model,
-            "method": row.method,
-            "variant": row.variant,
+            **shared_columns(row, dataset, model),
             "metric": f"{measure}_{row.intervention}",
             "value": row.values.get(measure),
-            "uid": row.uid,
             "sign": SIGN,
-            "status": row.status.value,
-            "group": row.group,
-            "error": row.error,
             "measure": measure,
             "intervention": row.intervention.value,
             "perturbs": "" if row.perturbs is None else row.perturbs.value,

@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from atman_bench.core.records import Intervention, Status
+from atman_bench.evaluation.faithfulness_records import FaithfulnessRow
+from atman_bench.evaluation.sanity_records import SanityRow
 from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics import METRICS
 from atman_bench.metrics.faithfulness import MEASURES
@@ -19,6 +21,27 @@ Cell = tuple[str, str]
 """A method and its variant."""
 
 _MISSING = tuple(status.value for status in Status if status is not Status.OK)
+
+
+def shared_columns(row: FaithfulnessRow | SanityRow, dataset: str, model: str) -> dict[str, str | None]:
+    """What a row tells beside its metric, by the columns of ``tables.frame_of``.
+
+    Args:
+        row: One sample under one method.
+        dataset: What tables call the dataset.
+        model: Name of the model.
+    """
+    return {
+        "fingerprint": row.fingerprint,
+        "dataset": dataset,
+        "model": model,
+        "method": row.method,
+        "variant": row.variant,
+        "uid": row.uid,
+        "status": row.status.value,
+        "group": row.group,
+        "error": row.error,
+    }
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from atman_bench.evaluation.sanity_records import Check, SanityRow
 from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics._statistics import Interval, bootstrap_interval
 from atman_bench.report._format import NOTHING, with_interval
+from atman_bench.report.means import shared_columns
 from atman_bench.report.render import TextTable
 from atman_bench.report.tables import CELL, cell_name
 from atman_bench.report.verdicts import Ending, Verdict
@@ -59,18 +60,10 @@ def frame_of_checks(rows: Iterable[SanityRow], dataset: str, model: str) -> pd.D
     """
     lines = [
         {
-            "fingerprint": row.fingerprint,
-            "dataset": dataset,
-            "model": model,
-            "method": row.method,
-            "variant": row.variant,
+            **shared_columns(row, dataset, model),
             "metric": f"sanity_{row.check}" + (f"_{row.share:.2f}" if row.check is Check.RANDOMISED else ""),
             "value": row.value,
-            "uid": row.uid,
             "sign": SIGN,
-            "status": row.status.value,
-            "group": row.group,
-            "error": row.error,
             "check": row.check.value,
             "share": row.share,
         }
