@@ -18,6 +18,7 @@ from atman_bench.datasets import DATASETS
 from atman_bench.datasets.facts import FactsConfig
 from atman_bench.methods import _proposal, adaptive, atman, atman_gradient
 from atman_bench.methods._engine import EngineMode, EngineOptions, plain_pass, plan, sweep
+from atman_bench.methods._factor_gradients import FactorGradientConfig, gradients_of_plain_pass
 from atman_bench.methods._proposal import Proposal
 from atman_bench.methods.adaptive import AdaptiveConfig, ProposalBy, Search
 from atman_bench.methods.atman import AtManConfig
@@ -86,7 +87,7 @@ def search_of(estimates: list[float], deltas: list[float | None], latest: list[i
     count = len(estimates)
     known = torch.tensor([delta is not None for delta in deltas])
     found = torch.tensor([[delta or 0.0 for delta in deltas]])
-    proposal = Proposal(torch.zeros(count), torch.tensor([estimates]), 0)
+    proposal = Proposal(torch.zeros(count, 1), 1, torch.tensor([estimates]), 0)
     return Search(proposal, torch.arange(count), torch.zeros(0, count, dtype=torch.bool), found, known, latest or [])
 
 
@@ -132,8 +133,35 @@ def test_perturbations_beside_verified_ones_come_first():
     search = replace(
         search_of([0.0] * 5, [None, None, 1.0, None, None]), neighbours=adaptive.neighbours_of(TextUnits(("",) * 5))
     )
-    search.proposal = Proposal(torch.tensor([0.4, 0.0, 1.0, 0.2, 0.45]), torch.zeros(1, 5), 0)
+    search.proposal = Proposal(torch.tensor([[0.4], [0.0], [1.0], [0.2], [0.45]]), 1, torch.zeros(1, 5), 0)
     assert search.order() == [4, 0, 3, 1]
+
+
+def test_signals_that_told_what_was_verified_come_to_count():
+    search = search_of([0.0] * 4, [1.0, 0.0, None, None])
+    search.proposal = Proposal(torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), 1, torch.zeros(1, 4), 0)
+    # Ridge by hand: each weight moves halfway from where it starts (1 and 0) to what its one verified unit shows.
+    torch.testing.assert_close(search.expected_roots(), torch.tensor([0.5, 0.5, 0.5, 0.5]))
+    search.deltas[0, 0] = 4.0
+    search.verified[1] = False
+    assert search.order() == [1, 2, 3]
+    search.verified[1] = True
+    assert search.order() == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_the_forward_pass_of_the_gradient_is_the_plain_one_that_sweeps_restart_from(name):
+    model = tiny_models.adapter(name)
+    encoded = model.encode_ids(ENCODED.inputs["input_ids"][0, :40].tolist(), tiny_models.TARGET_IDS)
+    count = len(encoded.target_ids)
+    ones, objectives = AttentionEdit(torch.ones(2, encoded.length)), torch.eye(count)[:2]
+    for checkpointed in (False, True):
+        how = FactorGradientConfig(checkpointing=checkpointed)
+        plain = gradients_of_plain_pass(model, encoded, ones, objectives, how, EngineMode.FAST)[1]
+        expected = plain_pass(model, encoded, EngineOptions())
+        torch.testing.assert_close(plain.losses, expected.losses, rtol=0, atol=1e-6)
+        for ours, theirs in zip(plain.store.layers, expected.store.layers, strict=True):
+            torch.testing.assert_close((ours.keys, ours.values), (theirs.keys, theirs.values), rtol=0, atol=1e-6)
 
 
 def test_a_unit_after_the_row_of_a_target_gets_no_score_for_it():
@@ -166,7 +194,7 @@ def test_rows_stand_in_for_a_gradient_that_cannot_be_had(monkeypatch, caplog, er
         raise error
 
     expected = attribute(0.4, proposal=ProposalBy.ROWS)
-    monkeypatch.setattr(_proposal, "factor_gradients", refuse)
+    monkeypatch.setattr(_proposal, "gradients_of_plain_pass", refuse)
     assert torch.equal(attribute(0.4).scores, expected.scores)
     assert f"({error}): proposal 'rows' instead" in caplog.text
 
@@ -175,7 +203,7 @@ def test_other_errors_of_the_gradient_are_not_hidden(monkeypatch):
     def fail(*args: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(_proposal, "factor_gradients", fail)
+    monkeypatch.setattr(_proposal, "gradients_of_plain_pass", fail)
     with pytest.raises(RuntimeError, match="a mistake"):
         attribute(0.4)
 

@@ -25,6 +25,7 @@ from atman_bench.attention.edit import (
     scores_of,
     softmax_visible,
 )
+from atman_bench.attention.kv_cache import PrefixStore
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ class DifferentiableEditor:
     Attributes:
         edit: The edit of a pass of B copies, of a form that has a derivative.
         n_layers: Layers of the model.
+        store: Where a pass at factors of 1 leaves the keys and values of its first copy, which are the plain pass's.
         leaves: The factors (B, S) of each edited layer, ascending.
         statistics: Of each edited layer, once the backward pass has gone through it.
     """
 
     edit: AttentionEdit
     n_layers: int
+    store: PrefixStore | None = None
     leaves: dict[int, Float[Tensor, "B S"]] = field(init=False)
     statistics: dict[int, LayerStatistics] = field(init=False, default_factory=dict)
 
@@ -66,6 +69,8 @@ class DifferentiableEditor:
 
     def __call__(self, layer: int, inputs: AttentionInputs) -> tuple[Tensor, None]:
         """Attend with the layer's own factors."""
+        if self.store is not None:
+            self.store.update(inputs.key[:1].detach(), inputs.value[:1].detach(), layer)
         factors = self.leaves.get(layer)
         arguments = inputs.query, inputs.key, inputs.value, factors
         return _Attention.apply(*arguments, _without_tensors(inputs), self, layer), None

@@ -17,10 +17,11 @@ from atman_bench.methods._engine import (
     EngineOptions,
     PlainPass,
     first_rows,
+    plain_pass,
     planned_tokens,
     sweep,
 )
-from atman_bench.methods._factor_gradients import FactorGradientConfig, factor_gradients
+from atman_bench.methods._factor_gradients import FactorGradientConfig, factor_gradients, gradients_of_plain_pass
 from atman_bench.methods.atman import Suppression, SuppressionConfig, edited_layers
 from atman_bench.methods.atman_gradient import Aggregate, effects_by_layer
 from atman_bench.models._base import ModelAdapter
@@ -33,50 +34,60 @@ class Proposal:
     """What is known of P perturbations before one of them has run.
 
     Attributes:
-        priority: Which to run first: larger is better, never negative.
+        signals: Square roots of F quantities that tell which matter, each over its largest, so 0 to 1.
+        leading: The first of them that count alike before one has run; what the others are worth shows as they do.
         estimate: How much each raises the mean loss of the target tokens, or the loss of each (R = 1 or T), but for a
             factor that a row shares.
-        tokens: Positions that went through the model for it, backward passes counted as two forward passes.
+        tokens: Positions that went through the model for it, the plain pass included, backward passes counted as two
+            forward passes.
         remarks: What a reader of the map has to know of it.
     """
 
-    priority: Float[Tensor, " P"]
+    signals: Float[Tensor, "P F"]
+    leading: int
     estimate: Float[Tensor, "R P"]
     tokens: int
     remarks: tuple[str, ...] = ()
 
 
-def by_gradient(model: ModelAdapter, encoded: Encoded, suppression: Suppression, config: SuppressionConfig) -> Proposal:
-    """Derivatives of the mean loss by the factors of the edit: a forward and a backward pass for all perturbations.
+def by_gradient(
+    model: ModelAdapter, encoded: Encoded, suppression: Suppression, config: SuppressionConfig, options: EngineOptions
+) -> tuple[Proposal, PlainPass]:
+    """Derivatives of the mean loss by the factors of the edit: a backward pass for all perturbations.
 
     Words with ground truth of their own (GQA) take such a pair each.
 
-    The priority adds up what no single aggregate sees of real texts, toys and images alike: the derivative, its
-    positive part in each layer, and attention times its gradient, each over its largest; of images the centred
-    derivative too.
-    That one is the estimate: of the aggregates it has the highest rank correlation with what is not verified.
+    The signals are what no single aggregate sees of real texts, toys and images alike: the derivative, its positive
+    part in each layer, and attention times its gradient; then the centred derivative, and the first and the third of
+    each layer alone. The centred derivative is the estimate: of the aggregates it has the highest rank correlation
+    with what is not verified.
+    The forward pass of a decoder is the plain one that sweeps restart from.
     Sequences that fill more than a pass of a CPU are checkpointed, on every device, which costs a forward pass more.
 
     Raises:
         ConfigError: The form of the edit has no derivative, or the model's layers cannot be checkpointed.
     """
     checkpointed = encoded.length > CPU.pass_tokens
-    options = FactorGradientConfig(checkpointing=checkpointed)
-    objectives = options.objectives(encoded)
+    how = FactorGradientConfig(checkpointing=checkpointed)
+    objectives = how.objectives(encoded)
     ones = torch.ones(len(objectives), encoded.length)
     edit = AttentionEdit(ones, config.form, config.row_min, edited_layers(model, config.layers))
-    found = factor_gradients(model, encoded, edit, objectives, options)
-    total, centred, grad_x_attention = (
+    passes = len(objectives) * (4 if checkpointed else 3)
+    if encoded.reading_rows is None:
+        found, plain = gradients_of_plain_pass(model, encoded, edit, objectives, how, options.mode)
+    else:
+        found, plain = factor_gradients(model, encoded, edit, objectives, how), plain_pass(model, encoded, options)
+        passes += 1
+    by_layer, centred, attended = (
         effects_by_layer(suppression, aggregate.effects(found))
         for aggregate in (Aggregate.SUM, Aggregate.CENTRED, Aggregate.GRAD_X_ATTENTION)
     )
-    by_layer = total.mean(0)
-    signals = [by_layer.sum(-1), by_layer.clamp(min=0).sum(-1), grad_x_attention.mean(0).sum(-1)]
-    if encoded.pictures:
-        signals.append(centred.mean(0).sum(-1))
-    passes = len(objectives) * (4 if checkpointed else 3)
-    priority = torch.stack([_over_largest(signal) for signal in signals]).sum(0)
-    return Proposal(priority, centred.sum(-1), passes * encoded.length)
+    estimate = centred.sum(-1)
+    by_layer, attended = by_layer.mean(0), attended.mean(0)
+    leading = [by_layer.sum(-1), by_layer.clamp(min=0).sum(-1), attended.sum(-1)]
+    signals = [*(signal[:, None] for signal in (*leading, estimate.mean(0))), by_layer, attended]
+    roots = torch.cat([over_largest(signal).sqrt() for signal in signals], dim=1)
+    return Proposal(roots, len(leading), estimate, passes * encoded.length), plain
 
 
 def by_rows(
@@ -97,29 +108,26 @@ def by_rows(
     restarts = range(encoded.length) if encoded.restarts is None else encoded.restarts
     late = replace(encoded, restarts=tuple(max(row, first) for row in restarts))
     estimate = sweep(model, late, suppression, options, kept).deltas
-    tokens = planned_tokens(first_rows(suppression, late.restarts), encoded)
-    return Proposal(_over_largest(estimate.mean(0)), estimate, tokens)
+    tokens = encoded.length + planned_tokens(first_rows(suppression, late.restarts), encoded)
+    return Proposal(over_largest(estimate.mean(0)).sqrt()[:, None], 1, estimate, tokens)
 
 
 def by_gradient_if_possible(
-    model: ModelAdapter,
-    encoded: Encoded,
-    suppression: Suppression,
-    config: SuppressionConfig,
-    options: EngineOptions,
-    kept: PlainPass,
-) -> Proposal:
+    model: ModelAdapter, encoded: Encoded, suppression: Suppression, config: SuppressionConfig, options: EngineOptions
+) -> tuple[Proposal, PlainPass]:
     """``by_gradient``, or ``by_rows`` with a warning where a backward pass is not possible or does not fit."""
     try:
-        return by_gradient(model, encoded, suppression, config)
+        return by_gradient(model, encoded, suppression, config, options)
     except (ConfigError, MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
         if not isinstance(error, ConfigError) and not is_out_of_memory(error):
             raise
         remark = f"no gradient of sample {encoded.uid} ({one_line(error)}): proposal 'rows' instead"
     logger.warning("adaptive: %s", remark)
-    return replace(by_rows(model, encoded, suppression, options, kept), remarks=(remark,))
+    plain = plain_pass(model, encoded, options)
+    return replace(by_rows(model, encoded, suppression, options, plain), remarks=(remark,)), plain
 
 
-def _over_largest(signal: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
+def over_largest(signal: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Positive parts over the largest of them; all 0 where there is none."""
     positive = signal.clamp(min=0)
     return positive / positive.max().clamp(min=torch.finfo(positive.dtype).tiny)

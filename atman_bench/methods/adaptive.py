@@ -20,7 +20,7 @@ from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods import atman
 from atman_bench.methods._base import MethodSpec
 from atman_bench.methods._engine import first_rows, plain_pass, planned_tokens, sweep
-from atman_bench.methods._proposal import Proposal, by_gradient_if_possible, by_rows
+from atman_bench.methods._proposal import Proposal, by_gradient_if_possible, by_rows, over_largest
 from atman_bench.methods.atman import AtManConfig, suppressor
 from atman_bench.models._base import ModelAdapter
 
@@ -37,6 +37,9 @@ SLACK = 1 / 4
 
 REACH = 2
 """How far from a verified unit of a text others are expected to matter too, in units."""
+
+RIDGE = 1.0
+"""Penalty on how far the weights of signals move from where they start, in verified units of full signals."""
 
 BOOST = 0.3
 """What a unit gains beside the one with the largest verified score, as a share of the highest priority."""
@@ -67,7 +70,7 @@ class AdaptiveConfig(AtManConfig):
     Attributes:
         budget: Up to 1 the forward tokens as a share of what restarts for every unit take, above 1 as full-length
             forward passes. All is counted, rows of a batch that run for nothing, and a backward pass as two forward
-            passes. The plain pass and the proposal always run: 4 passes (5 beyond 512 positions). A budget for all
+            passes. The plain pass and the proposal always run: 3 passes (4 beyond 512 positions). A budget for all
             units makes the exact sweep.
         seconds: Stop after about this long as well; which units are verified then depends on the machine.
         fidelity: Stop as well where verified units hold at least this share of the positive scores, as far as can be
@@ -123,11 +126,26 @@ class Search:
 
     def order(self) -> list[int]:
         """Perturbations that are not verified yet, the highest priority first."""
-        priority = self.proposal.priority
+        priority = self.expected_roots()
         gains = BOOST * priority.max() * beside(self._positive()[self.which], self.neighbours)
         priority = priority + torch.zeros_like(priority).scatter_reduce(0, self.which, gains, "amax")
         order = priority.argsort(descending=True, stable=True)
         return order[~self.verified[order]].tolist()
+
+    def expected_roots(self) -> Float[Tensor, " P"]:
+        """The root of each score over the largest, as ridge regression of the verified ones on the signals expects it.
+
+        Which layers tell what matters differs between samples. Weights start at the mean of the leading signals, and
+        move from there as far as the verified units ask for.
+        """
+        signals, leading = self.proposal.signals.double(), self.proposal.leading
+        weights = signals.new_zeros(signals.shape[1])
+        weights[:leading] = 1 / leading
+        seen = signals[self.verified]
+        missed = over_largest(self._positive())[self.verified].double().sqrt() - seen @ weights
+        penalty = RIDGE * torch.eye(len(weights), dtype=weights.dtype)
+        weights += torch.linalg.solve(seen.T @ seen + penalty, seen.T @ missed)
+        return (signals @ weights).clamp(min=0).float()
 
     def add(self, perturbations: Sequence[int], deltas: Float[Tensor, "T N"]) -> None:
         """Take note of a round."""
@@ -178,11 +196,11 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed:
         return atman.explain(model, encoded, config, seed)
 
     options = replace(config.engine_options(), slack=SLACK)
-    kept = plain_pass(model, encoded, options)
     if config.proposal is ProposalBy.ROWS:
+        kept = plain_pass(model, encoded, options)
         proposal = by_rows(model, encoded, suppression, options, kept)
     else:
-        proposal = by_gradient_if_possible(model, encoded, suppression, config, options, kept)
+        proposal, kept = by_gradient_if_possible(model, encoded, suppression, config, options)
     count = len(suppression.groups)
     search = Search(
         proposal,
@@ -192,7 +210,7 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed:
         # Units after the last row that is read do nothing, and need no pass to tell.
         torch.tensor(starts) > int(encoded.target_rows.max()),
     )
-    spent = encoded.length + proposal.tokens
+    spent = proposal.tokens
     most = max(min((limit - spent) / ROUNDS, LONGEST_ROUND * exact), 2 * encoded.length)
     while config.fidelity is None or search.unverified_share() > 1 - config.fidelity:
         left = limit - spent
@@ -269,12 +287,12 @@ def label(config: AdaptiveConfig) -> str:
 
 def _forwards(n_units: int, n_targets: int, config: AdaptiveConfig) -> float:
     """The budget, or the plain pass and the proposal (checkpointed) where it allows no more."""
-    return max(5.0, config.share(1 + n_units) * (1 + n_units))
+    return max(4.0, config.share(1 + n_units) * (1 + n_units))
 
 
 SPEC = MethodSpec(
     summary="AtMan on the units that one gradient pass proposes, within a budget; estimates of the others (A.15)",
-    version=3,
+    version=4,
     config=AdaptiveConfig,
     explain=explain,
     forwards=_forwards,
