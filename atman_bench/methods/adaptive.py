@@ -50,7 +50,7 @@ MOST_BETA = 2.0
 SAFETY = 3.0
 """The estimate of what is unverified, times this, is what ``fidelity`` trusts: see ``docs/performance.md``."""
 
-BUDGETS = (0.1, 0.15, 0.2, 0.25, 0.4, 0.6)
+BUDGETS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.4, 0.6)
 """Points of the trade-off curve; at 1 stands AtMan itself."""
 
 
