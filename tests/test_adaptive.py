@@ -103,12 +103,15 @@ def test_nothing_is_known_to_be_verified_before_the_first_round_and_all_is_after
     assert search_of([1.0, 1.0], [2.0, 1.0], latest=[1]).unverified_share() == 0
 
 
-def test_the_unverified_share_is_the_more_pessimistic_of_estimates_and_the_last_round():
+def test_the_unverified_share_is_the_most_pessimistic_of_estimates_signals_and_the_last_round():
     left = adaptive.SAFETY * 3.0
     by_estimate = search_of([1.0, 0.25, 1.5], [2.0, 0.5, None], latest=[1])
     assert by_estimate.unverified_share() == pytest.approx(left / (left + 2.5))
     by_last_round = search_of([1.0, 3.0, 0.0], [1.0, 3.0, None], latest=[1])
     assert by_last_round.unverified_share() == pytest.approx(left / (left + 4))
+    by_signals = search_of([0.0] * 3, [3.0, 0.0, None], latest=[1])
+    by_signals.proposal = Proposal(torch.tensor([[1.0], [0.0], [1.0]]), 1, torch.zeros(1, 3), 0)
+    assert by_signals.unverified_share() == pytest.approx(left / (left + 3))
 
 
 def test_a_fidelity_ends_the_search_before_the_budget_does():

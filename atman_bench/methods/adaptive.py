@@ -161,17 +161,18 @@ class Search:
         return torch.where(energy > 0, fit.clamp(0, MOST_BETA), 1.0)[:, None] * expected
 
     def unverified_share(self) -> float:
-        """Share of the units' positive scores that is not verified yet, by the more pessimistic of two guesses.
+        """Share of the units' positive scores that is not verified yet, by the most pessimistic of three guesses.
 
-        The one is the estimates themselves; the other, that all that is left is like the last round, though rounds are
-        sorted by priority.
+        These are the estimates themselves; what the regression on the signals expects; and that all that is left is
+        like the last round, though rounds are sorted by priority.
         """
         if not self.latest:
             return 1.0
         left, positive = ~self.verified[self.which], self._positive()
         by_estimate = self.estimates().mean(0).clamp(min=0)[self.which][left].sum()
+        by_signals = positive.max() * self.expected_roots()[self.which][left].square().sum()
         by_last_round = positive[self.latest].mean() * left.sum()
-        guess = SAFETY * torch.maximum(by_estimate, by_last_round)
+        guess = SAFETY * torch.stack([by_estimate, by_signals, by_last_round]).max()
         known = positive[self.which].sum()
         return (guess / (guess + known)).item() if known > 0 else 1.0
 
