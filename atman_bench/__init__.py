@@ -1,5 +1,6 @@
 """Benchmarks of explanation methods for generative transformers: the AtMan paper's evaluations, on any model."""
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from atman_bench.report.figures._base import FigureSpec
 
     __version__: str
+
+# transformers imports torchao where it is installed, which warns of kernels for devices that are not there.
+for _logger in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(_logger).setLevel(logging.ERROR)
 
 _NAMES = {
     "api.comparison": ("compare",),

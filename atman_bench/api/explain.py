@@ -38,6 +38,7 @@ def load_model(
     processor: ProcessorMixin | None = None,
     device: str | None = None,
     dtype: str = "float32",
+    quantize: str | None = None,
     device_map: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -52,6 +53,7 @@ def load_model(
         processor: Of a loaded vision-language model.
         device: A torch device; None takes CUDA where there is one.
         dtype: ``float32`` (reference), ``float16`` or ``bfloat16``.
+        quantize: ``int8`` turns the weights of a decoder's linear layers into integers (``atman-bench[int8]``).
         device_map: Dispatch over several devices (``auto``), as transformers does.
         revision: Hub revision.
         trust_remote_code: Run code that comes with the checkpoint.
@@ -70,6 +72,7 @@ def load_model(
     options = {
         "device": device,
         "dtype": dtype,
+        "quantize": quantize,
         "device_map": device_map,
         "revision": revision,
         "trust_remote_code": trust_remote_code,

@@ -130,6 +130,7 @@ Model = Annotated[
 ]
 Device = Annotated[str | None, typer.Option("--device", help="A torch device; CUDA where there is one.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, float16 or bfloat16.")]
+Quantize = Annotated[str | None, typer.Option("--quantize", help="int8: a decoder's linear weights, by torchao.")]
 Seed = Annotated[
     int | None,
     typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of the choice of samples and of stochastic methods."),
@@ -219,6 +220,7 @@ Metrics = Annotated[
 LOADING = {
     "model": Model,
     "dtype": Dtype,
+    "quantize": Quantize,
     "device": Device,
     "trust_checkpoint": TrustCheckpoint,
     "trust_remote_code": TrustRemoteCode,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -37,6 +38,14 @@ def is_device_fault(error: BaseException) -> bool:
     """
     of_device = isinstance(error, torch.AcceleratorError) or any(said in str(error) for said in _DEVICE_FAULTS)
     return of_device and not is_out_of_memory(error)
+
+
+def held_bytes(tensor: torch.Tensor) -> int:
+    """Bytes of a tensor's elements; of a quantised one those of the tensors that it consists of."""
+    if is_traceable_wrapper_subclass(tensor):
+        names, _ = tensor.__tensor_flatten__()
+        return sum(held_bytes(getattr(tensor, name)) for name in names)
+    return tensor.numel() * tensor.element_size()
 
 
 def total_bytes(device: torch.device) -> int:

@@ -261,6 +261,23 @@ class Dtype(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class Quantization(StrEnum):
+    """How a decoder's linear layers hold their weights; activations keep the model's ``Dtype``."""
+
+    INT8 = "int8"
+    """Eight-bit integers, with one scale for each output feature (symmetric, round to nearest)."""
+
+
+def type_name(dtype: str, quantization: Quantization | None) -> str:
+    """What stored results call a model's type: ``float32``, ``float32-int8``. ``dtype_in`` is its inverse."""
+    return dtype if quantization is None else f"{dtype}-{quantization}"
+
+
+def dtype_in(name: str) -> Dtype:
+    """The type of activations in a ``type_name``."""
+    return Dtype(name.partition("-")[0])
+
+
 class UnitKind(StrEnum):
     """What of a text is explained as one unit."""
 

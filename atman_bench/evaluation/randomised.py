@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from atman_bench.core.errors import NotApplicableError
 from atman_bench.models._base import ModelAdapter
@@ -18,8 +19,10 @@ def layers_of(adapter: ModelAdapter) -> list[nn.Module]:
     """The layers whose attention is edited, first to last: what holds one attention module each.
 
     Raises:
-        NotApplicableError: They are no list of modules.
+        NotApplicableError: They are no list of modules, or their weights are quantised and cannot be shuffled.
     """
+    if any(map(is_traceable_wrapper_subclass, adapter.host.model.parameters())):
+        raise NotApplicableError(f"the weights of {adapter.name} are quantised: they cannot be randomised in turn")
     attention = adapter.host.modules
     for modules in adapter.host.model.modules():
         if isinstance(modules, nn.ModuleList):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers.pytorch_utils import Conv1D
 
 from atman_bench.attention.edit import AttentionInputs, attend, attention_weights
@@ -138,7 +139,9 @@ class _Watched:
         module, output = self.projected
         if not isinstance(module, nn.Linear | Conv1D):
             raise self._refusal(f"the output projection is a {type(module).__name__}")
-        projection = wide(module.weight.T if isinstance(module, nn.Linear) else module.weight)
+        quantised = is_traceable_wrapper_subclass(module.weight)
+        weight = module.weight.dequantize() if quantised else module.weight
+        projection = wide(weight.T if isinstance(module, nn.Linear) else weight)
         weights, contribution = wide(self.weights), output
         for norm, read, given in self.normed:
             if read is output:

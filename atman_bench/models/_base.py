@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.patching import AttentionHost
-from atman_bench.core.records import Dtype, Explained, Picture, Sample
+from atman_bench.core.records import Dtype, Explained, Picture, Quantization, Sample
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._probe import ProbeReport
 
@@ -75,7 +75,7 @@ class ModelAdapter(Protocol):
 
     @property
     def dtype_name(self) -> str:
-        """Name of the weights' type."""
+        """Name of the weights' type, and of what they are quantised to (``float32``, ``float32-int8``)."""
 
     @property
     def max_positions(self) -> int | None:
@@ -146,6 +146,7 @@ class LoadOptions:
     Attributes:
         device: A torch device, or None for CUDA where there is one and the CPU otherwise.
         dtype: Type of the weights.
+        quantize: What the weights of a decoder's linear layers are turned into once they are loaded.
         device_map: How transformers spreads a large model (``auto``); it is never moved afterwards.
         revision: Hub revision of the model.
         trust_remote_code: Run code that comes with a checkpoint.
@@ -154,6 +155,7 @@ class LoadOptions:
 
     device: str | None = None
     dtype: Dtype = Dtype.FLOAT32
+    quantize: Quantization | None = None
     device_map: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False

@@ -19,7 +19,8 @@ from atman_bench.attention.patching import NOT_HOSTED, AttentionHost, Editor, fo
 from atman_bench.attention.skipping import are_copies
 from atman_bench.core.device_traits import sent
 from atman_bench.core.errors import ModelError, SampleError
-from atman_bench.core.records import Completion, Explained, Picture, Sample, Word
+from atman_bench.core.memory import held_bytes
+from atman_bench.core.records import Completion, Explained, Picture, Quantization, Sample, Word, type_name
 from atman_bench.core.tensors import Encoded
 from atman_bench.models._base import LINE_BREAK, WHOLE, LoadOptions, Pass, Plain
 from atman_bench.models._loading import (
@@ -77,6 +78,7 @@ class CausalLM:
         self.tokenizer = tokenizer
         self.content_hash = content_hash
         self.without = without
+        self.quantization: Quantization | None = None
         self.host = AttentionHost(model)
         # Now, and not when the first explanation asks: that one would seem to cost more than the others.
         self.activation_bytes = self._measure_activations()
@@ -88,8 +90,8 @@ class CausalLM:
 
     @property
     def dtype_name(self) -> str:
-        """Name of the weights' type (``float32``)."""
-        return str(self.model.dtype).removeprefix("torch.")
+        """Name of the weights' type (``float32``), with what linear layers are quantised to (``float32-int8``)."""
+        return type_name(str(self.model.dtype).removeprefix("torch."), self.quantization)
 
     @property
     def vocab_size(self) -> int:
@@ -313,7 +315,7 @@ class CausalLM:
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights."""
-        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+        return sum(map(held_bytes, self.model.parameters()))
 
     def _measure_activations(self) -> int:
         """Bytes that one position occupies at a time in a forward pass, from the largest module of a small one."""

@@ -7,6 +7,7 @@ from atman_bench.models import MODELS
 from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.models._causal_lm import CausalLM
 from atman_bench.models._names import family_and_argument
+from atman_bench.models._quantize import check_quantization, quantize
 from atman_bench.models._silence import silent_transformers
 from atman_bench.models._vlm import VisionLM
 from atman_bench.models.hf import reads_pictures
@@ -22,13 +23,18 @@ def load(name: str, options: LoadOptions) -> ModelAdapter:
 
     Raises:
         UnknownNameError: No such family.
-        ConfigError: The device holds no numbers.
+        ConfigError: The device holds no numbers, or what quantises is missing or not defined for the model.
         ModelError: It cannot be loaded, or edits cannot be installed in it.
     """
     if options.device is not None and options.device.partition(":")[0] == "meta":
         raise ConfigError("device meta holds no numbers: nothing can be computed there; leave the device out")
     family, argument = family_and_argument(name)
-    return MODELS.get(family).load(argument, options)
+    if options.quantize is None:
+        return MODELS.get(family).load(argument, options)
+    check_quantization(options.quantize)  # before weights are read for minutes
+    adapter = MODELS.get(family).load(argument, options)
+    quantize(adapter, options.quantize)
+    return adapter
 
 
 def adopt(

@@ -320,8 +320,8 @@ def simulate_loaded(adapter: CausalLM, job: Job) -> Simulation:
         ModelError: As ``simulate_job``.
     """
     device = find_device("cpu-24GB" if adapter.device.type == "cpu" else "A100-80GB")
-    config, dtype = adapter.model.config.get_text_config(), getattr(torch, adapter.dtype_name)
-    return simulate_job(job, config, dtype, device, free_bytes(adapter.device))
+    config = adapter.model.config.get_text_config()
+    return simulate_job(job, config, adapter.model.dtype, device, free_bytes(adapter.device))
 
 
 def simulate_job(job: Job, config: PreTrainedConfig, dtype: torch.dtype, device: Device, free: float) -> Simulation:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from atman_bench.core.records import Dtype
+from atman_bench.core.records import Dtype, dtype_in
 from atman_bench.report._overlay import scale_of
 
 LOSS_CHANGES = frozenset(
@@ -35,12 +35,12 @@ def noise_of(method: str, target_logprobs: Sequence[float], dtype: str = Dtype.F
     Args:
         method: Scores that are no changes of losses are not differences of rounded numbers: their noise is 0.
         target_logprobs: Of the T target tokens under the plain model; their negative mean is the loss.
-        dtype: Of the model's weights and activations.
+        dtype: Of the model, as ``type_name`` has it; quantised weights are no rounding, since both losses have them.
     """
     if method not in LOSS_CHANGES:
         return 0.0
     loss = -float(np.mean(target_logprobs)) if len(target_logprobs) else 0.0
-    return _ROUNDINGS * _MACHINE_EPS[Dtype(dtype)] * max(1.0, loss)
+    return _ROUNDINGS * _MACHINE_EPS[dtype_in(dtype)] * max(1.0, loss)
 
 
 def without_noise(scores: Float[np.ndarray, " U"], noise: float) -> Float[np.ndarray, " U"]:
