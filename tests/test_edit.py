@@ -22,6 +22,7 @@ from atman_bench.attention.edit import (
     attend,
     attention_weights,
     edit_scores,
+    scaled_products,
 )
 from atman_bench.core import device_traits
 from atman_bench.core.errors import ConfigError
@@ -110,6 +111,19 @@ def test_a_row_that_loses_all_its_columns_stays_causal_in_half_precision(dtype, 
     assert not weights[:, :, ~inputs.visibility.visible].any()
     torch.testing.assert_close(weights[:, :, 0], attention_weights(half, None)[:, :, 0])
     assert not weights[:, :, 1:, : COLUMNS - ROWS + 1].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_minima_edits_and_softmax_of_half_precision_are_computed_in_float32(dtype):
+    inputs = ARCHITECTURES["plain"]
+    half = replace(inputs, **{name: getattr(inputs, name).to(dtype) for name in ("query", "key", "value")})
+    factors = some_factors()
+    weights = attention_weights(half, AttentionEdit(factors, Form.SHIFTED))
+    scores = scaled_products(half, slice(None), None).double().masked_fill(~inputs.visibility.visible, math.inf)
+    minimum = scores.amin(-1, keepdim=True)
+    edited = minimum + factors[:, None, None].double() * (scores - minimum)
+    expected = edited.masked_fill(~inputs.visibility.visible, -math.inf).softmax(-1)
+    torch.testing.assert_close(weights, expected.float(), rtol=1e-5, atol=1e-7)
 
 
 def test_shifted_suppression_never_raises_a_score_and_literal_does():

@@ -14,6 +14,7 @@ import torch
 import atman_bench
 from atman_bench.api.explanation import Explanation
 from atman_bench.cli.app import main
+from atman_bench.cli.doctor import half_precision
 from atman_bench.core.errors import ModelError
 from atman_bench.core.records import Cost, Picture, TextUnits
 from atman_bench.models import _pull
@@ -302,6 +303,20 @@ def test_doctor_names_versions_and_devices(run):
     assert code == 0
     for word in (torch.__version__, "transformers", "threads", "cuda", "nvml"):
         assert word in out
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "bfloat16", "float16"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "amx_fp16": False}, "multiplied by AMX", "no instructions"),
+        ({"amx_bf16": False, "avx512_bf16": True, "avx512_fp16": True}, "by AVX-512", "by AVX-512"),
+        ({"architecture": "x86_64", "avx2": True}, "no instructions", "no instructions"),
+    ],
+)
+def test_doctor_says_which_half_precision_types_a_processor_multiplies(capabilities, bfloat16, float16):
+    said = dict(half_precision(capabilities))
+    assert bfloat16 in said["bfloat16"]
+    assert float16 in said["float16"]
 
 
 def test_doctor_says_which_attention_path_a_model_takes(run):

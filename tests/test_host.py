@@ -120,3 +120,14 @@ def test_half_precision_is_hosted(name):
     )
     # Eight bits of mantissa on losses around 10.
     torch.testing.assert_close(fast, naive, rtol=0, atol=0.2)
+
+
+def test_losses_of_half_precision_are_computed_in_float32_from_the_models_logits():
+    model = CausalLM("llama", tiny_models.build("llama").to(torch.bfloat16), None, "")
+    encoded = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS)
+    plain = sweep(model, encoded, AttentionEdit(torch.ones(0, encoded.length)), EngineOptions(EngineMode.NAIVE)).plain
+    with torch.no_grad(), model.host.applied(Editor(None)):
+        logits = model.model(encoded.inputs["input_ids"]).logits[0, encoded.target_rows]
+    assert logits.dtype is torch.bfloat16
+    expected = -logits.double().log_softmax(-1)[torch.arange(len(logits)), encoded.target_ids]
+    torch.testing.assert_close(plain, expected.float(), rtol=1e-6, atol=0)

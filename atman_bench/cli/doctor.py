@@ -1,7 +1,7 @@
 """``atman-bench doctor``: what this machine has, and whether a model can be explained on it."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import typer
@@ -10,6 +10,12 @@ from atman_bench.cli import _options
 from atman_bench.cli._console import echo
 
 _PACKAGES = ("atman-bench", "torch", "transformers", "captum", "numpy")
+
+_HALF_UNITS = {
+    "bfloat16": {"amx_bf16": "AMX", "avx512_bf16": "AVX-512", "sve_bf16": "SVE", "bf16": "NEON"},
+    "float16": {"amx_fp16": "AMX", "avx512_fp16": "AVX-512", "fp16_arith": "NEON"},
+}
+"""Type -> what torch calls the units of processors that multiply it, and what they are called, the fastest first."""
 
 
 def register(app: typer.Typer) -> None:
@@ -66,13 +72,28 @@ def _devices() -> Iterator[tuple[str, str]]:
     """Yield what models can run on, and whether the driver's own memory counters can be read."""
     import torch
 
-    yield "cpu", "available"
+    yield "cpu", f"available, vectors of {torch.backends.cpu.get_cpu_capability()}"
+    if hasattr(torch.cpu, "get_capabilities"):  # torch 2.9 does not tell
+        for dtype, said in half_precision(torch.cpu.get_capabilities()):
+            yield f"cpu {dtype}", said
     if not torch.cuda.is_available():
         yield "cuda", "not available" if torch.version.cuda else "not available: this torch is built without CUDA"
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         yield f"cuda:{index}", f"{properties.name}, {_gib(properties.total_memory)}"
     yield "nvml", _nvml()
+
+
+def half_precision(capabilities: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a processor multiplies half-precision numbers with, for each type.
+
+    Args:
+        capabilities: Of ``torch.cpu.get_capabilities``.
+    """
+    for dtype, units in _HALF_UNITS.items():
+        found = next((name for unit, name in units.items() if capabilities.get(unit)), None)
+        none = "no instructions for it: slower than float32"
+        yield dtype, none if found is None else f"multiplied by {found}: --dtype {dtype} saves memory and time"
 
 
 def _nvml() -> str:
