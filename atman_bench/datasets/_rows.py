@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atman_bench.core.errors import DataError, one_line
+from atman_bench.core.hub import offline_where_unreachable
 from atman_bench.core.texts import parse_json
 from atman_bench.datasets._json import expect, field
 
@@ -98,7 +99,8 @@ def read_hub(
     import datasets  # takes seconds to import, and a local file does not need it
 
     try:
-        rows = datasets.load_dataset(name, subset, split=split, revision=revision)
+        with offline_where_unreachable(name):
+            rows = datasets.load_dataset(name, subset, split=split, revision=revision)
     # Network, cache, layout and unknown splits each fail with an exception of another library.
     except Exception as error:
         raise DataError(

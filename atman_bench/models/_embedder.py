@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from atman_bench.core.errors import ModelError
+from atman_bench.core.hub import offline_where_unreachable
 from atman_bench.models._loading import UNLIMITED, WEIGHTS, folder_hash
 from atman_bench.models._silence import silent_transformers
 
@@ -42,7 +43,7 @@ def _state(source: str) -> State:
 @lru_cache(maxsize=1)
 def _load(source: str, state: State) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
-        with silent_transformers():
+        with offline_where_unreachable(source), silent_transformers():
             model = AutoModel.from_pretrained(source, use_safetensors=True)
             return model.eval(), AutoTokenizer.from_pretrained(source, model_max_length=UNLIMITED)
     except (OSError, ValueError, KeyError) as error:

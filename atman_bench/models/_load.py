@@ -1,8 +1,11 @@
 """A model by its name, or one that is loaded already."""
 
+from contextlib import nullcontext
+
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from atman_bench.core.errors import ConfigError, ModelError
+from atman_bench.core.hub import offline_where_unreachable
 from atman_bench.models import MODELS
 from atman_bench.models._base import LoadOptions, ModelAdapter
 from atman_bench.models._causal_lm import CausalLM
@@ -29,11 +32,12 @@ def load(name: str, options: LoadOptions) -> ModelAdapter:
     if options.device is not None and options.device.partition(":")[0] == "meta":
         raise ConfigError("device meta holds no numbers: nothing can be computed there; leave the device out")
     family, argument = family_and_argument(name)
-    if options.quantize is None:
-        return MODELS.get(family).load(argument, options)
-    check_quantization(options.quantize)  # before weights are read for minutes
-    adapter = MODELS.get(family).load(argument, options)
-    quantize(adapter, options.quantize)
+    if options.quantize is not None:
+        check_quantization(options.quantize)  # before weights are read for minutes
+    with offline_where_unreachable(argument) if family == "hf" else nullcontext():
+        adapter = MODELS.get(family).load(argument, options)
+    if options.quantize is not None:
+        quantize(adapter, options.quantize)
     return adapter
 
 

@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM, PreTrainedT
 from transformers.models.gptj.modeling_gptj import create_sinusoidal_positions
 
 from atman_bench.core.errors import ConfigError, ModelError, one_line
+from atman_bench.core.hub import offline_where_unreachable
 from atman_bench.models._base import LoadOptions
 from atman_bench.models._image_prefix import ClipResNetConfig, ImagePrefix, PrefixConfig
 from atman_bench.models._loading import UNLIMITED, usable_device, weights_type
@@ -153,7 +154,8 @@ def load_official(file: Path, options: LoadOptions, layer_norm: bool) -> Picture
     name = file.resolve().parent.name + ("" if layer_norm else "-noln")
     tokenizer = _tokenizer_beside(file.parent)
     if tokenizer is None and embeddings >= GPT2_TOKENS:
-        with suppress(OSError, ValueError), silent_transformers():  # without a network: token ids only
+        # Without a network: token ids only.
+        with suppress(OSError, ValueError), offline_where_unreachable("gpt2"), silent_transformers():
             tokenizer = AutoTokenizer.from_pretrained("gpt2", model_max_length=UNLIMITED)
     model, prefix = _filled(state, config, embeddings, adapter_size, prefix_config, dtype, device, file)
     content_hash = _hash([file, file.parent / CONFIG_FILE, file.parent / "tokenizer.json"], f"ln={layer_norm}")

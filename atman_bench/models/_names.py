@@ -1,15 +1,13 @@
 """Which model a name means, found out before torch is loaded."""
 
-import os
 import re
 from pathlib import Path
 
+from atman_bench.core import hub
 from atman_bench.core.errors import ModelError, UnknownNameError
 from atman_bench.models import MODELS
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-_YES = ("1", "ON", "YES", "TRUE")
-_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 def family_and_argument(name: str) -> tuple[str, str]:
@@ -31,7 +29,8 @@ def check_name(name: str) -> None:
 
     Raises:
         UnknownNameError: No such family.
-        ModelError: It is written as a path, and no such folder exists, or as a hub id that cannot be had offline.
+        ModelError: It is written as a path, and no such folder exists, or as a hub id that is not in the hub's cache
+            while the hub cannot be asked.
     """
     family, source = family_and_argument(name)
     if family != "hf" or not source or Path(source).expanduser().is_dir():
@@ -40,17 +39,14 @@ def check_name(name: str) -> None:
         if "/" in source:
             raise ModelError(f"cannot load model {source!r}: no such folder; give one of save_pretrained, or a hub id")
         return  # an old id without an organisation, or a message of the loader
-    offline = any(os.environ.get(variable, "").upper() in _YES for variable in _OFFLINE)
-    if offline and not (_hub_cache() / f"models--{source.replace('/', '--')}").is_dir():
-        raise ModelError(
-            f"cannot load model {source!r}: it is no folder, the hub's cache does not have it, and HF_HUB_OFFLINE "
-            "forbids to ask the hub; give a folder, or unset it"
-        )
-
-
-def _hub_cache() -> Path:
-    """Where huggingface_hub keeps what it downloaded, by its own rules."""
-    if own := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(own).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("HF_HOME") or Path(cache) / "huggingface").expanduser() / "hub"
+    if hub.cached(source):
+        return
+    if hub.is_forbidden():
+        why, remedy = "HF_HUB_OFFLINE forbids to ask the hub", "give a folder, or unset it"
+    elif reason := hub.why_unreachable():
+        why, remedy = f"{hub.endpoint()} cannot be reached ({reason})", "give a folder, or connect to a network"
+    else:
+        return
+    raise ModelError(
+        f"cannot load model {source!r}: it is no folder, the hub's cache does not have it, and {why}; {remedy}"
+    )

@@ -24,6 +24,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from atman_bench.attention.edit import WALK
 from atman_bench.core.device_traits import CPU
 from atman_bench.core.errors import AtmanBenchError, ModelError, first_line_of
+from atman_bench.core.hub import offline_where_unreachable
 from atman_bench.core.jsonl import check_writable
 from atman_bench.core.measure import count_tokens
 from atman_bench.core.memory import free_bytes
@@ -194,7 +195,7 @@ def configuration(model: str, length: int) -> PreTrainedConfig:
     pulled = family == "pulled"
     source = pulled_folder(argument, PulledKind.LANGUAGE_MODEL) if pulled else Path(argument).expanduser()
     try:
-        with silent_transformers():
+        with offline_where_unreachable(source), silent_transformers():
             config = AutoConfig.from_pretrained(source if source.is_dir() else str(source))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
