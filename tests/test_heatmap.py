@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.contour import ContourSet
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from atman_bench.core.errors import ConfigError
@@ -180,6 +182,27 @@ def test_png_draws_every_script_without_warnings(tmp_path):
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
 
 
+def outlines(heat: HeatMap) -> list[float]:
+    """Widths of the boxes without a filling, in columns."""
+    return [box.get_width() for box in to_figure(heat).findobj(Rectangle) if not box.get_fill()]
+
+
+def test_png_outlines_the_words_that_are_evidence_neighbours_together():
+    assert outlines(replace(HEAT, per_target=None)) == []
+    evidence = np.array([1.0, 1.0, 0.0, 0.0])
+    assert outlines(replace(HEAT, per_target=None, evidence=evidence)) == [len("The <b>cat</b>")]
+    assert len(outlines(replace(HEAT, evidence=evidence))) == 3  # in the map of each target token, too
+    says = [text.get_text() for text in to_figure(replace(HEAT, evidence=evidence)).findobj(Text)]
+    assert any("outlined: evidence" in text for text in says)
+
+
+def test_a_long_target_leaves_the_scale_in_the_title():
+    heat = replace(HEAT, target_texts=(" word",) * 60, per_target=None)
+    title = next(t.get_text() for t in to_figure(heat).findobj(Text) if t.get_text().startswith("target"))
+    assert title.endswith("(full colour = 2)")
+    assert len(title) <= 96
+
+
 def test_png_draws_a_word_wider_than_the_page_and_dollar_signs(tmp_path):
     to_png(replace(HEAT, prompt=None, spans=None, texts=("x" * 500, "$5", "$", "\n")), tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
@@ -275,6 +298,17 @@ def test_png_has_room_for_the_picture(tmp_path):
         return struct.unpack(">I", (tmp_path / "map.png").read_bytes()[20:24])[0]
 
     assert height(JOINT) > height(replace(JOINT, picture=None)) + 100
+
+
+def test_png_outlines_the_patches_that_are_evidence():
+    evidence = np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.7, 0.0, 0.0])
+    within = JOINT.pictures(JOINT.scores, JOINT.full)[1].shape[:2]
+    expected = np.zeros(within)
+    expected[20:, 50:70] = 1  # patch (1, 2)
+    np.testing.assert_array_equal(replace(JOINT, evidence=evidence).evidence_in_picture(within), expected)
+    assert JOINT.evidence_in_picture(within) is None
+    assert len(to_figure(replace(JOINT, evidence=evidence)).findobj(ContourSet)) == 2  # black on white
+    assert not to_figure(replace(JOINT, evidence=0 * evidence)).findobj(ContourSet)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,16 @@
 Full colour is dark and the image is pale, so that a map can also be read in black and white.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
 from atman_bench.core.records import PatchUnits
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 RED = (0xD6, 0x2F, 0x27)
 BLUE = (0x2C, 0x5A, 0xB4)
@@ -71,6 +76,29 @@ def overlay(
     opacity = _OPACITY * strength[..., None]
     colour = np.where(relevance[..., None] > 0, RED, BLUE)
     return np.rint(grey * (1 - opacity) + colour * opacity).astype(np.uint8)
+
+
+def draw_outline(
+    axes: "Axes", evidence: Float[np.ndarray, "H W"], extent: tuple[float, float, float, float], scale: float = 1.0
+) -> None:
+    """Draw the border of what is evidence, black on white so that it is seen on any picture; limits stay as they are.
+
+    Args:
+        axes: Where the picture is.
+        evidence: The share of each pixel that is evidence: more than half of it counts.
+        extent: Left, right, bottom and top of the picture in the units of the axes.
+        scale: Factor of the lines' widths.
+    """
+    height, width = evidence.shape
+    left, right, bottom, top = extent
+    # A frame of pixels without evidence closes outlines at the border.
+    x = left + (np.arange(-1, width + 1) + 0.5) * (right - left) / width
+    y = top + (np.arange(-1, height + 1) + 0.5) * (bottom - top) / height
+    limits = axes.get_xlim(), axes.get_ylim()
+    if (evidence > 0.5).any():
+        for colour, thickness in (("white", 2.0), ("black", 0.8)):
+            axes.contour(x, y, np.pad(evidence, 1), levels=[0.5], colors=colour, linewidths=scale * thickness)
+    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def pooled(scores: Float[np.ndarray, "R C"], most: int) -> Float[np.ndarray, "r c"]:

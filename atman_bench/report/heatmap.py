@@ -165,6 +165,17 @@ class HeatMap:
         relevance = np.where(np.isnan(spreads).all(0), np.nan, np.nansum(spreads, axis=0))
         return pixels, overlay(pixels, relevance, full)
 
+    def evidence_in_picture(self, shape: tuple[int, int]) -> Float[np.ndarray, "h w"] | None:
+        """1 where a patch is evidence by half of its area or more, 0 elsewhere; None where no evidence is known.
+
+        Args:
+            shape: Height and width of the result, which shows the whole picture.
+        """
+        if self.evidence is None or not self.grids:
+            return None
+        shares = [spread(grid.units, self.evidence[grid.members], shape) for grid in self.grids]
+        return (np.nan_to_num(np.stack(shares)).max(axis=0) >= 0.5).astype(float)
+
     def blocks(self) -> Iterator[tuple[str, Float[np.ndarray, " U"]]]:
         """Title and scores of each map: the mean, the phrases, and each target token where there are several."""
         for _, title, scores in self.choices():

@@ -1,6 +1,7 @@
 """A heat map as a figure: the mean over the target in full width, and below it a grid of what each token has.
 
-Fixed-width cells, so that words keep their places; glyphs that the main font lacks are taken from others.
+Fixed-width cells, so that words keep their places; glyphs that the main font lacks are taken from others. Evidence is
+outlined where it is known.
 """
 
 import re
@@ -16,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from rich.cells import cell_len
 
+from atman_bench.report._overlay import draw_outline
 from atman_bench.report.heatmap import HeatMap, Piece, colour, ink
 
 if TYPE_CHECKING:
@@ -150,6 +152,28 @@ def write_words(
         write_cells(axes, column, line, word.text, size, ink(background))
 
 
+def outline_words(
+    axes: "Axes", words: Sequence[Placed], evidence: Float[np.ndarray, " U"], left: float, top: float
+) -> None:
+    """Outline words that touch the evidence, neighbours in a line together; arguments as of ``write_words``."""
+    from matplotlib.patches import Rectangle
+
+    runs: list[list[Placed]] = []
+    for word in words:
+        if word.unit is None or not evidence[word.unit]:
+            continue
+        before = runs[-1][-1] if runs else None
+        if before and (before.line, before.column + cell_len(before.text)) == (word.line, word.column):
+            runs[-1].append(word)
+        else:
+            runs.append([word])
+    for run in runs:
+        first, last = run[0], run[-1]
+        width = last.column + cell_len(last.text) - first.column
+        place = left + first.column, top + first.line + 0.04
+        axes.add_patch(Rectangle(place, width, 0.92, fill=False, edgecolor="#000000", linewidth=1.2))
+
+
 @dataclass(frozen=True)
 class _Layout:
     """How maps of one size are laid out.
@@ -196,7 +220,9 @@ def to_figure(heat: HeatMap) -> "Figure":
     figure = Figure(figsize=(width, height), dpi=150)
     axes = _axes(figure, large, 0, 0, width, height)
     write_cells(axes, 0, 0, shorten(heat.caption, columns, placeholder=" …"), _SIZE, bold=True)
-    _draw(axes, heat, f"{title}   (full colour = {heat.full:.3g})", scores, words, large, 0, 1.6)
+    scale = f"   (full colour = {heat.full:.3g}{'' if heat.evidence is None else '; outlined: evidence'})"
+    title = shorten(title, columns - len(scale), placeholder=" …")
+    _draw(axes, heat, title + scale, scores, words, large, 0, 1.6)
     for index, (name, of_token) in enumerate(others):
         row, place = divmod(index, across)
         left = large.column + place * (small.width + _GAP) * small.column
@@ -245,12 +271,16 @@ def _draw(
             per_line = layout.line / layout.column
             columns = min(layout.width / 2 - 1, layout.picture_lines * per_line * width / height)
             bottom = below + columns * height / width / per_line
-            limits = axes.get_xlim(), axes.get_ylim()
-            axes.imshow(pixels, extent=(at, at + columns, bottom, below), aspect="auto", interpolation="none")
+            limits, extent = (axes.get_xlim(), axes.get_ylim()), (at, at + columns, bottom, below)
+            axes.imshow(pixels, extent=extent, aspect="auto", interpolation="none")
             axes.set(xlim=limits[0], ylim=limits[1])
+            if pixels is overlaid and (evidence := heat.evidence_in_picture((height, width))) is not None:
+                draw_outline(axes, evidence, extent, scale=layout.size / _SIZE)
             at += columns + 1
         below += layout.picture_lines + 1
     write_words(axes, words, drawn, heat.full, left, below, layout.size)
+    if heat.evidence is not None:
+        outline_words(axes, words, heat.evidence, left, below)
 
 
 def to_png(heat: HeatMap, path: Path) -> None:

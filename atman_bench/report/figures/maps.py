@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from atman_bench.core.images import open_picture, rgb_array
 from atman_bench.core.records import PatchUnits
 from atman_bench.metrics._align import unit_labels
-from atman_bench.report._overlay import overlay, shrink, spread
+from atman_bench.report._overlay import draw_outline, overlay, shrink, spread
 from atman_bench.report._scales import scale_name, shades, shared_scale, without_noise
 from atman_bench.report.figures._base import WIDTH, FigureSpec
 from atman_bench.report.figures._colour_bar import draw_bar
@@ -68,7 +68,8 @@ def plot(frame: pd.DataFrame) -> Figure:
         pixels = shrink(rgb_array(open_picture(any_map["picture"])), MOST_PIXELS)
         line[0].imshow(pixels)
         line[0].set_ylabel("\n".join(folded(any_map["explained"], LINE)), fontsize=8)
-        _outline(line[0], _evidence(any_map), pixels.shape[:2])
+        height, width = pixels.shape[:2]
+        draw_outline(line[0], _evidence(any_map), (-0.5, width - 0.5, height - 0.5, -0.5))
         for axis, method in zip(line[1:], methods, strict=True):
             if method in maps:
                 _draw_map(axis, pixels, maps[method], scales[names[method]])
@@ -97,17 +98,6 @@ def _evidence(row: pd.Series) -> np.ndarray:
     width, height = row["units"].size
     pixels = PatchUnits((height, width), (0, 0, width, height), (width, height))
     return unit_labels(replace(row["label"], threshold=None), pixels, row["picture"]).reshape(height, width)
-
-
-def _outline(axis: Axes, evidence: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Draw the border of the evidence, black on white so that it is seen on any picture."""
-    # A frame of pixels without evidence closes outlines at the border.
-    height, width = evidence.shape
-    x = (np.arange(-1, width + 1) + 0.5) * shape[1] / width - 0.5
-    y = (np.arange(-1, height + 1) + 0.5) * shape[0] / height - 0.5
-    for colour, thickness in (("white", 2.0), ("black", 0.8)):
-        axis.contour(x, y, np.pad(evidence, 1), levels=[0.5], colors=colour, linewidths=thickness)
-    axis.set(xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))
 
 
 SPEC = FigureSpec(
