@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from atman_bench.core.records import Boxes, CharSpans, Modality, Picture, RegionMask, Sample
     from atman_bench.core.tensors import Attribution, Encoded
     from atman_bench.datasets._base import Dataset, DatasetSpec
-    from atman_bench.methods._base import MethodSpec
+    from atman_bench.methods._base import FloorSpec, MethodSpec
     from atman_bench.metrics._base import MetricSpec
     from atman_bench.models._base import ModelSpec, Pass
     from atman_bench.report.figures._base import FigureSpec
@@ -34,7 +34,7 @@ _NAMES = {
     "core.records": ("Boxes", "CharSpans", "Modality", "Picture", "RegionMask", "Sample"),
     "core.tensors": ("Attribution", "Encoded"),
     "datasets._base": ("Dataset", "DatasetSpec"),
-    "methods._base": ("MethodSpec",),
+    "methods._base": ("FloorSpec", "MethodSpec"),
     "metrics._base": ("MetricSpec",),
     "models._base": ("ModelSpec", "Pass"),
     "report.figures._base": ("FigureSpec",),
@@ -52,6 +52,7 @@ __all__ = [
     "Encoded",
     "Explanation",
     "FigureSpec",
+    "FloorSpec",
     "MethodSpec",
     "MetricSpec",
     "Modality",

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ import atman_bench
 from atman_bench.cli.app import main
 from atman_bench.core import plugins
 from atman_bench.core.errors import ConfigError, UnknownNameError
+from atman_bench.core.records import Modality
+from atman_bench.evaluation.config import default_methods
 from atman_bench.evaluation.stored import Identity, digest_of
 from atman_bench.methods import METHODS
+from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics import METRICS
 from atman_bench.report.tables import metrics_in_order
 
@@ -107,6 +111,39 @@ def test_a_name_that_is_taken_stays_with_who_has_it(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         atman_bench.include([tmp_path / "atman.py"])
         assert METHODS.get("atman") is own
+    assert "'atman' is already the name of one of atman-bench itself" in caplog.text
+
+
+FLOOR = METHOD.replace("MethodSpec", "FloorSpec").replace(", lambda n_units, n_targets, config: 0", "")
+
+
+def test_a_floor_is_a_file_that_defines_a_floor_spec(tmp_path):
+    (tmp_path / "flat.py").write_text(FLOOR.format(values="ones"))
+    atman_bench.include([tmp_path / "flat.py"])
+    assert "flat" in FLOORS
+    spec = METHODS.get("flat")
+    assert (spec.forwards(10, 3, spec.config()), spec.contrastive) == (0, True)
+    assert str(tmp_path / "flat.py") in METHODS.plugin("flat").source  # what fingerprints ask for
+    assert "flat" in default_methods(Modality.TEXT)
+
+
+def test_a_floor_can_be_registered():
+    atman_bench.register(replace(FLOORS.get("uniform"), summary="of a notebook"), "flat")
+    assert FLOORS.get("flat").summary == "of a notebook"
+
+
+def test_entry_points_of_floors_have_a_group_of_their_own(monkeypatch):
+    entry = EntryPoint("installed_floor", "atman_bench.methods.floors.uniform", "atman_bench.floors")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [entry] if group == entry.group else [])
+    assert METHODS.get("installed-floor") is FLOORS.get("uniform")
+
+
+def test_a_floor_takes_no_methods_name(tmp_path, caplog):
+    (tmp_path / "atman.py").write_text(FLOOR.format(values="ones"))
+    with caplog.at_level(logging.WARNING):
+        atman_bench.include([tmp_path / "atman.py"])
+        assert "atman" not in FLOORS
+        assert METHODS.get("atman").forwards(10, 3, METHODS.get("atman").config()) > 0
     assert "'atman' is already the name of one of atman-bench itself" in caplog.text
 
 

@@ -32,6 +32,7 @@ class Group(StrEnum):
     """What a plug-in can add; the value is the group of its entry points."""
 
     METHODS = "atman_bench.methods"
+    FLOORS = "atman_bench.floors"
     METRICS = "atman_bench.metrics"
     DATASETS = "atman_bench.datasets"
     MODELS = "atman_bench.models"
@@ -40,6 +41,7 @@ class Group(StrEnum):
 
 _GROUP_OF = {
     "MethodSpec": Group.METHODS,
+    "FloorSpec": Group.FLOORS,
     "MetricSpec": Group.METRICS,
     "DatasetSpec": Group.DATASETS,
     "ModelSpec": Group.MODELS,
@@ -171,10 +173,10 @@ def include(paths: Iterable[Path]) -> None:
 
 
 def register(spec: Any, name: str | None = None) -> None:
-    """Add a method, metric, dataset, model family or figure to this process, as a file of this package would.
+    """Add a method, floor, metric, dataset, model family or figure to this process, as a file of this package would.
 
     Args:
-        spec: A ``MethodSpec``, ``MetricSpec``, ``DatasetSpec``, ``ModelSpec`` or ``FigureSpec``.
+        spec: A ``MethodSpec``, ``FloorSpec``, ``MetricSpec``, ``DatasetSpec``, ``ModelSpec`` or ``FigureSpec``.
         name: What it is called; None takes the name of the module that defines its function.
 
     Raises:

@@ -13,11 +13,15 @@ from typing import Any, Generic, TypeVar
 from atman_bench.core.errors import ConfigError, UnknownNameError
 from atman_bench.core.plugins import Group, Plugin, claims, plugins, warn_once
 
-Spec = TypeVar("Spec")
+Spec = TypeVar("Spec", covariant=True)
 
 
 def _names(targets: Sequence[ast.expr]) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _modules(folder: Path) -> frozenset[str]:
+    return frozenset(path.stem for path in folder.glob("[!_]*.py"))
 
 
 class Registry(Generic[Spec]):
@@ -31,6 +35,7 @@ class Registry(Generic[Spec]):
         folder: Folder of that package.
         parts: Registries of sub-packages whose entries are entries of this one too.
         group: Of the plug-ins that add entries; None where none can.
+        beside: Folder of a registry that this one is a part of: plug-ins cannot take the names of its entries either.
     """
 
     def __init__(
@@ -40,21 +45,28 @@ class Registry(Generic[Spec]):
         folder: Path,
         parts: Sequence["Registry[Spec]"] = (),
         group: Group | None = None,
+        beside: Path | None = None,
     ):
         self.kind = kind
         self._package = package
         self._folder = folder
         self._parts = tuple(parts)
         self._group = group
+        self._beside = beside
 
     @cached_property
     def _own(self) -> frozenset[str]:
         """Names of the modules in the folder."""
-        return frozenset(path.stem for path in self._folder.glob("[!_]*.py"))
+        return _modules(self._folder)
+
+    @cached_property
+    def _taken(self) -> frozenset[str]:
+        """Names that no plug-in can have, those of parts left out."""
+        return self._own if self._beside is None else self._own | _modules(self._beside)
 
     @property
     def _plugins(self) -> dict[str, Plugin]:
-        taken = self._own.union(*(part.names for part in self._parts))
+        taken = self._taken.union(*(part.names for part in self._parts))
         return {} if self._group is None else plugins(self._group, taken)
 
     @property
@@ -124,4 +136,8 @@ class Registry(Generic[Spec]):
 
     def plugin(self, name: str) -> Plugin | None:
         """The plug-in that an entry is from; None for one of this package."""
-        return self._plugins.get(name.replace("-", "_"))
+        key = name.replace("-", "_")
+        for part in self._parts:
+            if key in part:
+                return part.plugin(key)
+        return self._plugins.get(key)

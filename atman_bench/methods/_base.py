@@ -60,3 +60,14 @@ class MethodSpec:
     default: bool = True
     contrastive: bool = False
     perturbs: Callable[[Mapping[str, Any]], Intervention | None] = lambda options: None
+
+
+@dataclass(frozen=True)
+class FloorSpec(MethodSpec):
+    """A baseline that sees neither model nor target: a method has to score higher. Tables show it below the methods.
+
+    It takes no forward pass, and stands beside explanations of why a target rather than its foil, too.
+    """
+
+    forwards: Callable[[int, int, Any], float] = lambda n_units, n_targets, config: 0
+    contrastive: bool = True

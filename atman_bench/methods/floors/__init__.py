@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atman_bench.core.plugins import Group
 from atman_bench.core.registry import Registry
 
 if TYPE_CHECKING:
-    from atman_bench.methods._base import MethodSpec
+    from atman_bench.methods._base import FloorSpec
 
-FLOORS: "Registry[MethodSpec]" = Registry("floor", __name__, Path(__file__).parent)
+_HERE = Path(__file__).parent
+
+FLOORS: "Registry[FloorSpec]" = Registry("floor", __name__, _HERE, group=Group.FLOORS, beside=_HERE.parent)

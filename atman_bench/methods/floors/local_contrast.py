@@ -5,7 +5,7 @@ import torch
 
 from atman_bench.core.records import Modality
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec, NoOptions
+from atman_bench.methods._base import FloorSpec, NoOptions
 from atman_bench.methods._pictures import patch_blocks
 from atman_bench.models._base import ModelAdapter
 
@@ -31,12 +31,10 @@ def explain(model: ModelAdapter, encoded: Encoded, config: NoOptions, seed: int)
     return Attribution(torch.tensor(scores, dtype=torch.float32))
 
 
-SPEC = MethodSpec(
+SPEC = FloorSpec(
     summary="Floor: patches whose grey values vary score higher",
     version=1,
     config=NoOptions,
     explain=explain,
-    forwards=lambda n_units, n_targets, config: 0,
     modalities=frozenset({Modality.IMAGE}),
-    contrastive=True,
 )

@@ -4,7 +4,7 @@ import torch
 
 from atman_bench.core.records import Modality
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec, NoOptions
+from atman_bench.methods._base import FloorSpec, NoOptions
 from atman_bench.models._base import ModelAdapter
 
 
@@ -14,12 +14,10 @@ def explain(model: ModelAdapter, encoded: Encoded, config: NoOptions, seed: int)
     return Attribution(torch.arange(1, count + 1, dtype=torch.float32) / count)
 
 
-SPEC = MethodSpec(
+SPEC = FloorSpec(
     summary="Floor: recency, later units score higher",
     version=1,
     config=NoOptions,
     explain=explain,
-    forwards=lambda n_units, n_targets, config: 0,
     modalities=frozenset({Modality.TEXT}),
-    contrastive=True,
 )

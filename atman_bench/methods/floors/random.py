@@ -3,7 +3,7 @@
 import torch
 
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec, NoOptions
+from atman_bench.methods._base import FloorSpec, NoOptions
 from atman_bench.models._base import ModelAdapter
 
 
@@ -12,12 +12,10 @@ def explain(model: ModelAdapter, encoded: Encoded, config: NoOptions, seed: int)
     return Attribution(torch.rand(len(encoded.units), generator=torch.Generator().manual_seed(seed)))
 
 
-SPEC = MethodSpec(
+SPEC = FloorSpec(
     summary="Floor: independent uniform scores",
     version=1,
     config=NoOptions,
     explain=explain,
-    forwards=lambda n_units, n_targets, config: 0,
     stochastic=True,
-    contrastive=True,
 )
