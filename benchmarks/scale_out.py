@@ -115,7 +115,7 @@ def _choice(samples: int, units: int) -> Choice:
         )
         for i in range(samples)
     )  # fmt: skip
-    return Choice(usable, (), {}, "simulated", ModelFacts("simulated", "0", "float32", "simulated", False))
+    return Choice(usable, (), {}, samples, 0, "simulated", ModelFacts("simulated", "0", "float32", "simulated", False))
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,8 @@ class Choice:
         samples: The first ``limit`` usable samples in seeded order.
         unusable: Samples that were passed over on the way to them.
         skipped: See ``Selected``.
+        n_candidates: See ``Selected``.
+        n_passed_over: See ``Selected``.
         dataset_hash: The dataset's content hash.
         model: The model's facts.
     """
@@ -110,14 +112,23 @@ class Choice:
     samples: tuple[UsableSample, ...]
     unusable: tuple[Skipped, ...]
     skipped: Mapping[str, int]
+    n_candidates: int
+    n_passed_over: int
     dataset_hash: str
     model: ModelFacts
 
     @classmethod
     def of(cls, selected: Selected, dataset: Dataset, adapter: ModelAdapter) -> "Choice":
         """What was selected of a dataset for a model."""
-        usable = tuple(item.usable for item in selected.samples)
-        return cls(usable, selected.unusable, selected.skipped, dataset.content_hash, ModelFacts.of(adapter))
+        return cls(
+            samples=tuple(item.usable for item in selected.samples),
+            unusable=selected.unusable,
+            skipped=selected.skipped,
+            n_candidates=selected.n_candidates,
+            n_passed_over=selected.n_passed_over,
+            dataset_hash=dataset.content_hash,
+            model=ModelFacts.of(adapter),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,10 @@
-"""The evaluation: samples in seeded order, methods within a sample, every result stored as it finishes.
-
-Samples are the outer loop, so that a run that is stopped early has all methods on the same samples.
-"""
+"""The evaluation: what a results folder lacks of a run is computed, here or on workers, and stored as it finishes."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import overload
 
 import torch
 
@@ -73,7 +71,9 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run's data, model and cells, before anything is computed.
+    """A run's data, model and cells in this process, before anything is computed.
+
+    Samples are its outer loop, so that a run which is stopped early has all methods on the same samples.
 
     Attributes:
         adapter: The model.
@@ -88,6 +88,81 @@ class Prepared:
     choice: Choice
     cells: tuple[Cell, ...]
     same_maps: tuple[tuple[str, ...], ...]
+
+    @property
+    def threads(self) -> int:
+        """Of the tensor library."""
+        return torch.get_num_threads()
+
+    def explanations(
+        self, config: RunConfig, missing: Mapping[Cell, Sequence[int]], progress: Progress
+    ) -> Iterator[tuple[Cell, StoredMap, Row]]:
+        """Explain one sample after the other; a method that does not fit the model is asked once."""
+        done, total = 0, sum(map(len, missing.values()))
+        wanted = {cell: set(of_cell) for cell, of_cell in missing.items()}
+        not_applicable: dict[Cell, str] = {}
+        for index, item in enumerate(self.selected.samples):
+            sample = item.without_tensors()
+            for cell in (cell for cell in missing if index in wanted[cell]):
+                progress(done, total, f"{cell.identity.method} {cell.variant}")
+                try:
+                    if cell in not_applicable:
+                        raise NotApplicableError(not_applicable[cell])
+                    seed = derived_seed(config.seed, sample.uid)
+                    stored = explain_sample(sample, cell.identity.method, cell.options, seed)
+                except NotApplicableError as error:
+                    not_applicable[cell] = one_line(error)
+                    stored = ended(sample, Status.SKIPPED, not_applicable[cell])
+                except DeviceFaultError as error:
+                    stored = ended(sample, Status.ERROR, one_line(error))
+                done += 1
+                yield cell, stored, row_of(stored, config.metric_names, config.sign)
+
+
+@dataclass(frozen=True)
+class OnWorkers:
+    """The same on many workers: this process has no model, and cells are lots of samples, longest first.
+
+    Attributes:
+        driver: The workers.
+        model: What they load.
+        choice: The samples, as one of the workers chose them.
+        cells: See ``Prepared``.
+        same_maps: See ``Prepared``.
+    """
+
+    driver: Driver
+    model: WorkerModel
+    choice: Choice
+    cells: tuple[Cell, ...]
+    same_maps: tuple[tuple[str, ...], ...]
+
+    @property
+    def threads(self) -> int:
+        """Of each worker's tensor library."""
+        return self.driver.threads
+
+    def explanations(
+        self, config: RunConfig, missing: Mapping[Cell, Sequence[int]], progress: Progress
+    ) -> Iterator[tuple[Cell, StoredMap, Row]]:
+        """Explain as workers are free; a run that is interrupted ends early."""
+        samples, cells = self.choice.samples, {cell.identity.fingerprint: cell for cell in missing}
+        lots = []
+        for cell, of_cell in missing.items():
+            identity, metrics = cell.identity, config.metric_names
+            work = Explain(
+                self.model, identity.fingerprint, identity.method, cell.options, config.seed, metrics, config.sign
+            )
+            lots.append(Lot.longest_first(work, [samples[index] for index in of_cell], work.planned_positions))
+        report = Report(progress, sum(map(len, missing.values())), self.driver)
+        for explained in self.driver.run(lots):
+            cell = cells[explained.fingerprint]
+            yield cell, explained.stored, explained.row
+            report(f"{cell.identity.method} {cell.variant}", explained.stored.status)
+
+
+Run = Prepared | OnWorkers
+"""A run that has begun."""
 
 
 def evaluate(
@@ -111,59 +186,62 @@ def evaluate(
         WorkerError: No worker is left.
         KeyboardInterrupt: It was interrupted before its samples were chosen.
     """
-    if driver is None:
-        return complete(begin(config, overwrite=overwrite), config, progress)
-    check_writable(config.results)
-    run = _OnWorkers(config, driver)
-    cells, same_maps = cells_of(config, run.choice)
-    return _complete(run, _cleared(config, cells) if overwrite else cells, same_maps, config, progress)
+    return complete(begin(config, overwrite=overwrite, driver=driver), config, progress)
 
 
-def begin(config: RunConfig, *, overwrite: bool = False) -> Prepared:
+@overload
+def begin(config: RunConfig, *, overwrite: bool = False, driver: None = None) -> Prepared: ...
+
+
+@overload
+def begin(config: RunConfig, *, overwrite: bool = False, driver: Driver | None) -> Run: ...
+
+
+def begin(config: RunConfig, *, overwrite: bool = False, driver: Driver | None = None) -> Run:
     """Prepare a run, and check that its results can be written and its model be edited.
 
     Args:
         config: The run.
         overwrite: Remove the stored results of the run's cells.
+        driver: Prepares it on a worker; None in this process.
 
     Raises:
         StoreError: The results of these cells cannot be read or written.
         DataError: The dataset cannot be loaded, or no sample of it is usable.
         ModelError: The model cannot be loaded or does not pass its probe.
+        WorkerError: No worker is left.
+        KeyboardInterrupt: It was interrupted while a worker prepared it.
     """
     check_writable(config.results)
-    run = prepare(config)
-    run.adapter.probe()
+    run: Run
+    if driver is None:
+        run = prepare(config)
+        run.adapter.probe()
+    else:
+        model = WorkerModel.of(config, driver)
+        # A copy, without the methods that it has looked up: their functions cannot be sent.
+        choice = driver.call(Choose(model), replace(config))
+        run = OnWorkers(driver, model, choice, *cells_of(config, choice))
     return replace(run, cells=_cleared(config, run.cells)) if overwrite else run
 
 
-def complete(run: Prepared, config: RunConfig, progress: Progress) -> RunSummary:
-    """Compute in this process what the results folder lacks of a run that has begun.
+def complete(run: Run, config: RunConfig, progress: Progress) -> RunSummary:
+    """Compute what the results folder lacks of a run that has begun.
 
     Args:
         run: From ``begin``.
         config: What it was made of.
-        progress: Called before each explanation and once at the end.
+        progress: Called before each explanation, or with workers after each, and once at the end.
 
     Raises:
         StoreError: The results of these cells cannot be read or written; before anything is computed, unless the disk
             fills up.
+        WorkerError: No worker is left.
     """
-    return _complete(_InProcess(config, run), run.cells, run.same_maps, config, progress)
-
-
-def _complete(
-    run: "_InProcess | _OnWorkers",
-    cells: tuple[Cell, ...],
-    same_maps: tuple[tuple[str, ...], ...],
-    config: RunConfig,
-    progress: Progress,
-) -> RunSummary:
-    """Have computed what cells lack, and store it."""
     about = environment(device=run.choice.model.device, threads=run.threads)
     missing: dict[Cell, list[int]] = {}
     with ExitStack() as open_cells:
-        for cell in cells:
+        for cell in run.cells:
             cell.create({**about, "skipped": run.choice.skipped})
             open_cells.enter_context(cell)
             endings = _store_skipped(cell, cell.endings(), run.choice.unusable)
@@ -176,7 +254,7 @@ def _complete(
         first_error: str | None = None
         interrupted = False
         try:
-            for cell, stored, row in run.explanations(missing, progress):
+            for cell, stored, row in run.explanations(config, missing, progress):
                 cell.append_map(stored)
                 cell.append_rows([row])
                 computed[stored.status] += 1
@@ -189,80 +267,17 @@ def _complete(
     if not interrupted:
         progress(done, total, "done")
     return RunSummary(
-        cells=cells,
+        cells=run.cells,
         uids=tuple(item.uid for item in run.choice.samples),
         unusable=run.choice.unusable,
-        same_maps=same_maps,
-        reused=len(run.choice.samples) * len(cells) - total,
+        same_maps=run.same_maps,
+        reused=len(run.choice.samples) * len(run.cells) - total,
         computed=computed,
         remaining=total - done,
         interrupted=interrupted,
         skipped=run.choice.skipped,
         first_error=first_error,
     )
-
-
-class _InProcess:
-    """A run in this process: samples are the outer loop, so that one which is stopped early has all methods on them."""
-
-    def __init__(self, config: RunConfig, run: Prepared):
-        self._config, self._run = config, run
-        self.choice = run.choice
-        self.threads = torch.get_num_threads()
-
-    def explanations(
-        self, missing: Mapping[Cell, Sequence[int]], progress: Progress
-    ) -> Iterator[tuple[Cell, StoredMap, Row]]:
-        """Explain one sample after the other; a method that does not fit the model is asked once."""
-        config, done, total = self._config, 0, sum(map(len, missing.values()))
-        wanted = {cell: set(of_cell) for cell, of_cell in missing.items()}
-        not_applicable: dict[Cell, str] = {}
-        for index, item in enumerate(self._run.selected.samples):
-            sample = item.without_tensors()
-            for cell in (cell for cell in missing if index in wanted[cell]):
-                progress(done, total, f"{cell.identity.method} {cell.variant}")
-                try:
-                    if cell in not_applicable:
-                        raise NotApplicableError(not_applicable[cell])
-                    seed = derived_seed(config.seed, sample.uid)
-                    stored = explain_sample(sample, cell.identity.method, cell.options, seed)
-                except NotApplicableError as error:
-                    not_applicable[cell] = one_line(error)
-                    stored = ended(sample, Status.SKIPPED, not_applicable[cell])
-                except DeviceFaultError as error:
-                    stored = ended(sample, Status.ERROR, one_line(error))
-                done += 1
-                yield cell, stored, row_of(stored, config.metric_names, config.sign)
-
-
-class _OnWorkers:
-    """A run on many workers: cells are lots of samples, longest first."""
-
-    def __init__(self, config: RunConfig, driver: Driver):
-        self._config, self._driver = config, driver
-        self._model = WorkerModel.of(config, driver)
-        # A copy, without the methods that it has looked up: their functions cannot be sent.
-        self.choice = driver.call(Choose(self._model), replace(config))
-        self.threads = driver.threads
-
-    def explanations(
-        self, missing: Mapping[Cell, Sequence[int]], progress: Progress
-    ) -> Iterator[tuple[Cell, StoredMap, Row]]:
-        """Explain them as workers are free; a run that is interrupted ends early."""
-        config, samples = self._config, self.choice.samples
-        cells = {cell.identity.fingerprint: cell for cell in missing}
-        lots = []
-        for cell, of_cell in missing.items():
-            identity, metrics = cell.identity, config.metric_names
-            work = Explain(
-                self._model, identity.fingerprint, identity.method, cell.options, config.seed, metrics, config.sign
-            )
-            lots.append(Lot.longest_first(work, [samples[index] for index in of_cell], work.planned_positions))
-        report = Report(progress, sum(map(len, missing.values())), self._driver)
-        for explained in self._driver.run(lots):
-            cell = cells[explained.fingerprint]
-            yield cell, explained.stored, explained.row
-            report(f"{cell.identity.method} {cell.variant}", explained.stored.status)
 
 
 def rows_of_run(config: RunConfig, summary: RunSummary) -> list[ScoredCell]:
