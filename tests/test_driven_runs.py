@@ -1,7 +1,5 @@
 """``eval``, ``sweep`` and ``accuracy`` on workers: the maps of a run in one process, and each of them once."""
 
-import json
-import multiprocessing
 import os
 import random
 import re
@@ -10,13 +8,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from driven import ForkPool, driving, stored
 
 from atman_bench.cli import _runs
 from atman_bench.cli.app import main
@@ -30,25 +29,6 @@ from atman_bench.evaluation.driver.local import LocalPool
 from atman_bench.evaluation.driver.loop import Driver
 
 METRICS = ("average_precision", "average_recall")
-TIMES = {"seconds", "peak_bytes"}
-"""What differs between two runs of the same code."""
-
-
-class ForkPool(LocalPool):
-    """Workers that are copies of this process, so that they start at once and have its fakes."""
-
-    def __init__(self, size: int, threads: int, devices: object = None):
-        super().__init__(size, threads)
-        self._context = multiprocessing.get_context("fork")
-
-
-@contextmanager
-def driving(workers: int, pool: type[LocalPool] = ForkPool, **options: float) -> Iterator[Driver]:
-    driver = Driver(pool(workers, 1), **options)
-    try:
-        yield driver
-    finally:
-        driver.close()
 
 
 @pytest.fixture
@@ -58,19 +38,6 @@ def config(tmp_path, fakes):
 
 def evaluate(config: RunConfig, driver: Driver | None, progress: Callable[..., None] = lambda *_: None) -> object:
     return runner.evaluate(config, progress, driver=driver)
-
-
-def stored(results: Path) -> dict[str, dict[str, object]]:
-    """Every record of a folder by cell, kind and sample; none of them is there twice."""
-    found: dict[str, dict[str, object]] = {}
-    for path in results.rglob("*.jsonl"):
-        records = [json.loads(line) for line in path.read_text().splitlines()]
-        of_kind = found.setdefault(f"{path.parent.name}/{path.name.partition('-')[0]}", {})
-        for record in records:
-            if "header" not in record:
-                assert record["uid"] not in of_kind
-                of_kind[record["uid"]] = {name: value for name, value in record.items() if name not in TIMES}
-    return found
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -166,15 +133,6 @@ def test_questions_are_answered_on_workers_as_in_one_process(tmp_path):
 
     with driving(2) as driver:
         assert summary("two", driver) == summary("none", None)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """What every worker has."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import torch
 from atman_bench.core.errors import StoreError
 from atman_bench.core.options import build
 from atman_bench.core.records import Intervention, Status
-from atman_bench.evaluation import faithfulness, faithfulness_rows
+from atman_bench.evaluation import faithfulness, faithfulness_rows, measuring
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.evaluation.faithfulness import evaluate_faithfulness
 from atman_bench.evaluation.faithfulness_records import Faithfulness
@@ -47,13 +47,13 @@ def stored(tmp_path_factory) -> RunConfig:
 def passes(monkeypatch) -> list[int]:
     """How many masks each call of the model had."""
     made: list[int] = []
-    run_bank = faithfulness.run_bank
+    run_bank = measuring.run_bank
 
     def spy(adapter, encoded, masks, options):
         made.append(len(masks))
         return run_bank(adapter, encoded, masks, options)
 
-    monkeypatch.setattr(faithfulness, "run_bank", spy)
+    monkeypatch.setattr(measuring, "run_bank", spy)
     return made
 
 
@@ -110,17 +110,15 @@ def test_a_sample_that_fails_is_a_row_with_its_reason_and_runs_again(stored, mon
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(faithfulness, "run_bank", fail)
+        patch.setattr(measuring, "run_bank", fail)
         rows = faithfulness_of(stored, options).rows
     assert {(row.status, row.error, len(row.values)) for row in rows} == {(Status.OOM, "CUDA out of memory", 0)}
-    monkeypatch.setattr(faithfulness, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
+    monkeypatch.setattr(measuring, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
     assert {row.status for row in faithfulness_of(stored, options).rows} == {Status.OK}
 
 
 def test_numbers_that_are_not_finite_are_not_stored(stored, monkeypatch):
-    monkeypatch.setattr(
-        faithfulness, "run_bank", lambda model, encoded, masks, options: np.full((len(masks), 1), np.nan)
-    )
+    monkeypatch.setattr(measuring, "run_bank", lambda model, encoded, masks, options: np.full((len(masks), 1), np.nan))
     found = faithfulness_of(stored, InterventionOptions(f=0.6))
     assert {row.status for row in found.rows} == {Status.ERROR}
     assert "not finite" in found.rows[0].error
@@ -131,7 +129,7 @@ def test_a_full_disk_ends_the_run(stored, monkeypatch):
     def full(*_: object) -> None:
         raise StoreError("No space left on device")
 
-    monkeypatch.setattr(faithfulness, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
+    monkeypatch.setattr(measuring, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
     monkeypatch.setattr(faithfulness.SubsetWriter, "append", full)
     with pytest.raises(StoreError, match="No space left"):
         faithfulness_of(stored, InterventionOptions(f=0.5))
@@ -147,7 +145,7 @@ def test_a_method_without_a_map_is_skipped_with_its_reason(stored):
 
 
 def test_a_corrupted_line_is_named(stored, monkeypatch):
-    monkeypatch.setattr(faithfulness, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
+    monkeypatch.setattr(measuring, "run_bank", lambda model, encoded, masks, options: -masks.sum(1)[:, None] / 9)
     (cell,) = faithfulness_of(stored, InterventionOptions(f=0.8)).cells.values()
     (path,) = cell.folder.glob("subsets-*.jsonl")
     path.write_text("{broken\n" + path.read_text())
@@ -192,7 +190,7 @@ def test_measures_that_take_many_passes_are_computed_where_they_are_named_and_de
     def additive(model, encoded, masks, options):
         return (masks @ weights[: masks.shape[1]] - 50)[:, None] / 9
 
-    monkeypatch.setattr(faithfulness, "run_bank", additive)
+    monkeypatch.setattr(measuring, "run_bank", additive)
     for module in (faithfulness_rows, _costly):
         monkeypatch.setattr(module, "MOST_UNITS", most_units)
     measures = ("lds", "normalised_aopc", "soft_nc", "soft_ns")

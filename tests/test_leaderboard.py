@@ -11,7 +11,7 @@ from atman_bench.cli.app import main
 from atman_bench.core.errors import ConfigError, StoreError, UnknownNameError
 from atman_bench.core.options import PRESETS, read_yaml
 from atman_bench.datasets import DATASETS
-from atman_bench.evaluation import faithfulness, leaderboard, relative_costs
+from atman_bench.evaluation import faithfulness, leaderboard, measuring, relative_costs
 from atman_bench.evaluation.leaderboard import load_leaderboard
 from atman_bench.evaluation.leaderboard_store import read_rows, read_run, read_runs
 from atman_bench.evaluation.relative_costs import peak_bytes, representative
@@ -88,7 +88,7 @@ def test_costs_are_multiples_of_a_plain_pass(results):
 
 
 def test_what_is_stored_is_not_computed_again_and_failed_costs_are(results, tmp_path, monkeypatch):
-    monkeypatch.setattr(faithfulness, "run_bank", None)
+    monkeypatch.setattr(measuring, "run_bank", None)
     monkeypatch.setattr(leaderboard, "relative_cost", None)
     before = (results / "leaderboard" / "leaderboard.json").read_text()
     assert call("leaderboard", "run", results.parent / "quick.yaml", "-r", results, "-q") == 0

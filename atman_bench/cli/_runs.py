@@ -69,7 +69,7 @@ class ProgressBar:
             self._begun = now
         if self._lines and now - self._said >= SECONDS_BETWEEN_LINES:
             self._said = now
-            left = f", about {_duration((now - self._begun) / done * (total - done))} left" if done else ""
+            left = f", about {duration((now - self._begun) / done * (total - done))} left" if done else ""
             echo(f"{done} of {total}{left}: {doing}", err=True)
 
 
@@ -162,12 +162,12 @@ def show_plan(console: "Console", plan: "Plan") -> None:
     for cell in plan.cells:
         counts = (cell.stored, cell.missing, round(cell.forwards))
         known = cell.peak_bytes is not None or not cell.missing
-        time = f"{'' if known else '≤ '}{_duration(cell.seconds)}"
+        time = f"{'' if known else '≤ '}{duration(cell.seconds)}"
         peak = "–" if cell.peak_bytes is None else f"{cell.peak_bytes / 1e6:,.0f}"
         table.add_row(cell.method, cell.variant, *(f"{count:,}" for count in counts), time, peak)
     console.print(table)
     passes, seconds = (sum(getattr(cell, name) for cell in plan.cells) for name in ("forwards", "seconds"))
-    echo(f"{passes:,.0f} forward passes at most, about {_duration(seconds)} here")
+    echo(f"{passes:,.0f} forward passes at most, about {duration(seconds)} here")
     peaks = [cell.peak_bytes for cell in plan.cells if cell.peak_bytes is not None]
     simulated = f"about {max(peaks) / 1e6:,.0f} MB" if peaks else "unknown"
     echo(f"peak memory {simulated}, with weights; ≤ and –: cannot be simulated")
@@ -175,6 +175,7 @@ def show_plan(console: "Console", plan: "Plan") -> None:
         echo(f"skipped: {count} × {reason}")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Minutes and seconds, in words."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

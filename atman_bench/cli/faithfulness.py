@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atman_bench.cli import _options, _runs
-from atman_bench.cli._console import console
+from atman_bench.cli._console import console, echo
 from atman_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from atman_bench.evaluation.config import RunConfig
+    from atman_bench.evaluation.faithfulness_plan import PlannedSubsets
     from atman_bench.evaluation.faithfulness_records import Faithfulness
-    from atman_bench.evaluation.runner import Prepared, RunSummary
+    from atman_bench.evaluation.runner import Run, RunSummary
     from atman_bench.report.figure_files import FigureFormat
 
 
@@ -30,7 +31,9 @@ def register(app: typer.Typer) -> None:
     )(faithfulness)
 
 
-@_options.flags(**_options.SAMPLES, methods=_options.Methods, **_options.SCORING, **_options.LOADING)
+@_options.flags(
+    **_options.SAMPLES, methods=_options.Methods, **_options.SCORING, **_options.LOADING, **_options.WORKERS
+)
 def faithfulness(
     flags: dict[str, Any],
     config: Annotated[str | None, typer.Option("--config", "-c", help="YAML file, or a preset of configs/.")] = None,
@@ -43,14 +46,18 @@ def faithfulness(
         ),
     ] = None,
     overrides: _options.Overrides = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove what was measured of this run's samples first; maps stay.")
+    ] = False,
     figure_format: _options.FigureFormats = None,
+    dry_run: _options.DryRun = False,
     quiet: _options.Quiet = False,
 ) -> None:
     """Score maps by what the model does where units are taken away: LDS, deletion, insertion and more.
 
     Both interventions stand side by side, attention (AtMan's edit) and embedding (replaced by zeros), with how much
     each favours methods that perturb alike. Maps that eval stored are scored, others computed first; everything is
-    stored as it finishes.
+    stored as it finishes, and the same command goes on where it was stopped.
     """
     from atman_bench.evaluation.config import load_config
     from atman_bench.evaluation.faithfulness import evaluate_faithfulness
@@ -59,21 +66,52 @@ def faithfulness(
 
     formats = _options.figure_formats(figure_format)
     chosen = chosen_measures(measures or ())  # the option's callback has split them
+    crew = _runs.workers_asked(flags)
     run_config = load_config(config, flags, overrides or ())
+    if dry_run:
+        from atman_bench.evaluation.faithfulness_plan import plan
+
+        # A dry run's answer is printed with --quiet too.
+        with console(quiet=quiet, stderr=True).status("reading data, model and maps, counting passes"):
+            of_maps, of_subsets = plan(run_config, chosen)
+        _runs.show_plan(console(), of_maps)
+        _show_subsets(console(), of_subsets)
+        return
     screen = console(quiet=quiet)
     with _runs.resumable(run_config.results):
-        with _runs.ProgressBar(screen) as progress:
-            run = begin(run_config)
+        with (
+            _runs.workers(crew, screen, run_config.device) as driver,
+            _runs.ProgressBar(screen) as progress,
+        ):
+            run = begin(run_config, driver=driver)
             summary = complete(run, run_config, progress)
             _runs.exit_if_interrupted(run_config.results, summary)
-            found = evaluate_faithfulness(run, run_config, progress, measures=chosen)
+            found = evaluate_faithfulness(run, run_config, progress, measures=chosen, overwrite=overwrite)
         _report(screen, run_config, run, summary, found, formats)
+
+
+def _show_subsets(screen: "Console", plans: "Sequence[PlannedSubsets]") -> None:
+    """Print what a dry run found beside the maps."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table("units taken away by", title="Subsets that would run", box=box.SIMPLE_HEAD)
+    for column in ("samples", "stored", "forward passes", "time here"):
+        table.add_column(column, justify="right")
+    for planned in plans:
+        counts = (planned.samples, planned.stored, planned.forwards)
+        table.add_row(
+            planned.intervention.value, *(f"{count:,}" for count in counts), f"≤ {_runs.duration(planned.seconds)}"
+        )
+    screen.print(table)
+    if any(planned.to_come for planned in plans):
+        echo("maps that are still to be computed are counted as if they shared no subset but the bank")
 
 
 def _report(
     screen: "Console",
     config: "RunConfig",
-    run: "Prepared",
+    run: "Run",
     summary: "RunSummary",
     found: "Faithfulness",
     formats: "Sequence[FigureFormat]",

@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(leaderboard, name="leaderboard")
 
 
-@_options.flags(**_options.SAMPLES, methods=_options.Methods, **_options.SCORING, **_options.LOADING)
+@_options.flags(
+    **_options.SAMPLES, methods=_options.Methods, **_options.SCORING, **_options.LOADING, **_options.WORKERS
+)
 def run(
     flags: dict[str, Any],
     configs: Annotated[
@@ -41,18 +43,23 @@ def run(
     """Run configurations of the leaderboard, then make its page: maps, faithfulness, costs.
 
     Everything is stored as it finishes: the same command goes on where it was stopped. Flags apply to all
-    configurations.
+    configurations. Workers compute maps and faithfulness; costs are times side by side, so that they are measured in
+    this process alone.
     """
     from atman_bench.evaluation.leaderboard import load_leaderboard, run_leaderboard
 
     formats = _options.figure_formats(figure_format)
+    crew = _runs.workers_asked(flags)
     # All are checked before one of them runs.
     chosen = [load_leaderboard(config, flags, overrides or ()) for config in configs]
     screen = console(quiet=quiet)
     for config in chosen:
         with _runs.resumable(config.run.results):
-            with _runs.ProgressBar(screen) as progress:
-                summary = run_leaderboard(config, progress)
+            with (
+                _runs.workers(crew, screen, config.run.device) as driver,
+                _runs.ProgressBar(screen) as progress,
+            ):
+                summary = run_leaderboard(config, progress, driver=driver)
             _runs.exit_if_interrupted(config.run.results, summary)
         screen.print(f"{config.name}: {len(summary.uids)} samples, {len(summary.cells)} methods")
         for note in _runs.notes(summary):

@@ -1,12 +1,12 @@
 """What a run would do and take, without running it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from atman_bench.core.errors import ModelError
 from atman_bench.evaluation.config import RunConfig
-from atman_bench.evaluation.runner import finished_uids, prepare
+from atman_bench.evaluation.runner import Prepared, finished_uids, prepare
 from atman_bench.evaluation.samples import PreparedSample
 from atman_bench.evaluation.store import Cell
 from atman_bench.methods import METHODS
@@ -54,21 +54,37 @@ class Plan:
 def plan(config: RunConfig) -> Plan:
     """Say what ``runner.evaluate`` would do; writes nothing and runs a forward pass to time it.
 
-    A simulation of the longest sample tells how the cost of each method compares with that of plain forward passes; a
-    timed pass of a sample of median length tells what those take here.
-
     Raises:
         StoreError: Stored results cannot be read.
         DataError: The dataset cannot be loaded, or no sample of it is usable.
         ModelError: The model cannot be loaded.
     """
     run = prepare(config)
-    by_length = sorted(run.selected.samples, key=lambda item: item.length)
+    return plan_of(run, config, seconds_per_position(run.selected.samples))
+
+
+def seconds_per_position(samples: Sequence[PreparedSample]) -> float:
+    """What a position of a plain forward pass takes here, by that of a sample of median length."""
+    by_length = sorted(samples, key=lambda item: item.length)
     median = by_length[len(by_length) // 2].without_tensors()
     _ = median.plain  # The first pass of a process also pays for starting threads and allocating.
     started = time.perf_counter()
     median.adapter.plain(median.encoded)
-    seconds_per_position = (time.perf_counter() - started) / median.length
+    return (time.perf_counter() - started) / median.length
+
+
+def plan_of(run: Prepared, config: RunConfig, pace: float) -> Plan:
+    """What a run would do: a simulation of the longest sample compares each method with plain forward passes.
+
+    Args:
+        run: The run.
+        config: What it was prepared of.
+        pace: Seconds that a position of a plain pass takes.
+
+    Raises:
+        StoreError: Stored results cannot be read.
+    """
+    by_length = sorted(run.selected.samples, key=lambda item: item.length)
     costs = _Costs(by_length[-1])
     planned = []
     for cell in run.cells:
@@ -86,7 +102,7 @@ def plan(config: RunConfig) -> Plan:
                 len(by_length) - len(missing),
                 len(missing),
                 sum(forwards),
-                share * positions * seconds_per_position,
+                share * positions * pace,
                 peak_bytes,
             )
         )

@@ -1,18 +1,20 @@
 """Rows of faithfulness: the measures of stored maps, a function of them and of what the model says under subsets."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from atman_bench.core.errors import AtmanBenchError, SampleError, StoreError, UnknownNameError, one_line
-from atman_bench.core.memory import is_out_of_memory
+from atman_bench.core.memory import is_device_fault, is_out_of_memory
 from atman_bench.core.records import Intervention, Status
+from atman_bench.evaluation.driver.faults import DeviceFaultError
 from atman_bench.evaluation.faithfulness_records import FaithfulnessRow
 from atman_bench.evaluation.store import Cell
 from atman_bench.evaluation.stored import StoredMap
+from atman_bench.evaluation.subset_store import keys_of
 from atman_bench.methods import METHODS
 from atman_bench.methods._subsets import random_subsets, random_thresholds
 from atman_bench.metrics.faithfulness import (
@@ -35,20 +37,59 @@ LogprobsOf = Callable[[Bool[np.ndarray, "M U"]], Float[np.ndarray, " M"]]
 
 
 @dataclass(frozen=True)
-class SharedSubsets:
-    """The random subsets that all maps of a sample share.
+class MapToScore:
+    """What one cell has stored of a sample, as measures read it: it travels to workers.
+
+    Attributes:
+        fingerprint: Of the cell.
+        method: Its method.
+        variant: Its variant.
+        perturbs: How the method takes units away; None where it runs no changed input.
+        scores: (U,), None where there is no map of the sample's units.
+        reason: Why there is none.
+    """
+
+    fingerprint: str
+    method: str
+    variant: str
+    perturbs: Intervention | None
+    scores: tuple[float, ...] | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, cell: Cell, stored: StoredMap | None, n_units: int) -> "MapToScore":
+        """A sample's map, if it is one of its units."""
+        usable = stored is not None and stored.status is Status.OK and len(stored.scores) == n_units
+        identity = cell.identity
+        return cls(
+            identity.fingerprint,
+            identity.method,
+            cell.variant,
+            METHODS.get(identity.method).perturbs(identity.method_options),
+            stored.scores if stored is not None and usable else None,
+            None if usable else _reason(stored),
+        )
+
+
+@dataclass(frozen=True)
+class SampleMaps:
+    """The maps of one sample, and the random subsets that they share.
 
     Attributes:
         uid: The sample's.
         group: What bootstrap intervals resample.
         n_units: U.
         seed: Of the run.
+        intervention: How units are taken away.
+        maps: One of each cell.
     """
 
     uid: str
     group: str
     n_units: int
     seed: int
+    intervention: Intervention
+    maps: tuple[MapToScore, ...]
 
     @cached_property
     def bank(self) -> Bool[np.ndarray, "M U"]:
@@ -59,6 +100,11 @@ class SharedSubsets:
     def thresholds(self) -> Float[np.ndarray, "R M U"]:
         """Of the soft measures."""
         return random_thresholds(self.uid, self.n_units, (len(RATES), SOFT_DRAWS), self.seed)
+
+    def lacking(self, measures: Sequence[str], known: Collection[str]) -> set[str]:
+        """Keys of the subsets that all maps need and nobody knows; what bounds of AOPC search is not among them."""
+        needed = _needed(replace(self), measures).values()  # a copy: what is cached on the way need not travel
+        return {key for of_map in needed for masks in of_map.values() for key in keys_of(masks)}.difference(known)
 
 
 def chosen_measures(named: Sequence[str]) -> tuple[str, ...]:
@@ -73,96 +119,104 @@ def chosen_measures(named: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named)) or DEFAULT_MEASURES
 
 
-def rows_of_sample(
-    shared: SharedSubsets,
-    maps: Mapping[Cell, StoredMap | None],
-    intervention: Intervention,
-    measures: Sequence[str],
-    logprobs_of: LogprobsOf,
-) -> list[FaithfulnessRow]:
-    """A row for each cell: all subsets that its maps need are asked for first, together.
+def rows_of_sample(sample: SampleMaps, measures: Sequence[str], logprobs_of: LogprobsOf) -> list[FaithfulnessRow]:
+    """A row for each map: all subsets that they need are asked for first, together.
 
     Args:
-        shared: The sample.
-        maps: What each cell has stored of it.
-        intervention: How units are taken away.
+        sample: The sample and its maps.
         measures: Which measures.
         logprobs_of: What the model says.
 
     Raises:
-        StoreError: What ran cannot be stored: it ends the run. Whatever else fails is the row's.
+        StoreError: What ran cannot be stored: it ends the run.
+        DeviceFaultError: The device reports an error that sticks to this process. Whatever else fails is the row's.
     """
-    scores = {
-        cell: np.asarray(stored.scores, np.float64)
-        for cell, stored in maps.items()
-        if stored is not None and stored.status is Status.OK and len(stored.scores) == shared.n_units
-    }
-    status, error, bounds = Status.OK, None, None
-    needed = {cell: _subsets(shared, x, measures) for cell, x in scores.items()}
+    needed = _needed(sample, measures)
+    bounds = None
     try:
         if needed:
             logprobs_of(np.concatenate([masks for of_map in needed.values() for masks in of_map.values()]))
-            if "normalised_aopc" in measures and shared.n_units <= MOST_UNITS:
-                bounds = aopc_bounds(logprobs_of, shared.n_units)
+            if "normalised_aopc" in measures and sample.n_units <= MOST_UNITS:
+                bounds = aopc_bounds(logprobs_of, sample.n_units)
     except StoreError:
         raise
     except (AtmanBenchError, RuntimeError, MemoryError) as failure:
-        error = one_line(failure)
+        if is_device_fault(failure):
+            raise DeviceFaultError(one_line(failure)) from failure
         oom, skipped = is_out_of_memory(failure), isinstance(failure, SampleError)
-        status = Status.OOM if oom else Status.SKIPPED if skipped else Status.ERROR
-    rows = []
-    for cell, stored in maps.items():
-        values: Mapping[str, float | None] = {}
-        passes: Mapping[str, int] = {}
-        ended, why = status, error
-        if cell not in scores:
-            ended, why = Status.SKIPPED, _reason(stored)
-        elif status is Status.OK:
-            values = dict(_values(shared, scores[cell], measures, logprobs_of, bounds))
-            sizes = {name: len(np.unique(masks, axis=0)) for name, masks in needed[cell].items()}
-            passes = {name: sum(sizes[part] for part in MEASURES[name].subsets) for name in measures}
-        identity = cell.identity
-        row = FaithfulnessRow(
-            fingerprint=identity.fingerprint,
-            method=identity.method,
-            variant=cell.variant,
-            uid=shared.uid,
-            group=shared.group,
-            intervention=intervention,
-            perturbs=METHODS.get(identity.method).perturbs(identity.method_options),
-            status=ended,
-            values=values,
-            passes=passes,
-            error=why,
+        return failed_rows(
+            sample, Status.OOM if oom else Status.SKIPPED if skipped else Status.ERROR, one_line(failure)
         )
-        rows.append(row)
+    rows = []
+    for stored in sample.maps:
+        if stored.scores is None:
+            rows.append(_row(sample, stored, Status.SKIPPED, stored.reason))
+            continue
+        values = dict(_values(sample, np.array(stored.scores, np.float64), measures, logprobs_of, bounds))
+        sizes = {name: len(np.unique(masks, axis=0)) for name, masks in needed[stored].items()}
+        passes = {name: sum(sizes[part] for part in MEASURES[name].subsets) for name in measures}
+        rows.append(replace(_row(sample, stored, Status.OK, None), values=values, passes=passes))
     return rows
 
 
+def failed_rows(sample: SampleMaps, status: Status, reason: str) -> list[FaithfulnessRow]:
+    """The rows of a sample whose subsets could not be run; those without a map keep their own reason."""
+    return [
+        _row(sample, stored, Status.SKIPPED, stored.reason)
+        if stored.scores is None
+        else _row(sample, stored, status, reason)
+        for stored in sample.maps
+    ]
+
+
+def _row(sample: SampleMaps, stored: MapToScore, status: Status, error: str | None) -> FaithfulnessRow:
+    """A row without numbers."""
+    return FaithfulnessRow(
+        fingerprint=stored.fingerprint,
+        method=stored.method,
+        variant=stored.variant,
+        uid=sample.uid,
+        group=sample.group,
+        intervention=sample.intervention,
+        perturbs=stored.perturbs,
+        status=status,
+        error=error,
+    )
+
+
+def _needed(sample: SampleMaps, measures: Sequence[str]) -> dict[MapToScore, dict[str, Bool[np.ndarray, "n U"]]]:
+    """The subsets that each map's measures read."""
+    return {
+        stored: _subsets(sample, np.array(stored.scores, np.float64), measures)
+        for stored in sample.maps
+        if stored.scores is not None
+    }
+
+
 def _subsets(
-    shared: SharedSubsets, scores: Float[np.ndarray, " U"], measures: Sequence[str]
+    sample: SampleMaps, scores: Float[np.ndarray, " U"], measures: Sequence[str]
 ) -> dict[str, Bool[np.ndarray, "n U"]]:
     """What the measures of one map read, by name."""
-    found = {"bank": shared.bank, **subsets_of_map(scores)}
+    found = {"bank": sample.bank, **subsets_of_map(scores)}
     # Those of the default are computed together, and cost little beside the bank.
     kept = {part for name in (*DEFAULT_MEASURES, *measures) for part in MEASURES[name].subsets}
     if not kept <= found.keys():
-        found |= costly_subsets(scores, shared.thresholds)
+        found |= costly_subsets(scores, sample.thresholds)
     return {name: masks for name, masks in found.items() if name in kept}
 
 
 def _values(
-    shared: SharedSubsets,
+    sample: SampleMaps,
     scores: Float[np.ndarray, " U"],
     measures: Sequence[str],
     logprobs_of: LogprobsOf,
     bounds: Bounds | None,
 ) -> Iterator[tuple[str, float | None]]:
-    values = score_map(scores, shared.bank, logprobs_of)
+    values = score_map(scores, sample.bank, logprobs_of)
     if "normalised_aopc" in measures:
         values["normalised_aopc"] = None if bounds is None else score_aopc(scores, logprobs_of, bounds)
     if {"soft_nc", "soft_ns"}.intersection(measures):
-        values |= score_soft(scores, shared.thresholds, logprobs_of)
+        values |= score_soft(scores, sample.thresholds, logprobs_of)
     return ((name, values[name]) for name in measures)
 
 

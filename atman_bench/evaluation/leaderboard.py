@@ -1,6 +1,7 @@
 """A run of the leaderboard: maps, faithfulness under both interventions, and costs, each resumed where it was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import torch
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.options import check_count, read_yaml
 from atman_bench.core.provenance import environment
-from atman_bench.evaluation.config import RunConfig, resolve
+from atman_bench.evaluation.config import RunConfig, load_configured, resolve
+from atman_bench.evaluation.driver.loop import Driver
 from atman_bench.evaluation.faithfulness import evaluate_faithfulness
 from atman_bench.evaluation.leaderboard_store import LeaderboardRun, RelativeCost, read_run, write_rows, write_run
 from atman_bench.evaluation.relative_costs import relative_cost, representative
-from atman_bench.evaluation.runner import Prepared, Progress, RunSummary, begin, complete
+from atman_bench.evaluation.runner import Prepared, Progress, Run, RunSummary, begin, complete
 from atman_bench.evaluation.scoring import dataset_name
 from atman_bench.metrics.faithfulness import DEFAULT_MEASURES
+from atman_bench.models._base import ModelAdapter
 
 LOCALISATION = ("average_precision", "auprc", "recovery_at_10", "pointing_game")
 """Metrics against the ground truth that a leaderboard shows."""
@@ -66,19 +69,26 @@ def load_leaderboard(config: str, flags: Mapping[str, Any], overrides: Sequence[
     return LeaderboardConfig(Path(config).stem, replace(run, metrics=LOCALISATION), **own)
 
 
-def run_leaderboard(config: LeaderboardConfig, progress: Progress) -> RunSummary:
+def run_leaderboard(config: LeaderboardConfig, progress: Progress, *, driver: Driver | None = None) -> RunSummary:
     """Compute what the results folder lacks: maps first, then faithfulness, then costs.
 
     Ctrl-C while maps are computed is in the summary, as in ``eval``; later it passes through, with everything stored
     that was finished.
 
+    Args:
+        config: The run.
+        progress: See ``runner.complete``.
+        driver: Computes maps and faithfulness on many workers; None in this process. Costs are times side by side, so
+            that they are always measured here, after workers have ended.
+
     Raises:
         StoreError: Results cannot be read or written.
         DataError: The dataset cannot be loaded, or no sample of it is usable.
         ModelError: The model cannot be loaded or does not pass its probe.
+        WorkerError: No worker is left.
     """
     results = config.run.results
-    run = begin(config.run)
+    run = begin(config.run, driver=driver)
     summary = complete(run, config.run, progress)
     if summary.interrupted:
         return summary
@@ -95,19 +105,41 @@ def run_leaderboard(config: LeaderboardConfig, progress: Progress) -> RunSummary
     return summary
 
 
-def _measure_costs(config: LeaderboardConfig, run: Prepared, record: LeaderboardRun, progress: Progress) -> None:
+def _measure_costs(config: LeaderboardConfig, run: Run, record: LeaderboardRun, progress: Progress) -> None:
     """Measure the methods whose cost is not known, and store each as it is."""
     lacking = [cell for cell in run.cells if cell.identity.fingerprint not in record.costs]
-    samples = representative(run.selected.samples, config.cost_samples)
-    costs: dict[str, RelativeCost] = dict(record.costs)
-    for done, cell in enumerate(lacking):
-        progress(done, len(lacking), f"cost of {cell.identity.method} {cell.variant}")
-        costs[cell.identity.fingerprint] = relative_cost(cell, samples, config.run.seed)
-        write_run(config.run.results, replace(record, costs=costs))
+    if lacking:
+        with _model_here(config, run) as adapter:
+            chosen = representative(run.choice.samples, config.cost_samples)
+            samples = [item.on_model(adapter) for item in chosen]
+            costs: dict[str, RelativeCost] = dict(record.costs)
+            for done, cell in enumerate(lacking):
+                progress(done, len(lacking), f"cost of {cell.identity.method} {cell.variant}")
+                costs[cell.identity.fingerprint] = relative_cost(cell, samples, config.run.seed)
+                write_run(config.run.results, replace(record, costs=costs))
     progress(len(lacking), len(lacking), "done")
 
 
-def _record(config: LeaderboardConfig, run: Prepared, summary: RunSummary) -> LeaderboardRun:
+@contextmanager
+def _model_here(config: LeaderboardConfig, run: Run) -> Iterator[ModelAdapter]:
+    """The model in this process, with as many threads as what is stored says, and no worker beside it.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    if isinstance(run, Prepared):
+        yield run.adapter
+        return
+    run.driver.dismiss()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(run.threads)
+    try:
+        yield load_configured(config.run)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _record(config: LeaderboardConfig, run: Run, summary: RunSummary) -> LeaderboardRun:
     """What is known before faithfulness and costs."""
     identity = run.cells[0].identity
     return LeaderboardRun(
@@ -118,9 +150,9 @@ def _record(config: LeaderboardConfig, run: Prepared, summary: RunSummary) -> Le
         note=config.note,
         uids=summary.uids,
         fingerprints=tuple(cell.identity.fingerprint for cell in run.cells),
-        n_candidates=run.selected.n_candidates,
-        n_passed_over=run.selected.n_passed_over,
+        n_candidates=run.choice.n_candidates,
+        n_passed_over=run.choice.n_passed_over,
         skipped=summary.skipped,
         measures=DEFAULT_MEASURES,
-        environment=environment(device=str(run.adapter.device), threads=torch.get_num_threads()),
+        environment=environment(device=run.choice.model.device, threads=run.threads),
     )

@@ -9,7 +9,7 @@ from atman_bench.core.measure import measure
 from atman_bench.core.memory import is_out_of_memory
 from atman_bench.evaluation.explaining import derived_seed
 from atman_bench.evaluation.leaderboard_store import RelativeCost
-from atman_bench.evaluation.samples import PreparedSample
+from atman_bench.evaluation.samples import PreparedSample, UsableSample
 from atman_bench.evaluation.store import Cell
 from atman_bench.methods import METHODS
 from atman_bench.models._base import ModelAdapter
@@ -20,7 +20,7 @@ PLAIN_REPEATS = 5
 """A plain pass is timed so often around every explanation; the median counts."""
 
 
-def representative(samples: Sequence[PreparedSample], count: int) -> list[PreparedSample]:
+def representative(samples: Sequence[UsableSample], count: int) -> list[UsableSample]:
     """Samples of typical lengths: the middle of each of ``count`` equal parts of all, from short to long."""
     by_length = sorted(samples, key=lambda item: (item.length, item.uid))
     count = min(count, len(by_length))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,6 +28,19 @@ from atman_bench.models._picture_lm import PictureLM
 
 MEMORY_SHARE = 8
 """Workers plan batches for this part of their device's memory; one that is too large for what is free is halved."""
+
+
+Options = TypeVar("Options")
+
+
+def with_own_budget(options: Options, loaded: ModelAdapter) -> Options:
+    """The same options with a worker's memory budget, where they are the engine's and set none.
+
+    What is free depends on the samples before: batches would, and so would the last bits of their sums.
+    """
+    if isinstance(options, EngineConfig) and options.memory_gb is None:
+        return replace(options, memory_gb=total_bytes(loaded.device) / MEMORY_SHARE / 1e9)
+    return options
 
 
 @dataclass(frozen=True)
@@ -202,10 +215,7 @@ class Explain:
         Raises:
             DeviceFaultError: See ``explain_sample``.
         """
-        item, options = sample.on_model(loaded), self.options
-        if isinstance(options, EngineConfig) and options.memory_gb is None:
-            # What is free depends on the samples before: batches would, and so would the last bits of their sums.
-            options = replace(options, memory_gb=total_bytes(loaded.device) / MEMORY_SHARE / 1e9)
+        item, options = sample.on_model(loaded), with_own_budget(self.options, loaded)
         try:
             stored = explain_sample(item, self.method, options, derived_seed(self.seed, sample.uid))
         except NotApplicableError as error:

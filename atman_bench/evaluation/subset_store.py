@@ -18,7 +18,16 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from atman_bench.core.errors import StoreError
-from atman_bench.core.jsonl import PartWriter, check_schema, read_parts, record_of, safe_name, unwritable
+from atman_bench.core.jsonl import (
+    PartWriter,
+    check_schema,
+    part_files,
+    read_parts,
+    record_of,
+    refuse_in_use,
+    safe_name,
+    unwritable,
+)
 from atman_bench.core.options import ADDED_LATER
 from atman_bench.core.records import SCHEMA, Cost, UnitKind
 from atman_bench.core.texts import parse_json
@@ -122,6 +131,19 @@ class SubsetCell:
             StoreError: A line is corrupted or of another schema version.
         """
         return list(read_parts(self.folder, _KIND, _from_json))
+
+    def clear(self) -> None:
+        """Remove what was evaluated (``--overwrite``).
+
+        Raises:
+            StoreError: It cannot be removed, or another run writes to it.
+        """
+        refuse_in_use(parts := part_files(self.folder, _KIND))
+        try:
+            for path in (*parts, self.folder / _ABOUT):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"subsets in {self.folder} cannot be removed: {error.strerror}") from error
 
     def create(self, environment: Mapping[str, Any]) -> None:
         """Make the folder, and say in it what it holds; what is there stays.

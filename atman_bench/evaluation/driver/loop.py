@@ -171,8 +171,16 @@ class Driver:
                 for member in self.members:
                     yield from self._check_time(member, queue)
 
+    def dismiss(self) -> None:
+        """End all workers, and with them what they hold of devices and memory; the next run starts others."""
+        for member in self.members:
+            if member.state in (State.STARTING, State.READY):
+                self._pool.kill(member.slot)
+                member.state, member.model = State.EMPTY, None
+                member.flights.clear()
+
     def close(self) -> None:
-        """End all workers."""
+        """End all workers, for good."""
         self._pool.close()
 
     def _finished(self, queue: Queue[Any, Any]) -> bool:

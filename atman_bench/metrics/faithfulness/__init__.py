@@ -25,7 +25,14 @@ function               of                                                   bett
 ``score_aopc`` and ``score_soft`` the others.
 """
 
-from atman_bench.metrics.faithfulness._aopc import MOST_UNITS, Bounds, aopc, aopc_bounds, normalised_aopc
+from atman_bench.metrics.faithfulness._aopc import (
+    MOST_UNITS,
+    Bounds,
+    aopc,
+    aopc_bounds,
+    most_subsets_of_bounds,
+    normalised_aopc,
+)
 from atman_bench.metrics.faithfulness._costly import SOFT_DRAWS, costly_subsets, score_aopc, score_soft
 from atman_bench.metrics.faithfulness._maps import (
     DEFAULT_MEASURES,
@@ -71,6 +78,7 @@ __all__ = [
     "insertion_auc",
     "keep_rates",
     "lds",
+    "most_subsets_of_bounds",
     "normalised_aopc",
     "only_first",
     "r2",

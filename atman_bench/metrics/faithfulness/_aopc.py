@@ -58,7 +58,16 @@ def normalised_aopc(value: float, bounds: Bounds) -> float | None:
     return (value - bounds.lower) / span if span else None
 
 
-def aopc_bounds(logprobs_of: LogprobsOf, n_units: int, beam: int = 5) -> Bounds:
+BEAM = 5
+"""Sets that a search for bounds keeps at every step."""
+
+
+def most_subsets_of_bounds(n_units: int) -> int:
+    """Subsets that a search for bounds asks for at the most: two searches of U steps, one unit less at each."""
+    return 2 * BEAM * n_units * (n_units + 1) // 2
+
+
+def aopc_bounds(logprobs_of: LogprobsOf, n_units: int, beam: int = BEAM) -> Bounds:
     """Beam search over orders for the lowest and the highest AOPC.
 
     What an order can still reach depends on the set of units that it has removed, not on their order: of two orders
