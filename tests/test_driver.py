@@ -18,9 +18,9 @@ from atman_bench.evaluation.driver import loop
 from atman_bench.evaluation.driver.config import shares_of
 from atman_bench.evaluation.driver.local import LocalPool
 from atman_bench.evaluation.driver.loop import Driver
-from atman_bench.evaluation.driver.pool import Lost, Ready
+from atman_bench.evaluation.driver.pool import Done, Lost, Ready
 from atman_bench.evaluation.driver.work import MOST_POSITIONS, MOST_SAMPLES, Lot, Queue
-from atman_bench.evaluation.driver.worker import About, versions
+from atman_bench.evaluation.driver.worker import About, Outcome, versions
 
 SAMPLES = tuple(range(60))
 
@@ -194,6 +194,39 @@ class NoWorkers:
         events = [self._event(slot) for slot in self._started]
         self._started.clear()
         return events
+
+
+class OneAfterTheOther:
+    """A pool of two, whose workers start and load one after the other and answer when both have loaded."""
+
+    size, threads = 2, 1
+
+    def __init__(self):
+        self.submitted = []
+        self._waiting = []
+        self._answers = []
+
+    def start(self, slot):
+        self._waiting.append(Ready(slot, About("node", slot, versions())))
+
+    def load(self, slot, ticket, model):
+        self._waiting.insert(0, Done(slot, ticket, Outcome((), 0.0)))
+
+    def submit(self, slot, ticket, work, samples):
+        self.submitted.append(slot)
+        self._answers.append(Done(slot, ticket, Outcome(tuple(work.run(1, sample) for sample in samples), 0.0)))
+
+    def events(self, seconds):
+        if self._waiting:
+            return [self._waiting.pop(0)]
+        return [self._answers.pop(0)]
+
+
+@pytest.mark.parametrize(("samples", "slots"), [(2, [0, 1]), (3, [0, 0, 1])])
+def test_no_item_waits_behind_another_where_a_worker_without_one_is_on_its_way(samples, slots):
+    pool = OneAfterTheOther()
+    assert len(list(Driver(pool).run([lot(Times(Number(1, None)), range(samples))]))) == samples
+    assert pool.submitted == slots
 
 
 def test_a_worker_of_another_version_is_refused_with_both_versions(tmp_path):

@@ -262,6 +262,17 @@ WORKERS = {
 }
 """Fields of ``WorkersConfig``: who does the work."""
 
+SplitPerturbations = Annotated[
+    bool | None,
+    typer.Option(
+        "--split-perturbations",
+        help="Workers share the perturbations of each sample (AtMan, occlusion): for few long ones.",
+    ),
+]
+
+SPLITTING = {"split_perturbations": SplitPerturbations}
+"""The field of ``WorkersConfig`` for commands that explain samples."""
+
 RAY_ADDRESSES = ("auto", "local")
 """What may stand behind --ray besides HOST:PORT and ray://HOST:PORT; "auto" where nothing does."""
 

@@ -79,7 +79,7 @@ def workers_asked(flags: dict[str, Any]) -> "WorkersConfig | None":
     Raises:
         ConfigError: There are to be no workers for these options, or one has an impossible value.
     """
-    asked = {name: flags.pop(name) for name in _options.WORKERS if name in flags}
+    asked = {name: flags.pop(name) for name in (*_options.WORKERS, *_options.SPLITTING) if name in flags}
     if not asked:
         return None
     from atman_bench.evaluation.driver.config import WorkersConfig

@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
     **_options.SCORING,
     **_options.LOADING,
     **_options.WORKERS,
+    **_options.SPLITTING,
 )
 def evaluate(
     flags: dict[str, Any],
@@ -78,7 +79,8 @@ def evaluate(
             _runs.workers(crew, screen, run.device) as driver,
             _runs.ProgressBar(screen) as progress,
         ):
-            summary = runner.evaluate(run, progress, overwrite=overwrite, driver=driver)
+            split = crew is not None and crew.split_perturbations
+            summary = runner.evaluate(run, progress, overwrite=overwrite, driver=driver, split=split)
         # Ctrl-C before the first explanation leaves nothing to make a table of.
         if summary.n_computed + summary.reused or not summary.interrupted:
             _report(screen, run, summary, formats)

@@ -8,12 +8,14 @@ from typing import Any
 
 from atman_bench.core.errors import ModelError, NotApplicableError, SampleError, one_line
 from atman_bench.core.memory import is_device_fault, is_out_of_memory
-from atman_bench.core.records import Status
+from atman_bench.core.records import Cost, Status, Units
+from atman_bench.core.tensors import Attribution
 from atman_bench.evaluation.driver.faults import DeviceFaultError
 from atman_bench.evaluation.samples import PreparedSample
 from atman_bench.evaluation.scoring import grid_facts
 from atman_bench.evaluation.stored import StoredMap, float32_list
 from atman_bench.methods._explain import explain_encoded
+from atman_bench.models._base import Plain
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,30 +55,60 @@ def explain_sample(item: PreparedSample, method: str, options: Any, seed: int) -
     encoded, begun = item.encoded, ended(item)
     try:
         explanation = explain_encoded(item.adapter, encoded, method, options, seed, item.plain)
-        per_target = explanation.per_target
         if explanation.units is not encoded.units:  # a map of single pixels
             of_pixels = item.on(explanation.units)
             begun = replace(begun, label=of_pixels.label, word_labels=of_pixels.word_labels)
-        return replace(
-            begun,
-            facts={**begun.facts, **grid_facts(explanation.units)},
-            scores=float32_list(explanation.scores.tolist()),
-            per_target=None if per_target is None else tuple(map(float32_list, per_target.tolist())),
-            target_logprobs=_finite(explanation.target_logprobs),
-            answered=explanation.answered,
-            seconds=explanation.cost.seconds,
-            forward_tokens=explanation.cost.forward_tokens,
-            peak_bytes=explanation.cost.peak_bytes,
-        )
-    except NotApplicableError:
-        raise
-    except SampleError as error:
-        return replace(begun, status=Status.SKIPPED, error=one_line(error))
+        plain = Plain(_finite(explanation.target_logprobs), explanation.answered)
+        attribution = Attribution(explanation.scores, explanation.per_target)
+        return completed(begun, attribution, explanation.units, plain, explanation.cost)
     except Exception as error:  # whatever one sample meets, the others are not to be lost for it
-        _LOG.debug("%s of sample %s", method, item.uid, exc_info=True)
-        if is_device_fault(error):
-            raise DeviceFaultError(one_line(error)) from error
-        return replace(begun, status=Status.OOM if is_out_of_memory(error) else Status.ERROR, error=one_line(error))
+        return failed(begun, method, error)
+
+
+def completed(begun: StoredMap, attribution: Attribution, units: Units, plain: Plain, cost: Cost) -> StoredMap:
+    """The map of a sample that was explained.
+
+    Args:
+        begun: From ``ended``.
+        attribution: Its scores.
+        units: What they belong to.
+        plain: The unperturbed model on the sample.
+        cost: What explaining it took.
+    """
+    per_target = attribution.per_target
+    return replace(
+        begun,
+        facts={**begun.facts, **grid_facts(units)},
+        scores=float32_list(attribution.scores.tolist()),
+        per_target=None if per_target is None else tuple(map(float32_list, per_target.tolist())),
+        target_logprobs=plain.logprobs,
+        answered=plain.answered,
+        seconds=cost.seconds,
+        forward_tokens=cost.forward_tokens,
+        peak_bytes=cost.peak_bytes,
+    )
+
+
+def failed(begun: StoredMap, method: str, error: Exception) -> StoredMap:
+    """How a sample ended that an error kept from its map.
+
+    Args:
+        begun: From ``ended``.
+        method: Name of the method.
+        error: What was raised.
+
+    Raises:
+        NotApplicableError: The error is one: it ends so for every sample.
+        DeviceFaultError: The device reports an error that sticks to this process.
+    """
+    if isinstance(error, NotApplicableError):
+        raise error
+    if isinstance(error, SampleError):
+        return replace(begun, status=Status.SKIPPED, error=one_line(error))
+    _LOG.debug("%s of sample %s", method, begun.uid, exc_info=error)
+    if is_device_fault(error):
+        raise DeviceFaultError(one_line(error)) from error
+    return replace(begun, status=Status.OOM if is_out_of_memory(error) else Status.ERROR, error=one_line(error))
 
 
 def _finite(logprobs: tuple[float, ...]) -> tuple[float, ...]:

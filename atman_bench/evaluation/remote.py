@@ -220,7 +220,7 @@ class Explain:
             stored = explain_sample(item, self.method, options, derived_seed(self.seed, sample.uid))
         except NotApplicableError as error:
             stored = ended(item, Status.SKIPPED, one_line(error))
-        return self._scored(stored)
+        return self.scored(stored)
 
     def failed(self, sample: UsableSample, fault: Fault) -> Explained:
         """An error row with the reason."""
@@ -233,12 +233,13 @@ class Explain:
             facts=dict(sample.sample.facts),
             error=fault.message,
         )
-        return self._scored(stored)
+        return self.scored(stored)
 
     def planned_positions(self, sample: UsableSample) -> float:
         """How long it takes, as far as an order of samples needs that: positions of its full-length passes."""
         forwards = METHODS.get(self.method).forwards(len(sample.label), sample.n_targets, self.options)
         return (1 + forwards) * sample.length
 
-    def _scored(self, stored: StoredMap) -> Explained:
+    def scored(self, stored: StoredMap) -> Explained:
+        """A map with its metrics."""
         return Explained(self.fingerprint, stored, row_of(stored, self.metrics, self.sign))

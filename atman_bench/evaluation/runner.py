@@ -1,10 +1,11 @@
 """The evaluation: what a results folder lacks of a run is computed, here or on workers, and stored as it finishes."""
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import Any, overload
 
 import torch
 
@@ -23,16 +24,20 @@ from atman_bench.evaluation.driver.report import Progress as Progress
 from atman_bench.evaluation.driver.report import Report
 from atman_bench.evaluation.driver.work import Lot
 from atman_bench.evaluation.explaining import derived_seed, ended, explain_sample
-from atman_bench.evaluation.remote import Choice, Choose, Explain, WorkerModel
-from atman_bench.evaluation.samples import Selected, select
+from atman_bench.evaluation.remote import Choice, Choose, Explain, Explained, WorkerModel
+from atman_bench.evaluation.samples import Selected, UsableSample, select
 from atman_bench.evaluation.scoring import current, row_of, scored
+from atman_bench.evaluation.splitting import ExplainedShare, ExplainShare, Gathering, SampleShare
 from atman_bench.evaluation.store import Cell
 from atman_bench.evaluation.stored import Ending, Identity, StoredMap
 from atman_bench.methods import METHODS
+from atman_bench.methods._engine import Share
 from atman_bench.metrics._signs import Sign
 from atman_bench.models import MODELS
 from atman_bench.models._base import ModelAdapter
 from atman_bench.models._names import family_and_argument
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,7 @@ class OnWorkers:
         choice: The samples, as one of the workers chose them.
         cells: See ``Prepared``.
         same_maps: See ``Prepared``.
+        split: Whether workers share each sample's perturbations, where a method lists them.
     """
 
     driver: Driver
@@ -136,6 +142,7 @@ class OnWorkers:
     choice: Choice
     cells: tuple[Cell, ...]
     same_maps: tuple[tuple[str, ...], ...]
+    split: bool
 
     @property
     def threads(self) -> int:
@@ -146,19 +153,39 @@ class OnWorkers:
         self, config: RunConfig, missing: Mapping[Cell, Sequence[int]], progress: Progress
     ) -> Iterator[tuple[Cell, StoredMap, Row]]:
         """Explain as workers are free; a run that is interrupted ends early."""
-        samples, cells = self.choice.samples, {cell.identity.fingerprint: cell for cell in missing}
-        lots = []
+        works: dict[str, Explain] = {}
+        lots: list[Lot[Any, Explained | ExplainedShare]] = []
         for cell, of_cell in missing.items():
             identity, metrics = cell.identity, config.metric_names
             work = Explain(
                 self.model, identity.fingerprint, identity.method, cell.options, config.seed, metrics, config.sign
             )
-            lots.append(Lot.longest_first(work, [samples[index] for index in of_cell], work.planned_positions))
-        report = Report(progress, sum(map(len, missing.values())), self.driver)
-        for explained in self.driver.run(lots):
-            cell = cells[explained.fingerprint]
-            yield cell, explained.stored, explained.row
-            report(f"{cell.identity.method} {cell.variant}", explained.stored.status)
+            works[identity.fingerprint] = work
+            lots.append(self._lot(work, [self.choice.samples[index] for index in of_cell]))
+        of_model = [work for work in works.values() if METHODS.get(work.method).forwards(1, 1, work.options)]
+        if whole := sorted({work.method for work in of_model if self.split and not _is_listed(work)}):
+            _LOG.warning("run whole, since their perturbations are not listed before they run: %s", ", ".join(whole))
+        cells = {cell.identity.fingerprint: cell for cell in missing}
+        report, gathering = Report(progress, sum(map(len, missing.values())), self.driver), Gathering()
+        for found in self.driver.run(lots):
+            cell, work = cells[found.fingerprint], works[found.fingerprint]
+            explained = gathering.add(work, found) if isinstance(found, ExplainedShare) else found
+            if explained is not None:
+                yield cell, explained.stored, explained.row
+                report(f"{work.method} {cell.variant}", explained.stored.status)
+
+    def _lot(self, work: Explain, samples: Sequence[UsableSample]) -> Lot[Any, Explained | ExplainedShare]:
+        """Samples, or their shares: one for each worker."""
+        if not (self.split and _is_listed(work)):
+            return Lot.longest_first(work, samples, work.planned_positions)
+        shared, count = ExplainShare(work), len(self.driver.members)
+        shares = [SampleShare(sample, Share(index, count)) for sample in samples for index in range(count)]
+        return Lot.longest_first(shared, shares, shared.planned_positions)
+
+
+def _is_listed(work: Explain) -> bool:
+    """Whether the method knows its perturbations before one of them runs."""
+    return METHODS.get(work.method).listed is not None
 
 
 Run = Prepared | OnWorkers
@@ -166,7 +193,12 @@ Run = Prepared | OnWorkers
 
 
 def evaluate(
-    config: RunConfig, progress: Progress, *, overwrite: bool = False, driver: Driver | None = None
+    config: RunConfig,
+    progress: Progress,
+    *,
+    overwrite: bool = False,
+    driver: Driver | None = None,
+    split: bool = False,
 ) -> RunSummary:
     """Run what ``config`` says, except what its results folder holds already.
 
@@ -178,6 +210,7 @@ def evaluate(
         progress: Called before each explanation, or with a driver after each, and once at the end.
         overwrite: Remove the stored results of the run's cells first.
         driver: Runs it on many workers; None in this process. It changes no map.
+        split: Workers share the perturbations of each sample.
 
     Raises:
         StoreError: See ``begin`` and ``complete``.
@@ -186,7 +219,7 @@ def evaluate(
         WorkerError: No worker is left.
         KeyboardInterrupt: It was interrupted before its samples were chosen.
     """
-    return complete(begin(config, overwrite=overwrite, driver=driver), config, progress)
+    return complete(begin(config, overwrite=overwrite, driver=driver, split=split), config, progress)
 
 
 @overload
@@ -194,16 +227,17 @@ def begin(config: RunConfig, *, overwrite: bool = False, driver: None = None) ->
 
 
 @overload
-def begin(config: RunConfig, *, overwrite: bool = False, driver: Driver | None) -> Run: ...
+def begin(config: RunConfig, *, overwrite: bool = False, driver: Driver | None, split: bool = False) -> Run: ...
 
 
-def begin(config: RunConfig, *, overwrite: bool = False, driver: Driver | None = None) -> Run:
+def begin(config: RunConfig, *, overwrite: bool = False, driver: Driver | None = None, split: bool = False) -> Run:
     """Prepare a run, and check that its results can be written and its model be edited.
 
     Args:
         config: The run.
         overwrite: Remove the stored results of the run's cells.
         driver: Prepares it on a worker; None in this process.
+        split: See ``OnWorkers``.
 
     Raises:
         StoreError: The results of these cells cannot be read or written.
@@ -221,7 +255,7 @@ def begin(config: RunConfig, *, overwrite: bool = False, driver: Driver | None =
         model = WorkerModel.of(config, driver)
         # A copy, without the methods that it has looked up: their functions cannot be sent.
         choice = driver.call(Choose(model), replace(config))
-        run = OnWorkers(driver, model, choice, *cells_of(config, choice))
+        run = OnWorkers(driver, model, choice, *cells_of(config, choice), split)
     return replace(run, cells=_cleared(config, run.cells)) if overwrite else run
 
 

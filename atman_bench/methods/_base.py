@@ -6,6 +6,7 @@ from typing import Any
 
 from atman_bench.core.records import Intervention, Modality
 from atman_bench.core.tensors import Attribution, Encoded
+from atman_bench.methods._listed import Listed
 from atman_bench.models._base import ModelAdapter
 
 
@@ -44,6 +45,9 @@ class MethodSpec:
             or logits, or it sees no model.
         perturbs: ``options of a map's identity -> how the method takes units away``; None for one that runs no changed
             input. Measures of faithfulness favour methods that perturb as they do, and tables say by how much.
+        listed: ``(adapter, encoded, config) -> all perturbations of a sample``, where they are known before one of them
+            runs, their losses make the map, and the config is an ``EngineConfig``: workers can share them. None where
+            one follows from another, or there are none.
         forwards: ``(U, T, config) -> full-length forward passes that it costs``, an upper bound for ``--dry-run``.
     """
 
@@ -60,6 +64,7 @@ class MethodSpec:
     default: bool = True
     contrastive: bool = False
     perturbs: Callable[[Mapping[str, Any]], Intervention | None] = lambda options: None
+    listed: Callable[[ModelAdapter, Encoded, Any], Listed] | None = None
 
 
 @dataclass(frozen=True)

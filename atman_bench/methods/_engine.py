@@ -113,6 +113,33 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Share:
+    """One of several parts of a sweep's batches, which as many workers run: each after a plain pass of its own.
+
+    Batches stay whole and follow from the sample alone, so losses do not depend on how many parts there are.
+
+    Attributes:
+        index: Which part, from 0.
+        count: How many there are.
+    """
+
+    index: int
+    count: int
+
+    def of(self, batches: Sequence[Batch], length: int) -> list[Batch]:
+        """Its batches, which follow each other: those whose middle lies in the part, by positions that they run.
+
+        Args:
+            batches: All of the sweep.
+            length: S, the sample's positions.
+        """
+        costs = [len(batch.perturbations) * (length - batch.start) for batch in batches]
+        middles = [sum(costs[:i]) * 2 + cost for i, cost in enumerate(costs)]
+        first, last = (2 * sum(costs) * edge for edge in (self.index, self.index + 1))
+        return [b for b, middle in zip(batches, middles, strict=True) if first <= middle * self.count < last]
+
+
+@dataclass(frozen=True)
 class PlainPass:
     """The unperturbed model on one sample, kept where several sweeps over the same sample follow each other.
 
@@ -133,12 +160,20 @@ class Sweep:
 
     Attributes:
         losses: Cross-entropy of each target token under each perturbation (natural logarithm; less its foil's, where
-            it has one), float32 on the CPU.
+            it has one), float32 on the CPU; NaN where another share runs it.
         plain: The same without perturbation.
     """
 
     losses: Float[Tensor, "P T"]
     plain: Float[Tensor, " T"]
+
+    @classmethod
+    def joined(cls, shares: Sequence["Sweep"]) -> "Sweep":
+        """The sweep that all of its shares are."""
+        losses = shares[0].losses
+        for share in shares[1:]:
+            losses = torch.where(losses.isnan(), share.losses, losses)
+        return cls(losses, shares[0].plain)
 
     @property
     def deltas(self) -> Float[Tensor, "T P"]:
@@ -219,6 +254,7 @@ def sweep(
     perturbations: Perturbations,
     options: EngineOptions,
     kept: PlainPass | None = None,
+    share: Share | None = None,
 ) -> Sweep:
     """Losses of all T target tokens under all P perturbations.
 
@@ -231,6 +267,7 @@ def sweep(
         perturbations: What is changed; P may be 0.
         options: Batching and mode.
         kept: The plain pass of an earlier sweep over the same sample with the same options; None runs one.
+        share: Only a part of the batches run; None runs all.
 
     Raises:
         torch.OutOfMemoryError: Not even one perturbation fits.
@@ -242,11 +279,16 @@ def sweep(
             unperturbed = plain_pass(model, encoded, options)
         else:
             unperturbed = replace(kept, store=None if kept.store is None else kept.store.copy())
-        return _sweep(model, encoded, perturbations, options, unperturbed)
+        return _sweep(model, encoded, perturbations, options, unperturbed, share)
 
 
 def _sweep(
-    model: ModelAdapter, encoded: Encoded, perturbations: Perturbations, options: EngineOptions, unperturbed: PlainPass
+    model: ModelAdapter,
+    encoded: Encoded,
+    perturbations: Perturbations,
+    options: EngineOptions,
+    unperturbed: PlainPass,
+    share: Share | None,
 ) -> Sweep:
     """Run a sweep after a plain pass, whose store it overwrites; without a store every pass starts at 0."""
     rows, store = encoded.target_rows.tolist(), unperturbed.store
@@ -259,9 +301,15 @@ def _sweep(
     batches = plan(starts, end, _batch_sizes(model, encoded, options, store), options.slack)
     if store is not None:
         store.expand(max((len(b.perturbations) for b in batches), default=1))
-    done = 0
+    losses = unperturbed.losses.repeat(len(starts), 1)
+    if share is not None:
+        mine = share.of(batches, encoded.length)
+        of_others = [i for batch in batches if batch not in mine for i in batch.perturbations]
+        losses[of_others] = torch.nan
+        batches = mine
+    done, total = 0, sum(len(batch.perturbations) for batch in batches)
     while batches:
-        tell(done, len(starts), "forward passes")
+        tell(done, total, "forward passes")
         batch = batches.pop(0)
         count = len(batch.perturbations)
         read = [i for i, row in enumerate(rows) if row >= batch.start]
@@ -277,7 +325,6 @@ def _sweep(
             continue
         measured.append((batch.perturbations, read, found))
         done += count
-    losses = unperturbed.losses.repeat(len(starts), 1)
     for (changed, read, _), found in zip(measured, _gathered([found for *_, found in measured]), strict=True):
         losses[torch.tensor(changed)[:, None], torch.tensor(read)] = found
     unperturbed.masks.check()

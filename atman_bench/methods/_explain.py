@@ -7,7 +7,7 @@ import torch
 
 from atman_bench.core.errors import ModelError, NotApplicableError, SampleError
 from atman_bench.core.measure import measure
-from atman_bench.core.tensors import Encoded, Explanation
+from atman_bench.core.tensors import Attribution, Encoded, Explanation
 from atman_bench.methods import METHODS
 from atman_bench.models._base import ModelAdapter, Plain
 
@@ -30,27 +30,12 @@ def explain_encoded(
         NotApplicableError: The sample has a foil, and the method explains the target alone.
         ModelError: A log-probability or a score is not a finite number.
     """
-    if not len(encoded.units):
-        raise SampleError(f"sample {encoded.uid} has no unit to explain; expected at least one")
+    check_explainable(encoded, method)
     spec = METHODS.get(method)
-    if encoded.foil_ids is not None and not spec.contrastive:
-        raise NotApplicableError(
-            f"{method} does not explain why one token rather than another: leave the foil out, or take a method whose "
-            "scores are of losses or logits (atman, input_x_gradient)"
-        )
     attribution, cost = measure(lambda: spec.explain(model, encoded, config, seed), model.model, model.device)
     plain = plain or model.plain(encoded)
-    if not all(map(math.isfinite, plain.logprobs)):
-        raise ModelError(
-            f"the model gives the target log-probabilities that are no numbers ({plain.logprobs[0]}, ...): its weights "
-            "are damaged, or its type is too narrow (try float32)"
-        )
-    if not torch.isfinite(attribution.scores).all():
-        bad = int((~torch.isfinite(attribution.scores)).sum())
-        raise ModelError(
-            f"{method} gives {bad} of {len(attribution.scores)} units scores that are no finite numbers: the model's "
-            "weights are damaged, or its type is too narrow (try float32)"
-        )
+    check_plain(plain)
+    check_scores(method, attribution)
     return Explanation(
         uid=encoded.uid,
         method=method,
@@ -65,3 +50,46 @@ def explain_encoded(
         remarks=attribution.remarks,
         foil=None if encoded.foil_ids is None else "".join(model.token_texts(encoded.foil_ids.tolist())),
     )
+
+
+def check_explainable(encoded: Encoded, method: str) -> None:
+    """A method can be asked about a sample.
+
+    Raises:
+        SampleError: The sample has no unit, so that there is nothing to explain.
+        NotApplicableError: The sample has a foil, and the method explains the target alone.
+    """
+    if not len(encoded.units):
+        raise SampleError(f"sample {encoded.uid} has no unit to explain; expected at least one")
+    if encoded.foil_ids is not None and not METHODS.get(method).contrastive:
+        raise NotApplicableError(
+            f"{method} does not explain why one token rather than another: leave the foil out, or take a method whose "
+            "scores are of losses or logits (atman, input_x_gradient)"
+        )
+
+
+def check_plain(plain: Plain) -> None:
+    """What the plain model says is numbers.
+
+    Raises:
+        ModelError: It is not.
+    """
+    if not all(map(math.isfinite, plain.logprobs)):
+        raise ModelError(
+            f"the model gives the target log-probabilities that are no numbers ({plain.logprobs[0]}, ...): its weights "
+            "are damaged, or its type is too narrow (try float32)"
+        )
+
+
+def check_scores(method: str, attribution: Attribution) -> None:
+    """Scores are finite numbers.
+
+    Raises:
+        ModelError: One is not.
+    """
+    if not torch.isfinite(attribution.scores).all():
+        bad = int((~torch.isfinite(attribution.scores)).sum())
+        raise ModelError(
+            f"{method} gives {bad} of {len(attribution.scores)} units scores that are no finite numbers: the model's "
+            "weights are damaged, or its type is too narrow (try float32)"
+        )

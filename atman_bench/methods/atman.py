@@ -16,7 +16,7 @@ from atman_bench.core.options import ADDED_LATER
 from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
-from atman_bench.methods._engine import sweep
+from atman_bench.methods._listed import Listed
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._base import ModelAdapter
 from atman_bench.models._embedder import embed_text, embedder_identity
@@ -158,8 +158,12 @@ class Suppression:
 
 def explain(model: ModelAdapter, encoded: Encoded, config: AtManConfig, seed: int) -> Attribution:
     """One perturbation per unit; relevance = suppressed loss - plain loss (Eq. 5)."""
-    suppression, which = suppressor(model, encoded, config)(encoded.positions_of_units()).distinct()
-    return Attribution.mean_of(sweep(model, encoded, suppression, config.engine_options()).deltas[:, which])
+    return listed(model, encoded, config).explained(model, encoded, config.engine_options())
+
+
+def listed(model: ModelAdapter, encoded: Encoded, config: AtManConfig) -> Listed:
+    """The different suppressions of all units."""
+    return Listed(*suppressor(model, encoded, config)(encoded.positions_of_units()).distinct())
 
 
 def suppressor(
@@ -257,4 +261,5 @@ SPEC = MethodSpec(
     image_variants=("shifted-kappa0.7",),
     contrastive=True,
     perturbs=lambda options: Intervention.ATTENTION,
+    listed=listed,
 )

@@ -7,7 +7,8 @@ import torch
 from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._base import MethodSpec
-from atman_bench.methods._perturbation import Baseline, EngineConfig, occlude
+from atman_bench.methods._listed import Listed
+from atman_bench.methods._perturbation import Baseline, EngineConfig, replaced
 from atman_bench.models._base import ModelAdapter
 
 
@@ -24,8 +25,13 @@ class OcclusionConfig(EngineConfig):
 
 def explain(model: ModelAdapter, encoded: Encoded, config: OcclusionConfig, seed: int) -> Attribution:
     """One perturbation per unit; relevance = occluded loss - plain loss."""
-    present = ~torch.eye(len(encoded.units), dtype=torch.bool)
-    return Attribution.mean_of(occlude(model, encoded, present, config.baseline, config.engine_options()).deltas)
+    return listed(model, encoded, config).explained(model, encoded, config.engine_options())
+
+
+def listed(model: ModelAdapter, encoded: Encoded, config: OcclusionConfig) -> Listed:
+    """Every unit replaced once."""
+    units = len(encoded.units)
+    return Listed(replaced(model, encoded, ~torch.eye(units, dtype=torch.bool), config.baseline), range(units))
 
 
 SPEC = MethodSpec(
@@ -36,4 +42,5 @@ SPEC = MethodSpec(
     forwards=lambda n_units, n_targets, config: 1 + n_units,
     contrastive=True,
     perturbs=lambda options: Intervention.EMBEDDING,
+    listed=listed,
 )

@@ -26,6 +26,7 @@ class WorkersConfig:
         cpus_per_worker: CPUs of each, and threads of its tensor library: the same for any number of workers, since sums
             depend on it.
         item_timeout: Seconds that a sample may take, None without a bound.
+        split_perturbations: Whether workers share the perturbations of each sample, where a method lists them.
     """
 
     workers: int | None = None
@@ -33,6 +34,7 @@ class WorkersConfig:
     gpus_per_worker: float | None = None
     cpus_per_worker: int = 1
     item_timeout: float | None = None
+    split_perturbations: bool = False
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers.

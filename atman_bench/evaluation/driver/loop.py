@@ -102,6 +102,12 @@ class Member:
     flights: deque[_Flight] = field(default_factory=deque)
 
     @property
+    def is_coming(self) -> bool:
+        """Whether its worker starts, or loads a model, and takes items then."""
+        loads = bool(self.flights) and self.flights[0].item is None
+        return self.state is State.STARTING or (self.state is State.READY and loads)
+
+    @property
     def name(self) -> str:
         """What messages call its worker."""
         where = "" if self.about is None else f" (process {self.about.pid} on {self.about.host})"
@@ -202,9 +208,12 @@ class Driver:
             self._pool.start(member.slot)
         if queue.waiting and all(member.state is State.CLOSED for member in self.members):
             raise self._reason.error()
-        # The first item of each before the second of any.
+        # The first item of each before the second of any, which waits if somebody who has none is on the way.
         for room in range(IN_FLIGHT):
+            coming = sum(member.is_coming for member in self.members)
             for member in self.members:
+                if room and queue.waiting <= coming:
+                    return
                 if member.state is State.READY and len(member.flights) == room:
                     self._send(member, queue)
 
