@@ -180,7 +180,7 @@ def test_context_cite_refuses_impossible_options(options, message):
 
 
 NEW = ["attention_flow", "attnlrp", "context_cite", "cp_lrp", "flashtrace", "gim", "grad_x_attention", "ifr"]
-NEW += ["mean_attention", "tam", "value_zeroing"]
+NEW += ["mean_attention", "proxy_spex", "tam", "value_zeroing"]
 
 
 @pytest.mark.parametrize("modality", Modality)

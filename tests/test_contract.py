@@ -27,7 +27,7 @@ ENGINE_METHODS = [name for name in TEXT_METHODS if issubclass(METHODS.get(name).
 COSTLY_METHODS = [name for name in TEXT_METHODS if METHODS.get(name).forwards(10, 3, METHODS.get(name).config()) > 0]
 """Methods that run the model at all."""
 
-FEW_SAMPLES = {"lime": {"n_samples": 30}, "kernel_shap": {"n_samples": 30}}
+FEW_SAMPLES = {"lime": {"n_samples": 30}, "kernel_shap": {"n_samples": 30}, "proxy_spex": {"n_samples": 64}}
 
 
 for _name in METHODS.names:

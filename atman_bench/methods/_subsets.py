@@ -10,6 +10,7 @@ from torch import Tensor
 
 from atman_bench.attention.edit import AttentionEdit, Form
 from atman_bench.core.errors import AtmanBenchError, ConfigError
+from atman_bench.core.options import check_count
 from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods._engine import Perturbations, sweep
@@ -18,6 +19,9 @@ from atman_bench.models._base import ModelAdapter
 
 BANK_SIZE = 64
 """Subsets of a sample's mask bank."""
+
+FIRST_SEED = 1 << 32
+"""Seeds of the subsets that methods fit scores to start here: faithfulness is measured on others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,44 @@ class InterventionOptions(EngineConfig):
             raise ConfigError("f = 0 takes nothing away: expected a suppression factor above 0, at most 1")
         if self.form is Form.LOG and self.f > 1:
             raise ConfigError(f"form 'log' adds log(1 - f): expected f <= 1, received {self.f}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurrogateConfig(EngineConfig):
+    """Options of the methods that fit a surrogate of the response to random subsets of units.
+
+    Attributes:
+        edit: How units that a set leaves out are taken away: embedding (replaced, as removed text) or attention
+            (suppressed in full, as AtMan does: our own surrogate).
+        baseline: What replaces the embedding of an absent token: zero, or the mean embedding.
+        n_samples: How many random sets are run, a forward pass each; each keeps a unit with probability 1/2.
+    """
+
+    edit: Intervention = Intervention.EMBEDDING
+    baseline: Baseline = Baseline.ZERO
+    n_samples: int = BANK_SIZE
+
+    def __post_init__(self) -> None:
+        check_count("n_samples", self.n_samples, least=2)
+
+
+def sampled(
+    model: ModelAdapter, encoded: Encoded, config: SurrogateConfig, seed: int
+) -> tuple[Bool[np.ndarray, "M U"], Float[np.ndarray, "M T"]]:
+    """The subsets that a surrogate is fitted to, and the log-probability of each target token under them.
+
+    Raises:
+        torch.OutOfMemoryError: See ``run_bank``.
+    """
+    masks = random_subsets(encoded.uid, len(encoded.units), config.n_samples, FIRST_SEED + seed)
+    options = InterventionOptions(
+        intervention=config.edit,
+        baseline=config.baseline,
+        engine=config.engine,
+        batch=config.batch,
+        memory_gb=config.memory_gb,
+    )
+    return masks, run_bank(model, encoded, masks, options)
 
 
 def random_subsets(uid: str, n_units: int, n_subsets: int = BANK_SIZE, seed: int = 0) -> Bool[np.ndarray, "M U"]:

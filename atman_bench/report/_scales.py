@@ -9,7 +9,7 @@ from atman_bench.core.records import Dtype, dtype_in
 from atman_bench.report._overlay import scale_of
 
 LOSS_CHANGES = frozenset(
-    {"adaptive", "atman", "context_cite", "kernel_shap", "lime", "occlusion"},
+    {"adaptive", "atman", "context_cite", "kernel_shap", "lime", "occlusion", "proxy_spex"},
 )
 """Methods whose scores are changes of the loss under perturbations, in nats; all others have units of their own."""
 

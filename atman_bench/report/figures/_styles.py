@@ -48,6 +48,7 @@ _METHODS = {
     "lime": MethodStyle("#AA4499", ">", "oo"),
     "kernel_shap": MethodStyle("#332288", "p", "OO"),
     "context_cite": MethodStyle("#88CCEE", "d", "o"),
+    "proxy_spex": MethodStyle("#BBCC33", (4, 1, 45), "o.."),
     "attnlrp": MethodStyle("#661100", "H", "\\\\"),
     "cp_lrp": MethodStyle("#6699CC", "8", "\\\\.."),
     "gim": MethodStyle("#AA4466", (7, 0, 0), "**"),
