@@ -111,6 +111,10 @@ class Batch:
     perturbations: list[int]
     start: int
 
+    def positions(self, length: int) -> int:
+        """Positions that go through the layers, for a sample of ``length`` of them."""
+        return len(self.perturbations) * (length - self.start)
+
 
 @dataclass(frozen=True)
 class Share:
@@ -133,7 +137,7 @@ class Share:
             batches: All of the sweep.
             length: S, the sample's positions.
         """
-        costs = [len(batch.perturbations) * (length - batch.start) for batch in batches]
+        costs = [batch.positions(length) for batch in batches]
         middles = [sum(costs[:i]) * 2 + cost for i, cost in enumerate(costs)]
         first, last = (2 * sum(costs) * edge for edge in (self.index, self.index + 1))
         return [b for b, middle in zip(batches, middles, strict=True) if first <= middle * self.count < last]
@@ -218,11 +222,8 @@ def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int], slack: 
     return batches
 
 
-def planned_tokens(starts: Sequence[int], encoded: Encoded, slack: float = 1.0) -> int:
-    """Forward tokens of perturbations in the batches of the default options on a CPU.
-
-    Which units ``adaptive`` verifies follows from this number, so that its maps depend neither on the options of a run
-    nor on its device.
+def default_batches(starts: Sequence[int], encoded: Encoded, slack: float = 1.0) -> list[Batch]:
+    """The batches of the default options on a CPU, where memory bounds none of them.
 
     Args:
         starts: The first row that each perturbation runs again.
@@ -234,8 +235,17 @@ def planned_tokens(starts: Sequence[int], encoded: Encoded, slack: float = 1.0) 
     def rows_at(start: int) -> int:
         return min(CPU.most_rows, -(-CPU.pass_tokens // (length - start)))
 
-    batches = plan(starts, min(int(encoded.target_rows.max()) + 1, length), rows_at, slack)
-    return sum(len(batch.perturbations) * (length - batch.start) for batch in batches)
+    return plan(starts, min(int(encoded.target_rows.max()) + 1, length), rows_at, slack)
+
+
+def planned_tokens(starts: Sequence[int], encoded: Encoded, slack: float = 1.0) -> int:
+    """Forward tokens of perturbations in ``default_batches``.
+
+    Which units ``adaptive`` verifies follows from this number, so that its maps depend neither on the options of a run
+    nor on its device.
+    """
+    batches = default_batches(starts, encoded, slack)
+    return sum(batch.positions(encoded.length) for batch in batches)
 
 
 def plain_pass(model: ModelAdapter, encoded: Encoded, options: EngineOptions) -> PlainPass:
