@@ -49,6 +49,7 @@ def test_every_module_is_in_a_room():
     assert {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"} == {
         *LEVEL,
         "__init__.py",
+        "__main__.py",
         "py.typed",
     }
 

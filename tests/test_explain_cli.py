@@ -288,7 +288,7 @@ def test_every_generated_word_and_phrase_gets_a_map_of_picture_and_text(monkeypa
         (("--target", " a cat", "--phrases", "a; "), "phrase '' is no part of the target"),
         (("--target", " a cat", "--phrases", "a", "--method", "uniform"), "--phrases: uniform explains the mean"),
         (("--explained", "pixels"), "unknown value of explained 'pixels'"),
-        (("--image", "nowhere.png"), "picture file is missing"),
+        (("--image", "nowhere.png"), "--image nowhere.png: there is no such file"),
     ],
 )
 def test_a_picture_that_cannot_be_explained_is_one_line(monkeypatch, capsys, pictured, arguments, said):

@@ -109,6 +109,7 @@ def test_list_shows_all_kinds_then_one_then_an_entry(run):
         ("./nowhere", "no such folder"),
         ("nobody/no-such-model", "HF_HUB_OFFLINE"),
         ("hff:x", "unknown model 'hff'"),
+        ("gpt2", "or a hub id (OWNER/NAME)"),
     ],
 )
 def test_a_wrong_model_is_refused_before_torch_is_loaded(name, said):
@@ -121,6 +122,25 @@ def test_a_wrong_model_is_refused_before_torch_is_loaded(name, said):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said in done.stderr
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("command", ["explain -i no.png", "docqa --document no.txt --question x", "sanity tiny-txt"])
+def test_what_does_not_exist_is_refused_before_torch_is_loaded(command):
+    code = (
+        f"import sys\nsys.argv = ['atman-bench', *{command.split()!r}]\n"
+        "from atman_bench.cli.app import main\ntry: main()\nexcept SystemExit as ended: print(ended.code)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"]
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_package_can_be_run():
+    done = subprocess.run(
+        [sys.executable, "-m", "atman_bench", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("atman-bench ")
 
 
 def test_quiet_takes_progress_and_remarks_and_leaves_the_answer(run):

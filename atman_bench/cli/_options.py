@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atman_bench.core.errors import ConfigError, UnknownNameError
+from atman_bench.core.errors import ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
     from atman_bench.metrics._signs import Sign
@@ -93,13 +94,25 @@ def _include(paths: list[Path] | None) -> list[Path] | None:
     return paths
 
 
-def _model(name: str | None) -> str | None:
+def known_model(name: str | None) -> str | None:
     """Refuse a model that cannot be had before torch is loaded."""
     if name:
         from atman_bench.models._names import check_name
 
         check_name(name)
     return name
+
+
+def existing(param: typer.CallbackParam, path: Path | None) -> Path | None:
+    """Refuse a file that is not there before torch is loaded; the callback of an option that takes one.
+
+    Raises:
+        DataError: There is none.
+    """
+    with suppress(OSError, ValueError):  # a name that no file can have: who reads it says so
+        if path is not None and not path.exists():
+            raise DataError(f"{param.opts[0]} {path}: there is no such file")
+    return path
 
 
 def names(flag: str, listed: str) -> list[str]:
@@ -124,7 +137,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        callback=_model,
+        callback=known_model,
         help="A folder, a hub id, or NAME[:ARGUMENT] of atman-bench list models; default: the embedded one.",
     ),
 ]

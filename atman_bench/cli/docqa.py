@@ -59,12 +59,13 @@ def docqa(
     flags: dict[str, Any],
 ) -> None:
     """Cut a document into chunks and highlight those that an answer depends on (A.8, Fig. 16)."""
+    source = _document(document, question, target, example)  # what is wrong with it is said before torch is loaded
+
     from atman_bench.api.docqa import DocumentOptions, ask
     from atman_bench.report.heatmap_page import to_html
     from atman_bench.report.heatmap_png import to_png
     from atman_bench.report.heatmap_terminal import to_terminal
 
-    source = _document(document, question, target, example)
     options = DocumentOptions(template or source.template, method, read_overrides(overrides), seed or 0, max_new_tokens)
     loaded = load_probed(flags)
     answers = [ask(loaded, source.text, asked, options) for asked in source.questions]

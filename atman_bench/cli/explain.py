@@ -39,7 +39,13 @@ def explain(
         str | None, typer.Option("--prompt", "-p", help="What the model reads; default: a question of facts.")
     ] = None,
     image: Annotated[
-        Path | None, typer.Option("--image", "-i", help="An image that comes before the prompt; needs a model for it.")
+        Path | None,
+        typer.Option(
+            "--image",
+            "-i",
+            callback=_options.existing,
+            help="An image that comes before the prompt; needs a model for it.",
+        ),
     ] = None,
     explained: Annotated[
         str | None,

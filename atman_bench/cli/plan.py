@@ -32,7 +32,11 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     model: Annotated[
-        str, typer.Argument(help="A folder or hub id (only its configuration is read), pulled:NAME or random:SIZE.")
+        str,
+        typer.Argument(
+            callback=_options.known_model,
+            help="A folder or hub id (only its configuration is read), pulled:NAME or random:SIZE.",
+        ),
     ],
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Length of the input.")] = 512,
     methods: Annotated[

@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 )
 def sanity(
     flags: dict[str, Any],
-    model: Annotated[str, typer.Argument(help="NAME or NAME:ARGUMENT, such as tiny-text or hf:FOLDER.")],
+    model: Annotated[str, typer.Argument(callback=_options.known_model, help="A folder, a hub id or NAME[:ARGUMENT].")],
     overrides: _options.Overrides = None,
     figure_format: _options.FigureFormats = None,
     quiet: _options.Quiet = False,

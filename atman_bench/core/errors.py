@@ -11,11 +11,19 @@ class AtmanBenchError(Exception):
 class UnknownNameError(AtmanBenchError):
     """A method, dataset, model, metric or option that does not exist."""
 
-    def __init__(self, kind: str, name: str, valid: Iterable[str]):
+    def __init__(self, kind: str, name: str, valid: Iterable[str], beside: str = ""):
+        """Say which names there are, and which of them are near.
+
+        Args:
+            kind: What is called so ("method").
+            name: What was given.
+            valid: All names.
+            beside: What could be given instead of a name, in words.
+        """
         names = sorted(valid)
         near = get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
-        super().__init__(f"unknown {kind} {name!r}: {hint}valid: {', '.join(names) or 'none'}")
+        super().__init__(f"unknown {kind} {name!r}: {hint}valid: {', '.join(names) or 'none'}{beside}")
 
 
 class ConfigError(AtmanBenchError):

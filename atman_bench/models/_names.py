@@ -21,7 +21,8 @@ def family_and_argument(name: str) -> tuple[str, str]:
         return family, argument
     if _HUB_ID.fullmatch(name) or name.startswith((".", "~", "/")) or Path(name).is_dir():
         return "hf", name
-    raise UnknownNameError(MODELS.kind, family, [listed.replace("_", "-") for listed in MODELS.names])
+    families = [listed.replace("_", "-") for listed in MODELS.names]
+    raise UnknownNameError(MODELS.kind, family, families, "; or a folder that exists, or a hub id (OWNER/NAME)")
 
 
 def check_name(name: str) -> None:
