@@ -13,6 +13,7 @@ from matplotlib.text import Text
 
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.records import PatchUnits
+from atman_bench.report import heatmap_png
 from atman_bench.report._overlay import scale_of
 from atman_bench.report.heatmap import Grid, HeatMap, as_dict, colour, find_phrase, ink
 from atman_bench.report.heatmap_page import to_html
@@ -180,6 +181,16 @@ def test_png_draws_every_script_without_warnings(tmp_path):
     ends = np.cumsum([len(text) for text in texts]).tolist()
     to_png(replace(heat, spans=tuple(zip([0, *ends[:-1]], ends, strict=True))), tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_characters_that_no_font_has_are_named_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(heatmap_png, "fonts", lambda: ["DejaVu Sans Mono", "DejaVu Sans"])
+    assert heatmap_png.without_glyph("é שלום\n\u200b") == ""
+    to_png(
+        replace(HEAT, prompt="東京 東京", texts=("東京 東京",), spans=((0, 5),), scores=np.ones(1)), tmp_path / "a.png"
+    )
+    (record,) = caplog.records
+    assert "a.png: no installed font has 東 京, drawn as boxes" in record.getMessage()
 
 
 def outlines(heat: HeatMap) -> list[float]:

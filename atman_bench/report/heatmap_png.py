@@ -4,6 +4,7 @@ Fixed-width cells, so that words keep their places; glyphs that the main font la
 outlined where it is known.
 """
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from math import ceil, sqrt
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +25,8 @@ from atman_bench.report.heatmap import HeatMap, Piece, colour, ink
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_LOG = logging.getLogger(__name__)
 
 CELL_INCHES = 0.602 / 72
 """Width of a character cell of DejaVu Sans Mono, which is 0.602 em wide, for each point of the font size."""
@@ -39,6 +43,8 @@ _SMALL_PICTURE_LINES = 9
 _SMALL_WIDTH = 44
 """Columns of a small map at the least."""
 _MOST_ACROSS = 5
+_MOST_NAMED = 40
+"""Characters of the list of those that have no glyph."""
 _GAP = 3
 """Columns between two maps of the grid."""
 
@@ -72,6 +78,21 @@ def fonts() -> list[str]:
 
     installed = set(fontManager.get_font_names())
     return ["DejaVu Sans Mono", *(name for name in _FALLBACKS if name in installed), "DejaVu Sans"]
+
+
+def without_glyph(text: str) -> str:
+    """The characters of a text, each once, that none of the fonts has: they are drawn as boxes."""
+    known = _characters(tuple(fonts()))
+    drawn = (c for c in dict.fromkeys(text) if category(c)[0] not in "CZ")
+    return "".join(c for c in drawn if ord(c) not in known)
+
+
+@cache
+def _characters(names: tuple[str, ...]) -> frozenset[int]:
+    """Code points that at least one of some installed fonts has."""
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset().union(*(get_font(findfont(name)).get_charmap() for name in names))
 
 
 @dataclass(frozen=True)
@@ -284,7 +305,7 @@ def _draw(
 
 
 def to_png(heat: HeatMap, path: Path) -> None:
-    """Draw the maps into an image file.
+    """Draw the maps into an image file; a script that no installed font has is named in the log.
 
     Raises:
         OSError: The file cannot be written.
@@ -292,6 +313,11 @@ def to_png(heat: HeatMap, path: Path) -> None:
     import warnings
 
     with warnings.catch_warnings():
-        # A script that no installed font has is drawn as boxes, which say so themselves.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said below, once
         to_figure(heat).savefig(path, format="png")
+    if lacking := without_glyph("".join(piece.text for piece in heat.pieces) + "".join(heat.target_texts)):
+        _LOG.warning(
+            "%s: no installed font has %s, drawn as boxes: install one that does (Noto has fonts of all scripts)",
+            path,
+            shorten(" ".join(lacking), _MOST_NAMED, placeholder=" …"),
+        )
