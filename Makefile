@@ -4,7 +4,7 @@ BIN := .venv/bin
 # No target needs a model hub: one that reaches for it by mistake should fail at once.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup eval reproduce test lint fmt check docs bench bench-inseq clean
+.PHONY: setup eval reproduce test lowest lint fmt check docs readme bench bench-inseq clean
 
 setup: .venv/ready
 
@@ -23,6 +23,21 @@ reproduce: setup
 test: setup
 	$(BIN)/pytest
 
+# The broadest of the tests with the lowest versions that pyproject.toml allows. addopts leaves out the checks of shapes:
+# jaxtyping's plug-in for pytest works from later versions on.
+LOWEST := engine edit contract adaptive rules picture_methods faithfulness metrics statistics tiny_text tiny_magma loading \
+	facts squad images config runner store compaction sweep accuracy tables figures heatmap report_page api explanations \
+	explain_cli cli habits hub doctests reproduce
+
+lowest: .venv-lowest/ready
+	.venv-lowest/bin/pytest --override-ini addopts='--strict-markers --strict-config -q' $(LOWEST:%=tests/test_%.py)
+
+.venv-lowest/ready: pyproject.toml setup.py constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check --editable '.[gguf]' hypothesis pytest \
+		--constraint constraints-lowest.txt
+	touch $@
+
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -37,6 +52,10 @@ check: lint test
 # The documentation, into build/site; a broken link, or a page that needs a network, is an error.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The README's commands from a wheel in an empty environment, one by one, with their seconds.
+readme: setup
+	$(BIN)/python scripts/readme_commands.py --constraints constraints.txt
 
 # Two minutes, on the embedded model; compares itself with the last row of benchmarks/history.jsonl.
 bench: setup
@@ -53,4 +72,4 @@ bench-inseq: .venv-inseq/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-inseq build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-inseq .venv-lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

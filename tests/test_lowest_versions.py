@@ -1,0 +1,25 @@
+"""The versions that ``make lowest`` tests are those that pyproject.toml promises."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def versions(file: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / file).read_text().lower(), re.MULTILINE))
+
+
+def test_the_lowest_versions_are_those_that_pyproject_promises():
+    lowest = versions("constraints-lowest.txt")
+    promised = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["gguf"]]
+    for name, bound in (requirement.split(">=") for requirement in promised):
+        # A bound without its last parts promises the first release that it allows.
+        assert f"{lowest[name]}.".startswith(f"{bound}."), name
+
+
+def test_torch_and_what_runs_the_tests_are_those_of_the_other_tests():
+    lowest, tested = versions("constraints-lowest.txt"), versions("constraints.txt")
+    assert {name: lowest[name] for name in ("torch", "pytest", "hypothesis")}.items() <= tested.items()
