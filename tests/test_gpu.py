@@ -18,7 +18,7 @@ from atman_bench.core import device_traits
 from atman_bench.core.device_traits import CUDA, sent, traits_of
 from atman_bench.core.memory import free_bytes
 from atman_bench.methods import METHODS, _engine
-from atman_bench.methods._engine import EngineMode, EngineOptions, plain_pass, planned_tokens, sweep
+from atman_bench.methods._engine import EngineMode, EngineOptions, end_of, plain_pass, planned_tokens, sweep
 from atman_bench.models._causal_lm import CausalLM
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -149,7 +149,7 @@ def test_a_gpu_has_larger_blocks_and_batches_and_plans_stay_those_of_a_cpu(monke
     model = tiny_models.adapter("llama")
     encoded = model.encode_ids(tiny_models.PROMPT_IDS, tiny_models.TARGET_IDS)
     starts = list(range(encoded.length))
-    planned, run = planned_tokens(starts, encoded), model.run
+    planned, run = planned_tokens(starts, encoded.length, end_of(encoded)), model.run
     batches, losses = [], []
     monkeypatch.setattr(model, "run", lambda encoded, what: batches[-1].append(what.batch) or run(encoded, what))
     factors = 1 - 0.9 * torch.eye(encoded.length)
@@ -157,7 +157,7 @@ def test_a_gpu_has_larger_blocks_and_batches_and_plans_stay_those_of_a_cpu(monke
         batches.append([])
         monkeypatch.setattr(_engine, "traits_of", lambda device, traits=traits: traits)
         losses.append(sweep(model, encoded, AttentionEdit(factors), EngineOptions(memory_bytes=10**9)).losses)
-        assert planned_tokens(starts, encoded) == planned
+        assert planned_tokens(starts, encoded.length, end_of(encoded)) == planned
     assert batches == [[1, 16, 7], [1, 23]]
     torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=2e-4)
 

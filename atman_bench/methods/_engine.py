@@ -222,30 +222,34 @@ def plan(starts: Sequence[int], end: int, rows_at: Callable[[int], int], slack: 
     return batches
 
 
-def default_batches(starts: Sequence[int], encoded: Encoded, slack: float = 1.0) -> list[Batch]:
+def default_batches(starts: Sequence[int], length: int, end: int, slack: float = 1.0) -> list[Batch]:
     """The batches of the default options on a CPU, where memory bounds none of them.
 
     Args:
         starts: The first row that each perturbation runs again.
-        encoded: The sample.
+        length: S, positions of the sample.
+        end: One past the last row that is read.
         slack: See ``EngineOptions``.
     """
-    length = encoded.length
 
     def rows_at(start: int) -> int:
         return min(CPU.most_rows, -(-CPU.pass_tokens // (length - start)))
 
-    return plan(starts, min(int(encoded.target_rows.max()) + 1, length), rows_at, slack)
+    return plan(starts, end, rows_at, slack)
 
 
-def planned_tokens(starts: Sequence[int], encoded: Encoded, slack: float = 1.0) -> int:
+def planned_tokens(starts: Sequence[int], length: int, end: int, slack: float = 1.0) -> int:
     """Forward tokens of perturbations in ``default_batches``.
 
     Which units ``adaptive`` verifies follows from this number, so that its maps depend neither on the options of a run
     nor on its device.
     """
-    batches = default_batches(starts, encoded, slack)
-    return sum(batch.positions(encoded.length) for batch in batches)
+    return sum(batch.positions(length) for batch in default_batches(starts, length, end, slack))
+
+
+def end_of(encoded: Encoded) -> int:
+    """One past the last row that is read."""
+    return min(int(encoded.target_rows.max()) + 1, encoded.length)
 
 
 def plain_pass(model: ModelAdapter, encoded: Encoded, options: EngineOptions) -> PlainPass:
@@ -303,7 +307,7 @@ def _sweep(
     """Run a sweep after a plain pass, whose store it overwrites; without a store every pass starts at 0."""
     rows, store = encoded.target_rows.tolist(), unperturbed.store
     starts = first_rows(perturbations, encoded.restarts)
-    end = min(max(rows) + 1, encoded.length)
+    end = end_of(encoded)
     if store is None:
         starts = [0] * len(starts)
     encoded = _on_device(model, encoded)

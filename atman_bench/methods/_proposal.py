@@ -16,6 +16,7 @@ from atman_bench.methods._engine import (
     EngineMode,
     EngineOptions,
     PlainPass,
+    end_of,
     first_rows,
     plain_pass,
     planned_tokens,
@@ -108,7 +109,7 @@ def by_rows(
     restarts = range(encoded.length) if encoded.restarts is None else encoded.restarts
     late = replace(encoded, restarts=tuple(max(row, first) for row in restarts))
     estimate = sweep(model, late, suppression, options, kept).deltas
-    tokens = encoded.length + planned_tokens(first_rows(suppression, late.restarts), encoded)
+    tokens = encoded.length + planned_tokens(first_rows(suppression, late.restarts), encoded.length, end_of(encoded))
     return Proposal(over_largest(estimate.mean(0)).sqrt()[:, None], 1, estimate, tokens)
 
 

@@ -19,7 +19,7 @@ from atman_bench.core.records import Intervention, JointUnits, TextUnits, Units
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods import atman
 from atman_bench.methods._base import MethodSpec
-from atman_bench.methods._engine import first_rows, plain_pass, planned_tokens, sweep
+from atman_bench.methods._engine import end_of, first_rows, plain_pass, planned_tokens, sweep
 from atman_bench.methods._proposal import Proposal, by_gradient_if_possible, by_rows, over_largest
 from atman_bench.methods.atman import AtManConfig, suppressor
 from atman_bench.models._base import ModelAdapter
@@ -102,6 +102,52 @@ class AdaptiveConfig(AtManConfig):
     def share(self, exact_passes: float) -> float:
         """The budget as a share of an exact sweep that takes so many full-length forward passes, 1 at the most."""
         return min(1.0, self.budget if self.budget <= 1 else self.budget / exact_passes)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a sample may cost, in forward tokens: a backward pass counts as two forward passes.
+
+    Attributes:
+        length: S, positions of the sample.
+        end: One past the last row that is read.
+        exact: What the plain pass and a restart for every perturbation take.
+        limit: What may be spent.
+    """
+
+    length: int
+    end: int
+    exact: float
+    limit: float
+
+    @classmethod
+    def of(cls, starts: Sequence[int], length: int, end: int, config: AdaptiveConfig) -> "Budget":
+        """That of perturbations by the first row that each runs again."""
+        exact = length + sum(length - start for start in starts if start < end)
+        return cls(length, end, exact, config.share(exact / length) * exact)
+
+    @property
+    def exhaustive(self) -> bool:
+        """Whether the exact sweep fits."""
+        return self.limit == self.exact
+
+    def longest_round(self, spent: float) -> float:
+        """Forward tokens of a round at the most, once the plain pass and the proposal have run."""
+        return max(min((self.limit - spent) / ROUNDS, LONGEST_ROUND * self.exact), 2 * self.length)
+
+    def tokens(self, starts: Sequence[int]) -> int:
+        """What a round takes, rows of a batch that run for nothing included."""
+        return planned_tokens(starts, self.length, self.end, SLACK)
+
+    def affordable(self, order: Sequence[int], starts: Sequence[int], tokens: float) -> list[int]:
+        """The first perturbations of an order that fit into a number of tokens; those too dear alone are left."""
+        chosen: list[int] = []
+        for one in order:
+            if self.tokens([starts[i] for i in (*chosen, one)]) <= tokens:
+                chosen.append(one)
+            elif chosen:
+                break
+        return chosen
 
 
 @dataclass
@@ -191,9 +237,8 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed:
     started = time.perf_counter()
     suppression, which = suppressor(model, encoded, config)(encoded.positions_of_units()).distinct()
     starts = first_rows(suppression, encoded.restarts)
-    exact = encoded.length + sum(encoded.length - start for start in starts if start <= int(encoded.target_rows.max()))
-    limit = config.share(exact / encoded.length) * exact
-    if limit == exact and config.fidelity is None and config.seconds is None:
+    budget = Budget.of(starts, encoded.length, end_of(encoded), config)
+    if budget.exhaustive and config.fidelity is None and config.seconds is None:
         return atman.explain(model, encoded, config, seed)
 
     options = replace(config.engine_options(), slack=SLACK)
@@ -209,24 +254,24 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed:
         neighbours_of(encoded.units),
         torch.zeros(len(encoded.target_ids), count),
         # Units after the last row that is read do nothing, and need no pass to tell.
-        torch.tensor(starts) > int(encoded.target_rows.max()),
+        torch.tensor(starts) >= budget.end,
     )
     spent = proposal.tokens
-    most = max(min((limit - spent) / ROUNDS, LONGEST_ROUND * exact), 2 * encoded.length)
+    most = budget.longest_round(spent)
     while config.fidelity is None or search.unverified_share() > 1 - config.fidelity:
-        left = limit - spent
+        left = budget.limit - spent
         if config.seconds is not None:
             elapsed = time.perf_counter() - started
             left = min(left, (config.seconds - elapsed) * spent / elapsed)
-        chosen = affordable(search.order(), starts, encoded, min(most, left))
+        chosen = budget.affordable(search.order(), starts, min(most, left))
         if not chosen:
             break
         some = replace(suppression, groups=[suppression.groups[i] for i in chosen])
         search.add(chosen, sweep(model, encoded, some, options, kept).deltas)
-        spent += planned_tokens([starts[i] for i in chosen], encoded, SLACK)
-    exactly = int(search.verified[search.which].sum())
+        spent += budget.tokens([starts[i] for i in chosen])
+    exactly, share = int(search.verified[search.which].sum()), spent / budget.exact
     remark = (
-        f"{exactly} of {len(which)} units are suppressed exactly, the others estimated, for {spent / exact:.0%} of the "
+        f"{exactly} of {len(which)} units are suppressed exactly, the others estimated, for {share:.0%} of the "
         f"exact sweep; by a cautious guess these hold {search.unverified_share():.0%} of the positive relevance"
     )
     logger.info("adaptive: sample %s: %s", encoded.uid, remark)
@@ -237,17 +282,6 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed:
         estimates = estimates * len(reached) / reached.sum(0).clamp(min=1)
     found = Attribution.mean_of(torch.where(search.verified, search.deltas, estimates * reached)[:, search.which])
     return replace(found, remarks=(*proposal.remarks, remark))
-
-
-def affordable(order: Sequence[int], starts: Sequence[int], encoded: Encoded, tokens: float) -> list[int]:
-    """The first perturbations of an order that fit into a number of forward tokens; those too dear alone are left."""
-    chosen: list[int] = []
-    for one in order:
-        if planned_tokens([starts[i] for i in (*chosen, one)], encoded, SLACK) <= tokens:
-            chosen.append(one)
-        elif chosen:
-            break
-    return chosen
 
 
 def neighbours_of(units: Units) -> Bool[Tensor, "R U"]:

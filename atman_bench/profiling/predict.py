@@ -30,12 +30,11 @@ from atman_bench.core.measure import count_tokens
 from atman_bench.core.memory import free_bytes
 from atman_bench.core.records import Dtype, Modality
 from atman_bench.core.tensors import Encoded
-from atman_bench.methods import METHODS, atman
+from atman_bench.methods import METHODS
 from atman_bench.methods._engine import EngineMode, plan
 from atman_bench.methods._perturbation import EngineConfig
-from atman_bench.methods.adaptive import AdaptiveConfig, ProposalBy
+from atman_bench.methods.adaptive import AdaptiveConfig
 from atman_bench.methods.atman import AtManConfig
-from atman_bench.methods.atman_gradient import AtManGradientConfig
 from atman_bench.methods.chefer import Backward, CheferConfig
 from atman_bench.methods.integrated_gradients import IntegratedGradientsConfig
 from atman_bench.models._base import WHOLE, Pass
@@ -56,6 +55,7 @@ from atman_bench.profiling.fake_run import (
     weight_bytes,
 )
 from atman_bench.profiling.grid import ScaleConfig, ScaleSummary, read_scale_rows, store_rows
+from atman_bench.profiling.rounds import run_rounds, tokens_of
 from atman_bench.profiling.rows import PLAIN, Agreement, ScaleRow, ScaleStatus, Source
 
 DEPTHS = 3, 4
@@ -81,9 +81,7 @@ class Job:
         units: U, stretches of the prompt as long as each other.
         targets: T, target tokens.
         one_by_one: Whether every unit is perturbed for itself, so that a share of them tells what all cost.
-        budget: Share of the work that is done at the most.
         images_only: Whether the method explains nothing but patches.
-        proposal: What runs before it, as a part of the budget: it may need the most memory.
     """
 
     explain: Callable[[CausalLM, Encoded, Any], object]
@@ -92,9 +90,12 @@ class Job:
     units: int
     targets: int = 1
     one_by_one: bool = False
-    budget: float = 1.0
     images_only: bool = False
-    proposal: "Job | None" = None
+
+    @property
+    def edges(self) -> list[int]:
+        """Where the U units begin, and where the last one ends."""
+        return np.linspace(0, self.tokens - self.targets + 1, self.units + 1).astype(int).tolist()
 
     @property
     def simulated_units(self) -> list[int]:
@@ -115,8 +116,7 @@ class Job:
     def encode(self, adapter: CausalLM) -> Encoded:
         """The input. Which tokens it holds does not matter."""
         prompt = self.tokens - self.targets + 1
-        edges = np.linspace(0, prompt, self.units + 1).astype(int).tolist()
-        units = [range(edges[unit], edges[unit + 1]) for unit in self.simulated_units]
+        units = [range(self.edges[unit], self.edges[unit + 1]) for unit in self.simulated_units]
         encoded = adapter.encode_ids([0] * prompt, [0] * self.targets, units)
         return as_patches(encoded) if self.images_only else encoded
 
@@ -124,25 +124,22 @@ class Job:
 def method_job(method: str, options: Any, tokens: int, units: int, targets: int = 1) -> Job:
     """A method as it is simulated.
 
-    Which perturbations ``adaptive`` makes depends on the losses, which are not simulated: it is AtMan in the same
-    batches, with its budget's share of the work; its own batches are smaller, so it takes longer. The peak is the
-    larger one of AtMan and of the backward pass that proposes.
+    Which perturbations ``adaptive`` makes depends on the losses, which are not simulated: see ``rounds``.
     """
-    spec, budget, proposal = METHODS.get(method), 1.0, None
+    spec = METHODS.get(method)
     one_by_one = isinstance(options, EngineConfig) and not spec.stochastic
-    if isinstance(options, AdaptiveConfig):
-        # Units are spread over the input: half of it runs again for each, on average.
-        spec, budget = atman.SPEC, options.share(1 + units * (1 - (tokens - targets + 1) / (2 * tokens)))
-        if options.proposal is ProposalBy.GRADIENT and budget < 1:
-            gradient = AtManGradientConfig(checkpointing=tokens > CPU.pass_tokens)
-            proposal = method_job("atman_gradient", gradient, tokens, units, targets)
-        options = AtManConfig(**{f.name: getattr(options, f.name) for f in fields(AtManConfig)})
 
     def explain(adapter: CausalLM, encoded: Encoded, changed: Any) -> object:
         return spec.explain(adapter, encoded, changed, 0)
 
     images_only = spec.modalities == {Modality.IMAGE}
-    return Job(explain, options, tokens, units, targets, one_by_one, budget, images_only, proposal)
+    job = Job(explain, options, tokens, units, targets, one_by_one, images_only)
+
+    def explain_within(adapter: CausalLM, encoded: Encoded, changed: AdaptiveConfig) -> None:
+        run_rounds(adapter, encoded, changed, job.edges[:-1], job.stretch)
+
+    within = isinstance(options, AdaptiveConfig) and options.share(1 + units) < 1
+    return replace(job, explain=explain_within) if within else job
 
 
 def plain_job(variant: str, tokens: int, targets: int = 1) -> Job:
@@ -169,12 +166,15 @@ def forward_positions(method: str, options: Any, tokens: int, units: int, target
     if not job.one_by_one or options.engine is not EngineMode.FAST:
         return METHODS.get(method).forwards(units, targets, options) * tokens
 
+    if isinstance(options, AdaptiveConfig) and options.share(1 + units) < 1:
+        return tokens_of(options, range(units), tokens, targets)
+
     def rows_at(start: int) -> int:
         return options.batch or min(CPU.most_rows, -(-CPU.pass_tokens // (tokens - start)))
 
     batches = plan(range(units), tokens, rows_at)
     restarted = sum(len(batch.perturbations) * (tokens - batch.start) for batch in batches)
-    return job.budget * (tokens + restarted)
+    return tokens + restarted
 
 
 def configuration(model: str, length: int) -> PreTrainedConfig:
@@ -340,17 +340,11 @@ def simulate_job(job: Job, config: PreTrainedConfig, dtype: torch.dtype, device:
             context window, or what is run depends on data.
     """
     try:
-        found = _simulate_depths(job, config, dtype, device, free)
+        return _simulate_depths(job, config, dtype, device, free)
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         raise ModelError(f"cannot be simulated: what it runs depends on data ({_first_line(error)})") from error
     except (AtmanBenchError, RuntimeError, NotImplementedError) as error:  # a model's code may look at its data
         raise ModelError(f"cannot be simulated: {_first_line(error)}") from error
-    peak = found.peak_bytes
-    if job.proposal is not None:
-        peak = max(peak, simulate_job(job.proposal, config, dtype, device, free).peak_bytes)
-    return replace(
-        found, peak_bytes=peak, work=found.work * job.budget, forward_tokens=found.forward_tokens * job.budget
-    )
 
 
 def _first_line(error: Exception) -> str:
