@@ -23,7 +23,6 @@ from atman_bench.evaluation.driver import config as driver_config
 from atman_bench.evaluation.samples import PreparedSample
 from atman_bench.methods import METHODS
 from atman_bench.methods._engine import Batch, Share, Sweep
-from atman_bench.methods._listed import attribution_of
 
 LISTED = tuple(name for name in METHODS.names if METHODS.get(name).listed is not None)
 
@@ -87,7 +86,7 @@ def test_shares_of_any_number_make_the_map_of_one_sweep(tmp_path_factory, model,
         parts = [splitting.run_share(item, method, config, Share(index, count)) for index in range(count)]
         assert [part.plain is None for part in parts] == [False] + [True] * (count - 1)
         assert [bool(torch.isnan(part.sweep.losses).any()) for part in parts] == [count > 1] * count
-        found = attribution_of(Sweep.joined([part.sweep for part in parts]), parts[0].which)
+        found = Sweep.joined([part.sweep for part in parts]).deltas[:, list(parts[0].which)]
         assert torch.equal(found.per_target, expected.per_target)
         assert torch.equal(found.scores, expected.scores)
 

@@ -99,7 +99,7 @@ def explain(
     prompt_ids: Sequence[int] | None = None,
     target_ids: Sequence[int] | None = None,
     units: Sequence[Sequence[int]] | str | None = None,
-    foil: str | int | None = None,
+    foil: str | int | Sequence[int] | None = None,
     image: str | Path | None = None,
     explained: str = "text",
     method: str | None = None,
@@ -123,16 +123,18 @@ def explain(
         units: What is explained as one: ``token`` (also None), ``word``, ``sentence``, ``chunk`` (A.8), ``example``
             (text between blank lines), or groups of prompt positions. Methods that take units away take all tokens of
             one away at once; of the others a unit has the sum over its tokens.
-        foil: Explain why the target rather than this, each one token: text with its leading space, or with
-            ``prompt_ids`` a token id. Scores are of the difference of losses or logits; methods that have none are
-            refused.
+        foil: Explain why the target rather than this: text with its leading space, or with ``prompt_ids`` token ids.
+            Scores are of the difference of losses or logits; methods that have none are refused. Where target and foil
+            are not one token each, both run, and it is the difference of their log-probabilities, each summed over its
+            tokens: methods that read two tokens in one pass are refused then.
         image: An image file that comes before the prompt.
         explained: ``text`` (the prompt's tokens), ``image`` (the image's patches), ``both`` (Fig. 17a), ``context``
             (what stands before the prompt's question), or ``START:END``, a range of the prompt's characters.
         method: Name of a method; None takes exact AtMan for up to ``MOST_EXACT_UNITS`` units, and ``adaptive`` for more
-            or where its options are given (``budget``, ``seconds``, ``fidelity``).
+            or where its options are given (``budget``, ``seconds``, ``fidelity``); a foil of several tokens takes the
+            exact one.
         seed: For stochastic methods.
-        max_new_tokens: Longest answer where no target is given.
+        max_new_tokens: Longest answer where no target is given; with a foil it has as many tokens as that at the most.
         stop: Texts that end an answer; by default a line break, and in a chat the end-of-text token alone.
         tokenizer: Of a loaded model.
         processor: Of a loaded vision-language model.
@@ -146,8 +148,8 @@ def explain(
     Raises:
         UnknownNameError: No such method or option.
         ConfigError: An option has an impossible value, or text and ids are mixed.
-        SampleError: The prompt, target or foil cannot be encoded, nothing is explained, or target or foil is not one
-            token where there is a foil.
+        SampleError: The prompt, target or foil cannot be encoded, nothing is explained, one of target and foil begins
+            with the other, or the method explains a foil of one token only.
         NotApplicableError: The method is not defined for the model, or explains no foil.
         ModelError: A log-probability or a score is not a finite number.
 
@@ -174,18 +176,19 @@ def explain(
     text = prompt if messages is None else templated(adapter, messages)
     kind, groups = _units(units)
     if text is not None:
-        if isinstance(foil, int):
-            raise ConfigError("foil is a token id: give text where prompt and target are texts")
+        if foil is not None and not isinstance(foil, str):
+            raise ConfigError("foil is given as token ids: give text where prompt and target are texts")
         encoded = _encoded_text(adapter, text, target, groups, image, explained, max_new_tokens, stop, foil)
     else:
         if isinstance(foil, str):
-            raise ConfigError("foil is text: give a token id where prompt and target are token ids")
+            raise ConfigError("foil is text: give its token ids where prompt and target are token ids")
         encoded = adapter.encode_ids(prompt_ids or (), target_ids or (), groups)
         if foil is not None:
-            encoded = against(encoded, adapter.encode_ids(prompt_ids or (), [foil], groups), "", "")
+            foil_ids = [foil] if isinstance(foil, int) else foil
+            encoded = against(encoded, adapter.encode_ids(prompt_ids or (), foil_ids, groups), "", "")
     encoded = grouped(encoded, kind)
     say_remarks(encoded)
-    if method is None and len(encoded.units) > MOST_EXACT_UNITS:
+    if method is None and len(encoded.units) > MOST_EXACT_UNITS and encoded.foil is None:
         chosen, config = "adaptive", build(AdaptiveConfig, options, "methods.adaptive")
     return Explanation.of(
         explain_encoded(adapter, encoded, chosen, config, seed),
@@ -244,7 +247,10 @@ def _encoded_text(
     part, ranges = part_and_ranges(explained, prompt, image is not None)
     picture = None if image is None else Picture(Path(image))
     if target is None:
-        target = model.complete(prompt, 1 if foil is not None else max_new_tokens, picture, stops(prompt, stop))
+        if foil is not None:
+            longest = len(model.encode_text(prompt, foil, None, picture, part).target_ids)
+            max_new_tokens = min(max_new_tokens, longest)
+        target = model.complete(prompt, max_new_tokens, picture, stops(prompt, stop))
     elif stop is not None:
         raise ConfigError("stop ends the model's own answer: leave it out where a target is given")
     if units is None and ranges is not None:

@@ -65,7 +65,7 @@ def explain(
     ] = False,
     foil: Annotated[
         str | None,
-        typer.Option("--foil", help="Explain why the target rather than this, each of one token (' Rome')."),
+        typer.Option("--foil", help="Explain why the target rather than this (' Rome'), of any length."),
     ] = None,
     units: _options.Units = None,
     method: Annotated[
@@ -144,7 +144,7 @@ def explain(
                 explained=explained or (Explained.IMAGE if image else Explained.TEXT),
                 method=name,
                 seed=seed or 0,
-                max_new_tokens=1 if foil else max_new_tokens,
+                max_new_tokens=max_new_tokens,
                 stop=stop or None,
                 **options[name],
             )

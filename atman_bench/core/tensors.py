@@ -35,7 +35,10 @@ class Encoded:
             means ``target_rows``. In an encoder it is the class token's.
         restarts: For each position the first row that has to run again once it is edited; None means itself (a causal
             model). In a bidirectional block it is the block's start, in an encoder 0.
-        foil_ids: The token that each target token is explained against; None explains the targets alone.
+        foil_ids: The one token that the one target token is explained against, read in the same pass; None where there
+            is no such pair.
+        foil: The prompt followed by a foil of any length, where target and foil are not one token each: a sequence of
+            its own, with the same units, whose ``foil`` is the target's. None where there is none.
         remarks: Where the tokens are not simply those of the prompt and then those of the target.
     """
 
@@ -56,7 +59,13 @@ class Encoded:
     reading_rows: Int[Tensor, " T"] | None = None
     restarts: tuple[int, ...] | None = None
     foil_ids: Int[Tensor, " T"] | None = None
+    foil: "Encoded | None" = None
     remarks: tuple[str, ...] = ()
+
+    @property
+    def has_foil(self) -> bool:
+        """Whether the target is explained against something."""
+        return self.foil_ids is not None or self.foil is not None
 
     @property
     def length(self) -> int:

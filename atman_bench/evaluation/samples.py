@@ -136,7 +136,8 @@ def select(adapter: ModelAdapter, dataset: Dataset, config: RunConfig) -> Select
             break
         try:
             encoded = encode_sample(adapter, sample, config.units)
-            if config.max_tokens is not None and encoded.length > config.max_tokens:
+            longest = max(one.length for one in (encoded, encoded.foil) if one is not None)
+            if config.max_tokens is not None and longest > config.max_tokens:
                 raise SampleError("longer than max_tokens")
             if config.named is not None and (sample.prompt, sample.target) not in likeliest(sample.picture):
                 raise SampleError(f"the model finds {config.named} or more other names likelier")

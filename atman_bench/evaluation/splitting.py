@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from atman_bench.core.errors import ModelError, NotApplicableError, one_line
+from atman_bench.core.errors import ModelError, NotApplicableError, SampleError, one_line
 from atman_bench.core.measure import measure
 from atman_bench.core.records import Cost, Status, Units
+from atman_bench.core.tensors import Attribution
 from atman_bench.evaluation.driver.faults import Fault
 from atman_bench.evaluation.explaining import completed, ended, failed
 from atman_bench.evaluation.remote import Explain, Explained, WorkerModel, with_own_budget
@@ -22,7 +23,6 @@ from atman_bench.evaluation.stored import StoredMap
 from atman_bench.methods import METHODS
 from atman_bench.methods._engine import Share, Sweep
 from atman_bench.methods._explain import check_explainable, check_plain, check_scores
-from atman_bench.methods._listed import attribution_of
 from atman_bench.models._base import ModelAdapter, Plain
 
 
@@ -121,7 +121,7 @@ def run_share(item: PreparedSample, method: str, options: Any, share: Share) -> 
     """Run a share of a sample's perturbations, after a plain pass of its own.
 
     Raises:
-        SampleError: See ``check_explainable``.
+        SampleError: See ``check_explainable``; or the foil is a span.
         NotApplicableError: See there, or the method is not defined for the model.
         ModelError: The plain model says no numbers.
         torch.OutOfMemoryError: Not even one perturbation fits.
@@ -130,6 +130,11 @@ def run_share(item: PreparedSample, method: str, options: Any, share: Share) -> 
     if listed is None:
         raise NotApplicableError(f"{method} does not list its perturbations before they run")
     check_explainable(encoded, method)
+    if encoded.foil is not None:
+        raise SampleError(
+            "a target and a foil of several tokens are two sequences, whose perturbations workers cannot share: leave "
+            "--split-perturbations out"
+        )
 
     def run() -> tuple[Sequence[int], Sweep]:
         found = listed(adapter, encoded, options)
@@ -178,7 +183,8 @@ def joined(method: str, shares: Sequence[ExplainedShare]) -> StoredMap:
     begun, first, costs = in_order[0].begun, found[0], [part.cost for part in found]
     peaks = [cost.peak_bytes for cost in costs if cost.peak_bytes is not None]
     cost = Cost(sum(c.seconds for c in costs), sum(c.forward_tokens for c in costs), max(peaks, default=None))
-    attribution = attribution_of(Sweep.joined([part.sweep for part in found]), first.which)
+    deltas = Sweep.joined([part.sweep for part in found]).deltas
+    attribution = Attribution.mean_of(deltas[:, list(first.which)])
     try:
         check_scores(method, attribution)
     except ModelError as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from typing import Any
 
 from atman_bench.core.records import Intervention, Modality
@@ -25,6 +26,17 @@ def changed_options(config: Any, ignored: Collection[str] = ()) -> str:
     return ",".join(changed) or "default"
 
 
+class Contrast(Enum):
+    """What a method can explain a target against."""
+
+    NONE = "none"
+    """Nothing: its scores are of no loss, logit or log-probability."""
+    TOKEN = "token"
+    """One token against another, which the same pass predicts at the same place."""
+    SPAN = "span"
+    """Any foil: what it makes of two sequences can be subtracted, or it sees no model."""
+
+
 @dataclass(frozen=True)
 class MethodSpec:
     """An explanation method.
@@ -41,8 +53,7 @@ class MethodSpec:
         image_variants: Variants that a run on images evaluates beside the default.
         default: Whether a run that names no methods evaluates it. Tables of such runs are published, and a new method
             would change them.
-        contrastive: Whether it can explain why a target rather than its foil: its objective is a difference of losses
-            or logits, or it sees no model.
+        contrast: Which foils it can explain a target against.
         perturbs: ``options of a map's identity -> how the method takes units away``; None for one that runs no changed
             input. Measures of faithfulness favour methods that perturb as they do, and tables say by how much.
         listed: ``(adapter, encoded, config) -> all perturbations of a sample``, where they are known before one of them
@@ -62,7 +73,7 @@ class MethodSpec:
     modalities: frozenset[Modality] = frozenset(Modality)
     image_variants: tuple[str, ...] = ()
     default: bool = True
-    contrastive: bool = False
+    contrast: Contrast = Contrast.NONE
     perturbs: Callable[[Mapping[str, Any]], Intervention | None] = lambda options: None
     listed: Callable[[ModelAdapter, Encoded, Any], Listed] | None = None
 
@@ -75,4 +86,4 @@ class FloorSpec(MethodSpec):
     """
 
     forwards: Callable[[int, int, Any], float] = lambda n_units, n_targets, config: 0
-    contrastive: bool = True
+    contrast: Contrast = Contrast.SPAN

@@ -9,6 +9,7 @@ from atman_bench.core.errors import ModelError, NotApplicableError, SampleError
 from atman_bench.core.measure import measure
 from atman_bench.core.tensors import Attribution, Encoded, Explanation
 from atman_bench.methods import METHODS
+from atman_bench.methods._base import Contrast
 from atman_bench.models._base import ModelAdapter, Plain
 
 
@@ -26,7 +27,8 @@ def explain_encoded(
         plain: The unperturbed model on the sample; None runs it.
 
     Raises:
-        SampleError: The sample has no unit, so that there is nothing to explain.
+        SampleError: The sample has no unit, so that there is nothing to explain; or target and foil are not one token
+            each, and the method explains no other foil.
         NotApplicableError: The sample has a foil, and the method explains the target alone.
         ModelError: A log-probability or a score is not a finite number.
     """
@@ -36,6 +38,7 @@ def explain_encoded(
     plain = plain or model.plain(encoded)
     check_plain(plain)
     check_scores(method, attribution)
+    foil_ids = encoded.foil_ids if encoded.foil is None else encoded.foil.target_ids
     return Explanation(
         uid=encoded.uid,
         method=method,
@@ -48,7 +51,7 @@ def explain_encoded(
         answered=plain.answered,
         cost=cost,
         remarks=attribution.remarks,
-        foil=None if encoded.foil_ids is None else "".join(model.token_texts(encoded.foil_ids.tolist())),
+        foil=None if foil_ids is None else "".join(model.token_texts(foil_ids.tolist())),
     )
 
 
@@ -56,15 +59,23 @@ def check_explainable(encoded: Encoded, method: str) -> None:
     """A method can be asked about a sample.
 
     Raises:
-        SampleError: The sample has no unit, so that there is nothing to explain.
+        SampleError: The sample has no unit, so that there is nothing to explain; or its target or foil is a span, and
+            the method explains one token against another.
         NotApplicableError: The sample has a foil, and the method explains the target alone.
     """
     if not len(encoded.units):
         raise SampleError(f"sample {encoded.uid} has no unit to explain; expected at least one")
-    if encoded.foil_ids is not None and not METHODS.get(method).contrastive:
+    contrast = METHODS.get(method).contrast
+    if encoded.has_foil and contrast is Contrast.NONE:
         raise NotApplicableError(
             f"{method} does not explain why one token rather than another: leave the foil out, or take a method whose "
             "scores are of losses or logits (atman, input_x_gradient)"
+        )
+    if encoded.foil is not None and contrast is not Contrast.SPAN:
+        counts = f"{len(encoded.target_ids)} and {len(encoded.foil.target_ids)}"
+        raise SampleError(
+            f"{method} explains one token rather than another, as it reads both in one pass: target and foil have "
+            f"{counts} tokens; take a method that explains spans (atman, input_x_gradient)"
         )
 
 

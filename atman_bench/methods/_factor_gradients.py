@@ -13,7 +13,7 @@ from atman_bench.attention.kv_cache import PrefixStore
 from atman_bench.attention.masks import Masks
 from atman_bench.core.device_traits import CPU
 from atman_bench.core.errors import ConfigError
-from atman_bench.core.tensors import Attribution, Encoded
+from atman_bench.core.tensors import Encoded
 from atman_bench.methods._engine import EngineMode, PlainPass
 from atman_bench.methods._gradients import checkpointing, feed_forwards_by_rows, parameters_require_grad
 from atman_bench.methods._objective import losses
@@ -43,18 +43,15 @@ class FactorGradientConfig:
     def objectives(self, encoded: Encoded) -> Float[Tensor, "R T"]:
         """Weights of the T target tokens in each of the losses that are explained: each alone, or their mean.
 
-        Words with ground truth of their own (GQA) are always explained one by one.
+        Words with ground truth of their own (GQA) are always explained one by one; of a contrast with a foil of its own
+        it is the sum.
         """
         count = len(encoded.target_ids)
+        if encoded.foil is not None:
+            return torch.ones(1, count)
         if self.per_target or encoded.word_of_target is not None:
             return torch.eye(count)
         return torch.full((1, count), 1 / count)
-
-    def attribution(self, scores: Float[Tensor, "R U"], encoded: Encoded) -> Attribution:
-        """Scores for each objective: for each target token, or for their mean only."""
-        if len(scores) == len(encoded.target_ids):
-            return Attribution.mean_of(scores)
-        return Attribution(scores[0])
 
     def forwards(self, n_targets: int) -> float:
         """Forward passes that the gradients of a sample cost: a backward pass is worth two."""

@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._objective import logits_of_targets
+from atman_bench.methods._objective import attribution_of, logits_of_targets
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.models._base import ModelAdapter, Pass
 
@@ -143,7 +143,7 @@ Logit = Callable[[Tensor], Tensor]
 def target_logits(
     model: ModelAdapter, encoded: Encoded, embed: Callable[[Tensor], Tensor] = lambda inputs: inputs
 ) -> list[Logit]:
-    """The logit of each of the T target tokens, less that of its foil where it has one.
+    """The logit of each of the T target tokens, or its contrast: see ``logits_of_targets``.
 
     Args:
         model: The adapter.
@@ -174,13 +174,18 @@ def attribute_embeddings(
         attribute: ``(embeddings (B, S', D) -> logits (B,), embeddings (1, S', D)) -> attribution (1, S', D)``; S' ends
             at the row that the target token is read from where later positions cannot influence it.
     """
-    per_position = torch.zeros(len(encoded.target_ids), encoded.length)
-    with parameters_require_grad(model.model, False):
-        embeddings = model.embeddings(encoded).detach()
-        logits = target_logits(model, encoded)
-        for index, (row, logit) in enumerate(zip(encoded.target_rows.tolist(), logits, strict=True)):
+
+    def vectors(one: Encoded) -> Iterator[Float[Tensor, "_ D"]]:
+        embeddings = model.embeddings(one).detach()
+        for row, logit in zip(one.target_rows.tolist(), target_logits(model, one), strict=True):
             # In a decoder later positions cannot influence the row; in an encoder all do.
-            end = row + 1 if encoded.reading_rows is None else encoded.length
-            attribution = attribute(logit, embeddings[:, :end].clone().requires_grad_())[0]
-            per_position[index, :end] = reduction(attribution.detach().float()).cpu()
-    return Attribution.mean_of(encoded.pool(per_position))
+            end = row + 1 if one.reading_rows is None else one.length
+            yield attribute(logit, embeddings[:, :end].clone().requires_grad_())[0].detach().float()
+
+    def reduced(vector: Float[Tensor, "_ D"]) -> Float[Tensor, " U"]:
+        per_position = torch.zeros(1, encoded.length)
+        per_position[0, : len(vector)] = reduction(vector).cpu()
+        return encoded.pool(per_position)[0]
+
+    with parameters_require_grad(model.model, False):
+        return attribution_of(encoded, vectors, reduced)

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from atman_bench.core.tensors import Attribution, Encoded
+from jaxtyping import Float
+from torch import Tensor
+
+from atman_bench.core.tensors import Encoded
 from atman_bench.methods._engine import EngineOptions, Perturbations, Share, Sweep, sweep
 from atman_bench.models._base import ModelAdapter
 
@@ -24,16 +27,6 @@ class Listed:
         """See ``sweep``."""
         return sweep(model, encoded, self.perturbations, options, share=share)
 
-    def explained(self, model: ModelAdapter, encoded: Encoded, options: EngineOptions) -> Attribution:
-        """Relevance = perturbed loss - plain loss."""
-        return attribution_of(self.run(model, encoded, options), self.which)
-
-
-def attribution_of(found: Sweep, which: Sequence[int]) -> Attribution:
-    """The map of a sweep, whole or joined.
-
-    Args:
-        found: The sweep.
-        which: See ``Listed``.
-    """
-    return Attribution.mean_of(found.deltas[:, list(which)])
+    def deltas(self, model: ModelAdapter, encoded: Encoded, options: EngineOptions) -> Float[Tensor, "T U"]:
+        """Perturbed loss - plain loss of each target token."""
+        return self.run(model, encoded, options).deltas[:, list(self.which)]

@@ -11,6 +11,7 @@ from torch import Tensor
 from atman_bench.core.options import check_count
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._engine import EngineMode, EngineOptions, InputEdit, Sweep, sweep
+from atman_bench.methods._objective import contrasted
 from atman_bench.models._base import ModelAdapter
 
 COSTS_ONLY = {"identity": False}
@@ -106,6 +107,11 @@ def regress(
 def mean_logprobs(
     model: ModelAdapter, encoded: Encoded, present: Float[Tensor, "P U"], config: RegressionConfig
 ) -> Float[Tensor, " P"]:
-    """Mean log-probability of the target tokens for each coalition; equal ones run once (U units have 2^U)."""
+    """Mean log-probability of the target tokens for each coalition, or the contrast with their foil.
+
+    Equal coalitions run once (U units have 2^U).
+    """
     distinct, which = present.bool().unique(dim=0, return_inverse=True)
-    return -occlude(model, encoded, distinct, config.baseline, config.engine_options()).losses.mean(1)[which]
+    options = config.engine_options()
+    found = contrasted(encoded, lambda one: occlude(model, one, distinct, config.baseline, options).losses.T)
+    return -torch.stack([*found]).mean(0)[which]

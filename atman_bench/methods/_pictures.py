@@ -1,6 +1,6 @@
 """What the methods for images share: where the patches are, and gradients with respect to pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -21,6 +21,7 @@ from atman_bench.methods._gradients import (
     parameters_require_grad,
     target_logits,
 )
+from atman_bench.methods._objective import contrasted
 from atman_bench.models._base import ModelAdapter
 
 
@@ -117,11 +118,16 @@ def attribute(
     if granularity is Granularity.TOKENS:
         return attribute_embeddings(model, encoded, reduction, attribution)
     differentiable, pixels, units = pixel_model(model, encoded, method)
-    maps = []
+
+    def each(one: Encoded) -> Iterator[Float[Tensor, "3 h w"]]:
+        for logit in target_logits(model, one, partial(differentiable.embeddings_from_pixels, one)):
+            yield attribution(logit, pixels.clone().requires_grad_())[0].detach().float()
+
     with parameters_require_grad(model.model, False):
-        for logit in target_logits(model, encoded, partial(differentiable.embeddings_from_pixels, encoded)):
-            found = attribution(logit, pixels.clone().requires_grad_())[0].detach().float()
-            maps.append(reduction(found.permute(1, 2, 0).flatten(0, 1)).view(found.shape[1:]).cpu())
+        maps = [
+            reduction(found.permute(1, 2, 0).flatten(0, 1)).view(found.shape[1:]).cpu()
+            for found in contrasted(encoded, each)
+        ]
     return pixel_attribution(torch.stack(maps), units, pooled=granularity is Granularity.POOLED)
 
 

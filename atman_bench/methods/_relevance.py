@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from atman_bench.core.errors import NotApplicableError
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods._gradients import GradientConfig, checkpointing, parameters_require_grad
-from atman_bench.methods._objective import logits_of_targets
+from atman_bench.methods._objective import attribution_of, logits_of_targets
 from atman_bench.methods._rules import Rules, applied, as_ratio
 from atman_bench.methods._rules_check import Trace
 from atman_bench.models._base import ModelAdapter, Pass
@@ -26,8 +27,8 @@ class RelevanceConfig(GradientConfig):
 
     Attributes:
         contrastive: The gradient is of the target's logit less the mean of all logits, instead of the logit alone; null
-            decides by the architecture, as the authors of the method advise. With a foil it is less the foil's logit
-            in any case.
+            decides by the architecture, as the authors of the method advise. With a foil it is of the contrast with
+            that in any case.
     """
 
     contrastive: bool | None = None
@@ -47,7 +48,7 @@ def relevance(
     checkpointed: bool,
     baseline: Tensor | None = None,
 ) -> Attribution:
-    """One forward pass, and one backward pass for each target token.
+    """One forward pass, and one backward pass for each target token; likewise for a foil of its own.
 
     Args:
         model: A decoder; the embeddings of an image's tokens count like those of words.
@@ -63,6 +64,23 @@ def relevance(
     """
     if encoded.reading_rows is not None:
         raise NotApplicableError(f"{method} is defined for decoders; {model.name} attends to its image in an encoder")
+
+    def each(one: Encoded) -> Float[Tensor, "T U"]:
+        return one.pool(_per_position(model, one, rules, method, contrastive, checkpointed, baseline))
+
+    return attribution_of(encoded, each)
+
+
+def _per_position(
+    model: ModelAdapter,
+    encoded: Encoded,
+    rules: Rules,
+    method: str,
+    contrastive: bool,
+    checkpointed: bool,
+    baseline: Tensor | None,
+) -> Float[Tensor, "T S"]:
+    """The relevance of one sequence."""
     rows = encoded.target_rows.tolist()
     trace = Trace(model.model, rules)
     with (
@@ -85,7 +103,7 @@ def relevance(
             factors[0] = factors[0] - baseline.to(factors[0])
         per_position = torch.zeros(len(rows), encoded.length)
         explained = logits_of_targets(logits, encoded)[0]
-        if contrastive and encoded.foil_ids is None:
+        if contrastive and encoded.foil_ids is None and encoded.foil is None:
             # The other logits over the size of the vocabulary, as the authors' package has it.
             explained = explained - (logits[0].float().sum(-1) - explained) / logits.shape[-1]
         for index, objective in enumerate(explained):
@@ -95,7 +113,7 @@ def relevance(
             per_position[index] = own[0]
             for other in others:
                 per_position[index, encoded.inputs["visual_pos_masks"][0].cpu()] += other
-    return Attribution.mean_of(encoded.pool(per_position))
+    return per_position
 
 
 def _leaf(tensor: Tensor) -> Tensor:

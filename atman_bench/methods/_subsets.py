@@ -1,7 +1,7 @@
 """Log-probabilities of a sample's target under subsets of its units: the mask bank, and orders of removal."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from atman_bench.core.options import check_count
 from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Encoded
 from atman_bench.methods._engine import Perturbations, sweep
+from atman_bench.methods._objective import contrasted
 from atman_bench.methods._perturbation import Baseline, EngineConfig, at_positions, replaced
+from atman_bench.metrics.faithfulness import response_logit
 from atman_bench.models._base import ModelAdapter
 
 BANK_SIZE = 64
@@ -50,7 +52,7 @@ class InterventionOptions(EngineConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SurrogateConfig(EngineConfig):
-    """Options of the methods that fit a surrogate of the response to random subsets of units.
+    """Options of the methods that fit a surrogate of the response's log-odds to random subsets of units.
 
     Attributes:
         edit: How units that a set leaves out are taken away: embedding (replaced, as removed text) or attention
@@ -69,8 +71,10 @@ class SurrogateConfig(EngineConfig):
 
 def sampled(
     model: ModelAdapter, encoded: Encoded, config: SurrogateConfig, seed: int
-) -> tuple[Bool[np.ndarray, "M U"], Float[np.ndarray, "M T"]]:
-    """The subsets that a surrogate is fitted to, and the log-probability of each target token under them.
+) -> tuple[Bool[np.ndarray, "M U"], Float[np.ndarray, " M"]]:
+    """The subsets that a surrogate is fitted to, and the log-odds of the response under them.
+
+    Against all other responses, log p - log(1 - p), or against the foil where there is one, log p - log p(foil).
 
     Raises:
         torch.OutOfMemoryError: See ``run_bank``.
@@ -83,7 +87,8 @@ def sampled(
         batch=config.batch,
         memory_gb=config.memory_gb,
     )
-    return masks, run_bank(model, encoded, masks, options)
+    logprobs = run_bank(model, encoded, masks, options)
+    return masks, logprobs[:, 0] if encoded.has_foil else response_logit(logprobs)
 
 
 def random_subsets(uid: str, n_units: int, n_subsets: int = BANK_SIZE, seed: int = 0) -> Bool[np.ndarray, "M U"]:
@@ -119,9 +124,10 @@ def run_bank(
 ) -> Float[np.ndarray, "M T"]:
     """Log-probability of each target token (natural logarithm, float32) with only the kept units of each mask.
 
-    A foil plays no part: measures of faithfulness are of the target's probability. Positions that belong to no unit
-    are left alone. Equal masks run once, and a mask that keeps everything is the plain pass, which runs anyway: 1 + D
-    forward passes for D different other masks, batched by the engine.
+    Of a sample with a foil it is one number (T = 1): how far the target's log-probability is above the foil's, each
+    summed over its tokens. Positions that belong to no unit are left alone. Equal masks run once, and a mask that keeps
+    everything is the plain pass, which runs anyway: 1 + D forward passes for D different other masks, batched by the
+    engine, and as many for a foil that is a sequence of its own.
 
     Args:
         model: The adapter.
@@ -139,9 +145,13 @@ def run_bank(
             f"(M, {len(encoded.units)}), received {masks.shape}"
         )
     distinct, which = np.unique(masks, axis=0, return_inverse=True)
-    perturbations = _perturbations(model, encoded, torch.from_numpy(distinct), options)
-    losses = sweep(model, replace(encoded, foil_ids=None), perturbations, options.engine_options()).losses
-    return -losses.numpy()[which.ravel()]
+
+    def losses(one: Encoded) -> Float[Tensor, "T D"]:
+        perturbations = _perturbations(model, one, torch.from_numpy(distinct), options)
+        return sweep(model, one, perturbations, options.engine_options()).losses.T
+
+    found = torch.stack([*contrasted(encoded, losses)], dim=1)
+    return -found.numpy()[which.ravel()]
 
 
 def _perturbations(

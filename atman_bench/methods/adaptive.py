@@ -18,7 +18,7 @@ from atman_bench.core.errors import ConfigError
 from atman_bench.core.records import Intervention, JointUnits, TextUnits, Units
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods import atman
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._engine import end_of, first_rows, plain_pass, planned_tokens, sweep
 from atman_bench.methods._proposal import Proposal, by_gradient_if_possible, by_rows, over_largest
 from atman_bench.methods.atman import AtManConfig, suppressor
@@ -337,6 +337,6 @@ SPEC = MethodSpec(
         "rows": {"proposal": "rows"},
         "fidelity0.95": {"budget": 1.0, "fidelity": 0.95},
     },
-    contrastive=True,
+    contrast=Contrast.TOKEN,
     perturbs=lambda options: Intervention.ATTENTION,
 )

@@ -15,8 +15,9 @@ from atman_bench.core.errors import ConfigError, NotApplicableError
 from atman_bench.core.options import ADDED_LATER
 from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._listed import Listed
+from atman_bench.methods._objective import attribution_of
 from atman_bench.methods._perturbation import EngineConfig
 from atman_bench.models._base import ModelAdapter
 from atman_bench.models._embedder import embed_text, embedder_identity
@@ -158,7 +159,7 @@ class Suppression:
 
 def explain(model: ModelAdapter, encoded: Encoded, config: AtManConfig, seed: int) -> Attribution:
     """One perturbation per unit; relevance = suppressed loss - plain loss (Eq. 5)."""
-    return listed(model, encoded, config).explained(model, encoded, config.engine_options())
+    return attribution_of(encoded, lambda one: listed(model, one, config).deltas(model, one, config.engine_options()))
 
 
 def listed(model: ModelAdapter, encoded: Encoded, config: AtManConfig) -> Listed:
@@ -259,7 +260,7 @@ SPEC = MethodSpec(
         "lean": {"engine": "lean"},
     },
     image_variants=("shifted-kappa0.7",),
-    contrastive=True,
+    contrast=Contrast.SPAN,
     perturbs=lambda options: Intervention.ATTENTION,
     listed=listed,
 )

@@ -8,11 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from atman_bench.attention.edit import NO_DERIVATIVE, AttentionEdit, Form, RowMin
-from atman_bench.core.errors import ConfigError
+from atman_bench.core.errors import ConfigError, SampleError
 from atman_bench.core.tensors import Attribution, Encoded
 from atman_bench.methods import atman
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._factor_gradients import FactorGradientConfig, FactorGradients, factor_gradients
+from atman_bench.methods._objective import attribution_of
 from atman_bench.methods.atman import Suppression, SuppressionConfig, edited_layers, suppressor
 from atman_bench.models._base import ModelAdapter
 
@@ -70,16 +71,28 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AtManGradientConfig, 
 
     c is the factor of a position, shared by heads and layers; neighbours (kappa) follow by the chain rule.
     Differs from AtMan where the loss is not linear in the factors, which is most where attention is saturated.
+
+    Raises:
+        SampleError: The aggregate is not linear in what is explained, and the foil is a sequence of its own.
     """
-    objectives = config.objectives(encoded)
-    suppressions = suppressor(model, encoded, config)(encoded.positions_of_units())
-    ones = torch.ones(len(objectives), encoded.length)
-    edit = AttentionEdit(ones, config.form, config.row_min, edited_layers(model, config.layers))
-    effects = config.aggregate.effects(factor_gradients(model, encoded, edit, objectives, config))
-    by_layer = effects_by_layer(suppressions, effects)
-    if config.aggregate is Aggregate.RELU_LAYERS:
-        by_layer = by_layer.clamp(min=0)
-    return config.attribution(by_layer.sum(-1), encoded)
+    if encoded.foil is not None and config.aggregate is Aggregate.GRAD_X_ATTENTION:
+        raise SampleError(
+            f"aggregate '{config.aggregate}' explains one token rather than another, as it reads both in one pass: "
+            "give a target and a foil of one token each, or take another aggregate"
+        )
+
+    def by_layer(one: Encoded) -> Float[Tensor, "R U L"]:
+        objectives = config.objectives(one)
+        suppressions = suppressor(model, one, config)(one.positions_of_units())
+        ones = torch.ones(len(objectives), one.length)
+        edit = AttentionEdit(ones, config.form, config.row_min, edited_layers(model, config.layers))
+        found = factor_gradients(model, one, edit, objectives, config)
+        return effects_by_layer(suppressions, config.aggregate.effects(found))
+
+    def summed(effects: Float[Tensor, "U L"]) -> Float[Tensor, " U"]:
+        return (effects.clamp(min=0) if config.aggregate is Aggregate.RELU_LAYERS else effects).sum(-1)
+
+    return attribution_of(encoded, by_layer, summed)
 
 
 def effects_by_layer(suppression: Suppression, effects: Float[Tensor, "R L S"]) -> Float[Tensor, "R P L"]:
@@ -112,5 +125,5 @@ SPEC = MethodSpec(
         "per_target": {"per_target": True},
     },
     default=False,
-    contrastive=True,
+    contrast=Contrast.SPAN,
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 from atman_bench.attention.patching import Recorder
 from atman_bench.core.options import ADDED_LATER
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._gradients import GradientConfig, checkpointing, parameters_require_grad
 from atman_bench.methods._objective import logits_of_targets, losses
 from atman_bench.methods._perturbation import COSTS_ONLY
@@ -122,5 +122,5 @@ SPEC = MethodSpec(
         "checkpointed": {"checkpointing": True},
         "full-checkpointed": {"backward": "full", "checkpointing": True},
     },
-    contrastive=True,
+    contrast=Contrast.TOKEN,
 )

@@ -7,9 +7,9 @@ import torch
 from atman_bench.core.errors import ConfigError
 from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._subsets import SurrogateConfig, sampled
-from atman_bench.metrics.faithfulness import context_cite
+from atman_bench.metrics.faithfulness import sparse_weights
 from atman_bench.models._base import ModelAdapter
 
 
@@ -31,8 +31,8 @@ class ContextCiteConfig(SurrogateConfig):
 
 def explain(model: ModelAdapter, encoded: Encoded, config: ContextCiteConfig, seed: int) -> Attribution:
     """Weights of the surrogate of the whole response, which is no mean over its tokens."""
-    masks, logprobs = sampled(model, encoded, config, seed)
-    return Attribution(torch.from_numpy(context_cite(masks, logprobs, config.alpha)).float())
+    masks, log_odds = sampled(model, encoded, config, seed)
+    return Attribution(torch.from_numpy(sparse_weights(masks, log_odds, len(encoded.target_ids), config.alpha)).float())
 
 
 SPEC = MethodSpec(
@@ -44,5 +44,6 @@ SPEC = MethodSpec(
     stochastic=True,
     variants={"attention": {"edit": "attention"}},
     default=False,
+    contrast=Contrast.SPAN,
     perturbs=lambda options: Intervention(options["edit"]),
 )

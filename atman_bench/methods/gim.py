@@ -12,7 +12,7 @@ from torch import Tensor
 
 from atman_bench.core.errors import NotApplicableError
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._relevance import RelevanceConfig, relevance
 from atman_bench.methods._rules import Rules
 from atman_bench.models._base import ModelAdapter
@@ -59,5 +59,5 @@ SPEC = MethodSpec(
     forwards=lambda n_units, n_targets, config: 1 + 2 * n_targets,
     variants={"contrastive": {"contrastive": True}, "checkpointed": {"checkpointing": True}},
     default=False,
-    contrastive=True,
+    contrast=Contrast.SPAN,
 )

@@ -4,7 +4,7 @@ import torch
 
 from atman_bench.attention.patching import Recorder
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._gradients import GradientConfig, checkpointing, parameters_require_grad
 from atman_bench.methods._objective import logits_of_targets
 from atman_bench.models._base import ModelAdapter, Pass
@@ -41,5 +41,5 @@ SPEC = MethodSpec(
     forwards=lambda n_units, n_targets, config: 1 + 2 * n_targets,
     variants={"checkpointed": {"checkpointing": True}},
     default=False,
-    contrastive=True,
+    contrast=Contrast.TOKEN,
 )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from atman_bench.core.errors import ConfigError, NotApplicableError
 from atman_bench.core.records import Modality
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._gradients import Logit, parameters_require_grad, target_logits
 from atman_bench.methods._pictures import patch_blocks, pixel_attribution, pixel_model
 from atman_bench.models._base import ModelAdapter
@@ -168,5 +168,5 @@ SPEC = MethodSpec(
     },
     modalities=frozenset({Modality.IMAGE}),
     image_variants=("guided", "guided-pixels", "guided-pooled"),
-    contrastive=True,
+    contrast=Contrast.TOKEN,
 )

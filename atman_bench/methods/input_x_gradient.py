@@ -6,7 +6,7 @@ from captum.attr import InputXGradient
 
 from atman_bench.core.options import ADDED_LATER
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._gradients import GradientConfig, Reduction, checkpointing
 from atman_bench.methods._pictures import PIXEL_VARIANTS, Granularity, attribute, variant_name
 from atman_bench.models._base import ModelAdapter
@@ -47,5 +47,5 @@ SPEC = MethodSpec(
     label=variant_name,
     variants={**PIXEL_VARIANTS, "checkpointed": {"checkpointing": True}},
     image_variants=tuple(PIXEL_VARIANTS),
-    contrastive=True,
+    contrast=Contrast.SPAN,
 )

@@ -7,7 +7,7 @@ from captum.attr import IntegratedGradients
 from atman_bench.core.options import ADDED_LATER, check_count
 from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._gradients import GradientConfig, Reduction, checkpointing
 from atman_bench.methods._perturbation import COSTS_ONLY
 from atman_bench.methods._pictures import PIXEL_VARIANTS, Granularity, attribute, variant_name
@@ -66,6 +66,6 @@ SPEC = MethodSpec(
         "batched": {"internal_batch_size": None},  # captum's default, as the authors ran it: "vastly runs OOM" (A.1)
     },
     image_variants=tuple(PIXEL_VARIANTS),
-    contrastive=True,
+    contrast=Contrast.SPAN,
     perturbs=lambda options: Intervention.EMBEDDING,
 )

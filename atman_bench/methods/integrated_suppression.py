@@ -12,8 +12,9 @@ from atman_bench.core.errors import ConfigError
 from atman_bench.core.options import check_count
 from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._factor_gradients import FactorGradientConfig, factor_gradients
+from atman_bench.methods._objective import attribution_of
 from atman_bench.methods.atman import edited_layers
 from atman_bench.models._base import ModelAdapter
 
@@ -53,15 +54,19 @@ def explain(model: ModelAdapter, encoded: Encoded, config: IntegratedSuppression
     They are no approximation of AtMan's, which suppresses one unit while all others are there.
     """
     along, weights = path_points(config.points)
-    suppressed = config.depth * (encoded.unit_of_position >= 0)
-    objectives = config.objectives(encoded)
-    # Every objective at every point.
-    factors = (1 - along[:, None] * suppressed).repeat_interleave(len(objectives), 0)
-    weighted = (weights[:, None, None] * objectives).flatten(0, 1)
-    edit = AttentionEdit(factors, config.form, config.row_min, edited_layers(model, config.layers))
-    found = factor_gradients(model, encoded, edit, weighted, config).factors.sum(1)
-    integral = found.view(config.points, len(objectives), -1).sum(0)
-    return config.attribution(encoded.pool(-config.depth * integral), encoded)
+
+    def each(one: Encoded) -> Float[Tensor, "R U"]:
+        suppressed = config.depth * (one.unit_of_position >= 0)
+        objectives = config.objectives(one)
+        # Every objective at every point.
+        factors = (1 - along[:, None] * suppressed).repeat_interleave(len(objectives), 0)
+        weighted = (weights[:, None, None] * objectives).flatten(0, 1)
+        edit = AttentionEdit(factors, config.form, config.row_min, edited_layers(model, config.layers))
+        found = factor_gradients(model, one, edit, weighted, config).factors.sum(1)
+        integral = found.view(config.points, len(objectives), -1).sum(0)
+        return one.pool(-config.depth * integral)
+
+    return attribution_of(encoded, each)
 
 
 def path_points(count: int) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
@@ -101,6 +106,6 @@ SPEC = MethodSpec(
         "per_target": {"per_target": True},
     },
     default=False,
-    contrastive=True,
+    contrast=Contrast.SPAN,
     perturbs=lambda options: Intervention.ATTENTION,
 )

@@ -4,7 +4,7 @@ from captum.attr import Lime
 
 from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._perturbation import RegressionConfig, regress
 from atman_bench.models._base import ModelAdapter
 
@@ -21,6 +21,6 @@ SPEC = MethodSpec(
     explain=explain,
     forwards=lambda n_units, n_targets, config: 2 + config.n_samples,
     stochastic=True,
-    contrastive=True,
+    contrast=Contrast.SPAN,
     perturbs=lambda options: Intervention.EMBEDDING,
 )

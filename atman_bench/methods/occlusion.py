@@ -6,8 +6,9 @@ import torch
 
 from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._listed import Listed
+from atman_bench.methods._objective import attribution_of
 from atman_bench.methods._perturbation import Baseline, EngineConfig, replaced
 from atman_bench.models._base import ModelAdapter
 
@@ -25,7 +26,7 @@ class OcclusionConfig(EngineConfig):
 
 def explain(model: ModelAdapter, encoded: Encoded, config: OcclusionConfig, seed: int) -> Attribution:
     """One perturbation per unit; relevance = occluded loss - plain loss."""
-    return listed(model, encoded, config).explained(model, encoded, config.engine_options())
+    return attribution_of(encoded, lambda one: listed(model, one, config).deltas(model, one, config.engine_options()))
 
 
 def listed(model: ModelAdapter, encoded: Encoded, config: OcclusionConfig) -> Listed:
@@ -40,7 +41,7 @@ SPEC = MethodSpec(
     config=OcclusionConfig,
     explain=explain,
     forwards=lambda n_units, n_targets, config: 1 + n_units,
-    contrastive=True,
+    contrast=Contrast.SPAN,
     perturbs=lambda options: Intervention.EMBEDDING,
     listed=listed,
 )

@@ -15,9 +15,8 @@ from atman_bench.core.errors import ConfigError
 from atman_bench.core.options import check_count
 from atman_bench.core.records import Intervention
 from atman_bench.core.tensors import Attribution, Encoded
-from atman_bench.methods._base import MethodSpec
+from atman_bench.methods._base import Contrast, MethodSpec
 from atman_bench.methods._subsets import SurrogateConfig, sampled
-from atman_bench.metrics.faithfulness import response_logit
 from atman_bench.models._base import ModelAdapter
 
 PACKAGES = ("shapiq", "lightgbm")
@@ -47,8 +46,8 @@ class ProxySpexConfig(SurrogateConfig):
 
 def explain(model: ModelAdapter, encoded: Encoded, config: ProxySpexConfig, seed: int) -> Attribution:
     """Shapley values of the surrogate of the whole response's log-odds, which is no mean over its tokens."""
-    masks, logprobs = sampled(model, encoded, config, seed)
-    return Attribution(torch.from_numpy(shapley_values(masks, response_logit(logprobs))).float())
+    masks, log_odds = sampled(model, encoded, config, seed)
+    return Attribution(torch.from_numpy(shapley_values(masks, log_odds)).float())
 
 
 @dataclass(frozen=True)
@@ -111,5 +110,6 @@ SPEC = MethodSpec(
     stochastic=True,
     variants={"attention": {"edit": "attention"}},
     default=False,
+    contrast=Contrast.SPAN,
     perturbs=lambda options: Intervention(options["edit"]),
 )

@@ -25,7 +25,9 @@ def encode_sample(model: ModelAdapter, sample: Sample, kind: UnitKind = UnitKind
 
 
 def against(encoded: Encoded, foil: Encoded, reads: str, wanted: str) -> Encoded:
-    """A sample whose one target token is explained against another.
+    """A sample whose target is explained against a foil of any length.
+
+    Where both are one token, the pass that predicts the one predicts the other.
 
     Args:
         encoded: The sample.
@@ -34,29 +36,43 @@ def against(encoded: Encoded, foil: Encoded, reads: str, wanted: str) -> Encoded
         wanted: What the foil is.
 
     Raises:
-        SampleError: Target or foil is not one token, the foil is not in the vocabulary, both are the same token, the
-            tokens before them differ, or words are explained instead of the target.
+        SampleError: The foil is not in the vocabulary, one of target and foil begins with the other, the tokens before
+            them differ, or words are explained instead of the target.
     """
     if encoded.word_of_target is not None:
         raise SampleError("words are explained here instead of the target, and a foil is one of the target's")
-    if (count := len(encoded.target_ids)) != 1:
-        raise SampleError(
-            f"the target is {count} tokens of this model: a foil says why one token rather than another; give a target "
-            "of one token"
-        )
-    if (count := len(foil.target_ids)) != 1:
-        raise SampleError(
-            f"the foil is no token of this model's vocabulary, but {count}: a foil says why one token rather than "
-            "another; give a foil of one token"
-        )
     # Vocabularies with a token for unknown words write that; some tokenizers make capitals small.
-    if reads.strip().casefold() != wanted.strip().casefold():
-        raise SampleError("the foil is not in this model's vocabulary; give a foil of one token")
+    if "".join(reads.split()).casefold() != "".join(wanted.split()).casefold():
+        raise SampleError("the foil is not in this model's vocabulary; give another foil")
     if torch.equal(encoded.target_ids, foil.target_ids):
-        raise SampleError("target and foil are the same token; give a foil that differs from the target")
-    if not all(torch.equal(tensor, foil.inputs[name]) for name, tensor in encoded.inputs.items()):
+        raise SampleError("target and foil are the same; give a foil that differs from the target")
+    shared = min(len(encoded.target_ids), len(foil.target_ids))
+    if torch.equal(encoded.target_ids[:shared], foil.target_ids[:shared]):
+        raise SampleError("one of target and foil begins with the other; give a foil that takes another way")
+    if not _same_prompt(encoded, foil):
         raise SampleError("before the foil the prompt reads as other tokens than before the target")
-    return replace(encoded, foil_ids=foil.target_ids)
+    one_each = len(encoded.target_ids) == len(foil.target_ids) == 1
+    if one_each and all(torch.equal(tensor, foil.inputs[name]) for name, tensor in encoded.inputs.items()):
+        return replace(encoded, foil_ids=foil.target_ids)
+    return _contrasted(encoded, foil)
+
+
+def _contrasted(encoded: Encoded, foil: Encoded) -> Encoded:
+    """Two sequences, each of which knows that it is explained against the other."""
+    return replace(encoded, foil=replace(foil, foil=encoded))
+
+
+def _same_prompt(encoded: Encoded, other: Encoded) -> bool:
+    """Whether two sequences are alike up to the row that predicts their first target token."""
+    first = int(encoded.target_rows[0])
+    ids = [one.inputs["input_ids"][0, : first + 1] for one in (encoded, other) if "input_ids" in one.inputs]
+    explained = [one.unit_of_position[: first + 1] for one in (encoded, other)]
+    return (
+        first == int(other.target_rows[0])
+        and encoded.offsets == other.offsets
+        and torch.equal(*explained)
+        and (len(ids) < 2 or torch.equal(*ids))
+    )
 
 
 def grouped(encoded: Encoded, kind: UnitKind) -> Encoded:
@@ -73,6 +89,8 @@ def grouped(encoded: Encoded, kind: UnitKind) -> Encoded:
     """
     if kind is UnitKind.TOKEN:
         return encoded
+    if encoded.foil is not None:
+        return _contrasted(*(grouped(replace(one, foil=None), kind) for one in (encoded, encoded.foil)))
     units = encoded.units
     if not isinstance(units, TextUnits) or units.spans is None or encoded.text is None:
         raise SampleError(f"units of kind {kind} are parts of a text: nothing else may be explained, and no token ids")

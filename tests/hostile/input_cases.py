@@ -192,12 +192,17 @@ def cases_of_evidence() -> list[Case]:
         Case("explain: units that do not exist", explain + "--units letter", "unknown value of units", values=ada),
         Case("explain: an empty foil", explain + "--foil {}", "--foil is empty", values=(*ada, "")),
         Case(
-            "explain: a foil of many tokens", explain + "--foil {}", "the foil is no token", values=(*ada, " xqzjk" * 9)
+            "explain: a span for a method that reads one pass",
+            explain + "--foil {} --method chefer",
+            "chefer explains one token rather than another",
+            values=(*ada, " xqzjk" * 9),
         ),
         Case(
-            "explain: a target of many tokens", explain + "--foil {}", "the target is", values=("Ada", " xqzjk", " on")
+            "explain: the target as foil", explain + "--foil {}", "target and foil are the same", values=(*ada, " in")
         ),
-        Case("explain: the target as foil", explain + "--foil {}", "the same token", values=(*ada, " in")),
+        Case(
+            "explain: the target with more", explain + "--foil {}", "begins with the other", values=(*ada, " in Bern")
+        ),
         Case(
             "explain: a foil for a method that knows none",
             explain + "--foil {} --method rollout",

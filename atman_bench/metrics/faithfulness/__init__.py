@@ -38,6 +38,7 @@ from atman_bench.metrics.faithfulness._maps import (
     DEFAULT_MEASURES,
     MEASURES,
     Measure,
+    ProbabilityOf,
     score_map,
     subsets_of_map,
 )
@@ -55,7 +56,7 @@ from atman_bench.metrics.faithfulness._orders import (
 from atman_bench.metrics.faithfulness._rationales import PERCENTS, comprehensiveness, rationale_sizes, sufficiency
 from atman_bench.metrics.faithfulness._soft import RATES, hellinger, keep_rates, soft_nc, soft_ns
 from atman_bench.metrics.faithfulness._subsets import lds, r2, rank_correlation
-from atman_bench.metrics.faithfulness._surrogate import context_cite, response_logit, token_logit
+from atman_bench.metrics.faithfulness._surrogate import context_cite, response_logit, sparse_weights, token_logit
 
 __all__ = [
     "DEFAULT_MEASURES",
@@ -66,6 +67,7 @@ __all__ = [
     "SOFT_DRAWS",
     "Bounds",
     "Measure",
+    "ProbabilityOf",
     "abpc",
     "aopc",
     "aopc_bounds",
@@ -91,6 +93,7 @@ __all__ = [
     "score_soft",
     "soft_nc",
     "soft_ns",
+    "sparse_weights",
     "step_counts",
     "subsets_of_map",
     "sufficiency",

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from atman_bench.metrics.faithfulness._aopc import MOST_UNITS, Bounds, LogprobsOf, aopc, normalised_aopc
+from atman_bench.metrics.faithfulness._maps import ProbabilityOf
 from atman_bench.metrics.faithfulness._orders import removal_order, without_first
 from atman_bench.metrics.faithfulness._soft import RATES, keep_rates, soft_nc, soft_ns
 
@@ -56,7 +57,10 @@ def score_aopc(scores: Float[np.ndarray, " U"], logprobs_of: LogprobsOf, bounds:
 
 
 def score_soft(
-    scores: Float[np.ndarray, " U"], thresholds: Float[np.ndarray, "R M U"], logprobs_of: LogprobsOf
+    scores: Float[np.ndarray, " U"],
+    thresholds: Float[np.ndarray, "R M U"],
+    logprobs_of: LogprobsOf,
+    probability: ProbabilityOf = np.exp,
 ) -> dict[str, float | None]:
     """Soft-NC and Soft-NS of one map, of the distribution (p, 1 - p) of the whole target; None as these say.
 
@@ -64,6 +68,7 @@ def score_soft(
         scores: One map, signed.
         thresholds: See ``costly_subsets``.
         logprobs_of: Subsets -> log-probability of the target under each.
+        probability: Of what that gives, see ``score_map``.
 
     Raises:
         AtmanBenchError: A score or log-probability is not finite.
@@ -71,7 +76,7 @@ def score_soft(
     values = {}
     subsets = costly_subsets(scores, thresholds)
     for name, measure in (("soft_nc", soft_nc), ("soft_ns", soft_ns)):
-        p = np.minimum(np.exp(logprobs_of(subsets[name])), 1)  # rounding may leave a sure target above 1
+        p = np.minimum(probability(logprobs_of(subsets[name])), 1)  # rounding may leave a sure target above 1
         distributions = np.stack([p, 1 - p], -1)
         *drawn, full, empty = distributions
         perturbed = np.array(drawn).reshape(*thresholds.shape[:2], 2)

@@ -31,6 +31,10 @@ LogprobsOf = Callable[[Bool[np.ndarray, "n U"]], Float[np.ndarray, " n"]]
 """Subsets, True = kept -> log-probability of the whole target (summed over its tokens) under each."""
 
 
+ProbabilityOf = Callable[[Float[np.ndarray, " n"]], Float[np.ndarray, " n"]]
+"""Log-probabilities -> probabilities. Of a contrast log p - log p(foil) it is the target's share of the two."""
+
+
 @dataclass(frozen=True)
 class Measure:
     """A measure of faithfulness in tables.
@@ -94,7 +98,11 @@ def subsets_of_map(scores: Float[np.ndarray, " U"], steps: int = STEPS) -> Mappi
 
 
 def score_map(
-    scores: Float[np.ndarray, " U"], bank: Bool[np.ndarray, "M U"], logprobs_of: LogprobsOf, steps: int = STEPS
+    scores: Float[np.ndarray, " U"],
+    bank: Bool[np.ndarray, "M U"],
+    logprobs_of: LogprobsOf,
+    steps: int = STEPS,
+    probability: ProbabilityOf = np.exp,
 ) -> dict[str, float | None]:
     """The ``DEFAULT_MEASURES`` of one map; None where one is undefined, curves below ``LEAST_SPAN`` among them.
 
@@ -103,6 +111,7 @@ def score_map(
         bank: Random subsets.
         logprobs_of: Called once, with all subsets.
         steps: K, steps of a curve.
+        probability: Of what ``logprobs_of`` gives; comprehensiveness and sufficiency are of probabilities.
 
     Raises:
         AtmanBenchError: Shapes do not match, or a score or log-probability is not finite.
@@ -121,6 +130,8 @@ def score_map(
         "insertion_auc": insertion_auc(logprobs["insertion"]) if spans else None,
         "abpc": abpc(logprobs["least_first"], logprobs["deletion"]) if spans else None,
         **{f"top{k}_drop": float(drop) for k, drop in zip(TOP, drops, strict=True)},
-        "comprehensiveness": float(comprehensiveness(np.exp(full), np.exp(logprobs["without"])[None])[0]),
-        "sufficiency": float(sufficiency(np.exp(full), np.exp(logprobs["only"])[None])[0]),
+        "comprehensiveness": float(
+            comprehensiveness(probability(full), probability(logprobs["without"])[None])[0],
+        ),
+        "sufficiency": float(sufficiency(probability(full), probability(logprobs["only"])[None])[0]),
     }

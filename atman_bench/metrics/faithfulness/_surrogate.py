@@ -51,9 +51,7 @@ def context_cite(
 ) -> Float[np.ndarray, " U"]:
     """Weights of the surrogate: how much keeping each unit adds to the log-odds of the response; positive = helps.
 
-    Each column of the masks, as 0 and 1, minus its mean over its population deviation (1 for a column that is constant,
-    whose weight is 0) is X. A Lasso with intercept c minimises |y / T - X b - c|^2 / (2 n) + alpha |b|_1, with y from
-    ``response_logit``; the weights are T b / deviation.
+    See ``sparse_weights``, with y from ``response_logit``.
 
     Any span of the response reuses the passes: hand over the span's columns of ``logprobs``.
 
@@ -65,11 +63,32 @@ def context_cite(
     Raises:
         AtmanBenchError: Shapes do not match, or a value is not finite.
     """
+    n_tokens = logprobs.shape[-1]
+    return sparse_weights(masks, response_logit(finite("logprobs", logprobs, len(masks), n_tokens)), n_tokens, alpha)
+
+
+def sparse_weights(
+    masks: Bool[np.ndarray, "n U"], values: Float[np.ndarray, " n"], n_tokens: int, alpha: float
+) -> Float[np.ndarray, " U"]:
+    """How much keeping each unit adds to a value of subsets, by a Lasso.
+
+    Each column of the masks, as 0 and 1, minus its mean over its population deviation (1 for a column that is constant,
+    whose weight is 0) is X. A Lasso with intercept c minimises |y / T - X b - c|^2 / (2 n) + alpha |b|_1; the weights
+    are T b / deviation.
+
+    Args:
+        masks: Random subsets, True = kept.
+        values: y, under each subset.
+        n_tokens: T, of the response.
+        alpha: Weight of the penalty; more gives fewer weights that are not 0.
+
+    Raises:
+        AtmanBenchError: Shapes do not match, or a value is not finite.
+    """
     from sklearn.linear_model import Lasso  # takes a second to import
 
     kept = finite("masks", masks, None, None)
-    n_tokens = logprobs.shape[-1]
-    y = response_logit(finite("logprobs", logprobs, len(kept), n_tokens)) / n_tokens
+    y = finite("values", values, len(kept)) / n_tokens
     deviation = kept.std(0)
     deviation[deviation == 0] = 1
     fitted = Lasso(alpha=alpha).fit((kept - kept.mean(0)) / deviation, y)
