@@ -42,7 +42,7 @@ class _Subsets:
         options: How units are taken away.
         cell: Where they are.
         writer: Where new ones are stored.
-        known: Sample -> mask's key -> log-probability of the whole target, of the run's samples.
+        known: Sample -> mask's key -> log-probability of the whole target, or how far it is above the foil's.
         spent: On those of the run's samples, in this run and in those before.
     """
 
@@ -133,7 +133,8 @@ def evaluate_faithfulness(
 
 def subset_cell(run: Run, config: RunConfig, options: InterventionOptions) -> SubsetCell:
     """Where the subsets of a run's samples are stored under an intervention."""
-    return SubsetCell(config.results, _identity(run.cells[0].identity, options))
+    contrast = any(item.sample.foil is not None for item in run.choice.samples)
+    return SubsetCell(config.results, _identity(run.cells[0].identity, options, contrast))
 
 
 def sample_maps(
@@ -149,7 +150,8 @@ def sample_maps(
     """
     n_units = len(sample.label)
     stored = tuple(MapToScore.of(cell, of_cell.get(sample.uid), n_units) for cell, of_cell in maps.items())
-    return SampleMaps(sample.uid, sample.sample.group, n_units, seed, intervention, stored)
+    of_sample = sample.sample
+    return SampleMaps(sample.uid, of_sample.group, n_units, seed, intervention, stored, of_sample.foil is not None)
 
 
 def _here(
@@ -201,7 +203,7 @@ def _on_workers(
         report(f"{measured.maps.intervention} {measured.maps.uid}", measured.status)
 
 
-def _identity(of_maps: Identity, options: InterventionOptions) -> SubsetIdentity:
+def _identity(of_maps: Identity, options: InterventionOptions, contrast: bool) -> SubsetIdentity:
     return SubsetIdentity(
         of_maps.dataset,
         of_maps.dataset_options,
@@ -212,4 +214,5 @@ def _identity(of_maps: Identity, options: InterventionOptions) -> SubsetIdentity
         identity_options(options),
         VERSION,
         of_maps.units,
+        contrast,
     )

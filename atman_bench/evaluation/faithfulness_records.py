@@ -18,6 +18,7 @@ class FaithfulnessRow:
         uid: The sample's.
         group: What bootstrap intervals resample.
         intervention: How units were taken away.
+        contrast: Whether log-probabilities are those of the target less the foil's.
         perturbs: How the method takes units away; None where it runs no changed input.
         status: How it ended: ``skipped`` where there is no map of the sample's units.
         values: Measure -> value, None where it is undefined; empty if the status is not ``ok``.
@@ -36,6 +37,7 @@ class FaithfulnessRow:
     values: Mapping[str, float | None] = field(default_factory=dict)
     passes: Mapping[str, int] = field(default_factory=dict)
     error: str | None = None
+    contrast: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.special import expit
 
 from atman_bench.core.errors import AtmanBenchError, SampleError, StoreError, UnknownNameError, one_line
 from atman_bench.core.memory import is_device_fault, is_out_of_memory
@@ -24,6 +25,7 @@ from atman_bench.metrics.faithfulness import (
     RATES,
     SOFT_DRAWS,
     Bounds,
+    ProbabilityOf,
     aopc_bounds,
     costly_subsets,
     score_aopc,
@@ -33,7 +35,7 @@ from atman_bench.metrics.faithfulness import (
 )
 
 LogprobsOf = Callable[[Bool[np.ndarray, "M U"]], Float[np.ndarray, " M"]]
-"""Subsets, True = kept -> log-probability of the whole target under each."""
+"""Subsets, True = kept -> log-probability of the whole target under each, or its contrast with the foil's."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class SampleMaps:
         seed: Of the run.
         intervention: How units are taken away.
         maps: One of each cell.
+        contrast: Whether the sample has a foil, so that log-probabilities are those of the target less the foil's.
     """
 
     uid: str
@@ -90,6 +93,12 @@ class SampleMaps:
     seed: int
     intervention: Intervention
     maps: tuple[MapToScore, ...]
+    contrast: bool
+
+    @property
+    def probability(self) -> ProbabilityOf:
+        """The target's, or its share of what target and foil have together: p / (p + p(foil))."""
+        return expit if self.contrast else np.exp
 
     @cached_property
     def bank(self) -> Bool[np.ndarray, "M U"]:
@@ -178,6 +187,7 @@ def _row(sample: SampleMaps, stored: MapToScore, status: Status, error: str | No
         uid=sample.uid,
         group=sample.group,
         intervention=sample.intervention,
+        contrast=sample.contrast,
         perturbs=stored.perturbs,
         status=status,
         error=error,
@@ -212,11 +222,11 @@ def _values(
     logprobs_of: LogprobsOf,
     bounds: Bounds | None,
 ) -> Iterator[tuple[str, float | None]]:
-    values = score_map(scores, sample.bank, logprobs_of)
+    values = score_map(scores, sample.bank, logprobs_of, probability=sample.probability)
     if "normalised_aopc" in measures:
         values["normalised_aopc"] = None if bounds is None else score_aopc(scores, logprobs_of, bounds)
     if {"soft_nc", "soft_ns"}.intersection(measures):
-        values |= score_soft(scores, sample.thresholds, logprobs_of)
+        values |= score_soft(scores, sample.thresholds, logprobs_of, sample.probability)
     return ((name, values[name]) for name in measures)
 
 

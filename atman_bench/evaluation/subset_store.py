@@ -46,7 +46,8 @@ class EvaluatedSubsets:
         uid: The sample's.
         n_units: U.
         kept: Each mask's bits, True = kept, as hexadecimal digits; the last byte is filled up with zeros.
-        logprobs: (M, T) log-probability of each target token under each subset; each number names a float32 exactly.
+        logprobs: (M, T) log-probability of each target token under each subset, or of a contrast (M, 1) how far the
+            target's is above the foil's; each number names a float32 exactly.
         cost: Of running them.
     """
 
@@ -87,6 +88,7 @@ class SubsetIdentity:
         intervention: Resolved options of how units are taken away.
         version: Raised whenever the way to take them away changes.
         units: What of a text is one unit.
+        contrast: Whether samples with a foil are asked for the contrast; before they were asked for the target alone.
     """
 
     dataset: str
@@ -98,6 +100,7 @@ class SubsetIdentity:
     intervention: Mapping[str, Any]
     version: int
     units: UnitKind = field(default=UnitKind.TOKEN, metadata=ADDED_LATER)
+    contrast: bool = field(default=False, metadata=ADDED_LATER)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -29,12 +29,22 @@ NOTE = (
     "target loses at least 1 nat where all is taken away."
 )
 
+CONTRAST = (
+    " Of samples with a foil the measures are of the contrast, log p - log p(foil) in the place of log p, and of the "
+    "target's share of the two, p / (p + p(foil)), in the place of p."
+)
+
+
+def note_of(frame: pd.DataFrame) -> str:
+    """How the measures of a frame are to be read."""
+    return NOTE + CONTRAST if frame["contrast"].any() else NOTE
+
 
 def frame_of_faithfulness(found: Faithfulness, dataset: str, model: str) -> pd.DataFrame:
     """Rows of one run as a data frame with the columns of ``tables.frame_of``, as far as there are any.
 
     A line for each row and measure; ``metric`` is the measure's name and the intervention (``lds_attention``), beside
-    which ``measure``, ``intervention``, ``perturbs`` ("" for None) and ``passes`` stand by themselves.
+    which ``measure``, ``intervention``, ``perturbs`` ("" for None), ``passes`` and ``contrast`` stand by themselves.
 
     Args:
         found: From ``evaluate_faithfulness``.
@@ -51,6 +61,7 @@ def frame_of_faithfulness(found: Faithfulness, dataset: str, model: str) -> pd.D
             "intervention": row.intervention.value,
             "perturbs": "" if row.perturbs is None else row.perturbs.value,
             "passes": row.passes.get(measure),
+            "contrast": row.contrast,
         }
         for row in found.rows
         for measure in found.measures
@@ -69,7 +80,7 @@ def faithfulness_tables(frame: pd.DataFrame, spent: Mapping[Intervention, Spent]
     """The tables of one run: means, whom each intervention favours, what measuring took."""
     dataset, model = frame[["dataset", "model"]].iloc[0]
     means = means_of(frame, columns_of(frame))
-    tables = [means.table(f"Faithfulness: {dataset} · {model}", NOTE)]
+    tables = [means.table(f"Faithfulness: {dataset} · {model}", note_of(frame))]
     favours = favour_table(frame)
     return [*tables, *([favours] if favours.lines else []), cost_table(frame, spent, frame["uid"].nunique())]
 

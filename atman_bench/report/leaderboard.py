@@ -13,7 +13,7 @@ from atman_bench.core.records import SCHEMA
 from atman_bench.evaluation.leaderboard_store import FOLDER
 from atman_bench.methods.floors import FLOORS
 from atman_bench.report._format import NOTHING, number
-from atman_bench.report.faithfulness import NOTE, cost_table, favour_table
+from atman_bench.report.faithfulness import cost_table, favour_table, note_of
 from atman_bench.report.figure_files import FigureFormat
 from atman_bench.report.figures import FIGURES
 from atman_bench.report.leaderboard_columns import FAITHFULNESS, FAMILIES, LOCALISATION
@@ -99,7 +99,7 @@ def panel_tables(panel: Panel) -> list[TextTable]:
     tables = [located.table(f"Localisation: {where}", note)]
     if not panel.faithfulness.empty:
         faithful = means_of(panel.frame, FAITHFULNESS)
-        tables.append(faithful.table(f"Faithfulness: {where}", NOTE))
+        tables.append(faithful.table(f"Faithfulness: {where}", note_of(panel.faithfulness)))
         tables.append(favour_table(panel.faithfulness))
     tables.append(costs_table(panel, located))
     tables.append(ranks_table(panel))
