@@ -134,7 +134,7 @@ def table(rows: Sequence[Mapping[str, Any]], weights: Mapping[str, int]) -> str:
 def _numbers(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
     pairs = [(row["types"][REFERENCE], row["types"][name]) for row in rows]
     groups = np.array([row["group"] for row in rows])
-    close = [closeness(np.array(exact["scores"]), np.array(found["scores"])) for exact, found in pairs]
+    close = [closeness(*(np.array(each["scores"], float) for each in pair)) for pair in pairs]
     values = [[100 * each[measure] for each in close] for measure in ("Spearman", "best tenth", "L1")]
     for metric in (average_precision, auprc):
         scored = [[_scored(metric, each, row) for each in pair] for pair, row in zip(pairs, rows, strict=True)]
@@ -149,7 +149,7 @@ def _numbers(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
 
 
 def _scored(metric: Any, found: Mapping[str, Any], row: Mapping[str, Any]) -> float:
-    value = metric(apply_sign(Sign.POSITIVE, np.array(found["scores"]), None), np.array(row["label"], float))
+    value = metric(apply_sign(Sign.POSITIVE, np.array(found["scores"], float), None), np.array(row["label"], float))
     return np.nan if value is None else value
 
 

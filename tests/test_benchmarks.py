@@ -11,6 +11,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import _history  # noqa: E402
 import fidelity  # noqa: E402
+import precision  # noqa: E402
 import run as bench  # noqa: E402
 
 sys.path.remove(str(BENCHMARKS))
@@ -92,3 +93,31 @@ def test_verified_are_units_of_equal_scores_and_the_bounds_are_of_as_many():
 def test_an_exact_map_without_positive_scores_says_nothing():
     close = fidelity.closeness(-np.ones(10), np.ones(10))
     assert all(np.isnan(value) for value in close.values())
+
+
+def a_row(uid: str, scores: dict[str, list[float]], seconds: dict[str, float]) -> dict:
+    types = {
+        name: {
+            "scores": scores.get(name, [2, 1]),
+            "seconds": seconds.get(name, 1),
+            "plain_seconds": 1,
+            "answered": True,
+        }
+        for name in precision.TYPES
+    }
+    return {"uid": uid, "group": uid, "label": [1, 0], "types": types}
+
+
+def test_a_narrower_type_is_compared_with_float32_sample_by_sample():
+    reversed_map = {"float32": [3, 1], "bfloat16": [1, 3]}
+    rows = [a_row("a", reversed_map, {"bfloat16": 4}), a_row("b", {}, {})]
+    lines = precision.table(rows, dict.fromkeys(precision.TYPES, 5_000_000)).splitlines()
+    cells = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in lines[2:]}
+    names = dict(zip(precision.HEADER, range(len(precision.HEADER)), strict=True))
+    found = {name: cells["bfloat16"][column].split(" [")[0].strip(" |") for name, column in names.items()}
+    assert found["weights, MB"] == "5"
+    assert found["Spearman"] == "0.0"  # -1 and 1
+    assert found["best tenth"] == "66.7"  # 1 of 3, and all
+    assert found["mAP"] == "-25.0"  # from 3/4 to 1/4, and no change
+    assert found["time"] == "2.00"  # the geometric mean of 4 and 1
+    assert cells["float32"][names["mAP"]].startswith("70.8")  # of 3/4 and 2/3
