@@ -13,11 +13,11 @@ import torch
 import atman_bench
 from atman_bench.cli.app import main
 from atman_bench.core.errors import ConfigError, NotApplicableError, SampleError
-from atman_bench.core.records import Modality, Status
+from atman_bench.core.records import Intervention, Modality, Status
 from atman_bench.evaluation import runner
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.evaluation.faithfulness import evaluate_faithfulness
-from atman_bench.evaluation.faithfulness_rows import SharedSubsets
+from atman_bench.evaluation.faithfulness_rows import SampleMaps
 from atman_bench.methods import METHODS
 from atman_bench.methods._base import Contrast
 from atman_bench.methods._explain import explain_encoded
@@ -368,7 +368,8 @@ def test_measures_of_probabilities_take_the_targets_share_of_the_two():
         return np.array([logprobs[bool(one[0])] @ [1, -1] for one in kept])
 
     bank = np.array([[True], [False]])
-    values = score_map(np.ones(1), bank, contrast, probability=SharedSubsets("a", "a", 1, 0, True).probability)
+    of_sample = SampleMaps("a", "a", 1, 0, Intervention.ATTENTION, (), contrast=True)
+    values = score_map(np.ones(1), bank, contrast, probability=of_sample.probability)
     assert values["comprehensiveness"] == pytest.approx(0.6 / 0.9 - 0.1 / 0.4)
     assert values["top1_drop"] == pytest.approx(np.log(2) - np.log(1 / 3))
 
