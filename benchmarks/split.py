@@ -32,7 +32,7 @@ from atman_bench.evaluation.remote import Explain, WorkerModel
 from atman_bench.evaluation.samples import UsableSample
 from atman_bench.evaluation.splitting import ExplainShare, SampleShare, SharedSweep, joined
 from atman_bench.evaluation.stored import StoredMap
-from atman_bench.methods._engine import Batch, Share, default_batches, first_rows
+from atman_bench.methods._engine import Batch, Share, default_batches, end_of, first_rows
 from atman_bench.methods.atman import AtManConfig, listed
 from atman_bench.metrics._signs import Sign
 from atman_bench.models._base import LoadOptions
@@ -70,7 +70,8 @@ class Case:
         sample = Sample("long", case.prompt, case.target, (0, len(case.prompt)), CharSpans(((0, 1),)), "long")
         usable = UsableSample(sample, label, None, encoded.length, len(encoded.target_ids), UnitKind.TOKEN)
         found = listed(case.model, encoded, AtManConfig())
-        batches = default_batches(first_rows(found.perturbations, encoded.restarts), encoded)
+        starts = first_rows(found.perturbations, encoded.restarts)
+        batches = default_batches(starts, encoded.length, end_of(encoded))
         return cls(WorkerModel(name, LoadOptions(device="cpu"), 1), usable, batches)
 
     def positions(self, share: Share) -> int:

@@ -213,7 +213,7 @@ def test_table_names_the_sign_rules_there_are(command, fakes):
 
 
 def test_ctrl_c_before_the_first_explanation_says_what_is_stored(command, fakes, monkeypatch):
-    def interrupted(config, progress, overwrite, driver):
+    def interrupted(config, progress, overwrite, driver, split):
         return runner.RunSummary((), (), (), (), 0, {}, remaining=4, interrupted=True, skipped={}, first_error=None)
 
     monkeypatch.setattr(runner, "evaluate", interrupted)

@@ -19,6 +19,7 @@ from atman_bench.core.records import Modality
 from atman_bench.evaluation.config import default_methods
 from atman_bench.evaluation.stored import Identity, digest_of
 from atman_bench.methods import METHODS
+from atman_bench.methods._base import Contrast
 from atman_bench.methods.floors import FLOORS
 from atman_bench.metrics import METRICS
 from atman_bench.report.tables import metrics_in_order
@@ -122,7 +123,7 @@ def test_a_floor_is_a_file_that_defines_a_floor_spec(tmp_path):
     atman_bench.include([tmp_path / "flat.py"])
     assert "flat" in FLOORS
     spec = METHODS.get("flat")
-    assert (spec.forwards(10, 3, spec.config()), spec.contrastive) == (0, True)
+    assert (spec.forwards(10, 3, spec.config()), spec.contrast) == (0, Contrast.SPAN)
     assert str(tmp_path / "flat.py") in METHODS.plugin("flat").source  # what fingerprints ask for
     assert "flat" in default_methods(Modality.TEXT)
 

@@ -153,7 +153,7 @@ def cases_of_output() -> list[Case]:
         Case("an unknown command with escape sequences", "{}", "\\x1b[31m", values=(ESCAPE,)),
         Case("an unknown option", "eval --nope", "No such option"),
         Case("no argument", "plan", "Missing argument"),
-        Case("two arguments", "plan a b", "unexpected"),
+        Case("two arguments", "plan tiny-text b", "unexpected"),
         Case("no command", "", "Usage", code=0),
         Case("no command of a group", "data", "Usage", code=0),
     ]
