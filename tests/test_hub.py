@@ -60,7 +60,7 @@ def test_where_it_does_not_answer_libraries_are_offline_for_as_long_as_they_load
 
 
 def test_a_connection_that_hangs_is_given_up(networked, monkeypatch):
-    monkeypatch.setattr(hub, "PATIENCE", 0.05)
+    monkeypatch.setattr(hub, "TIMEOUT", 0.05)
     asked, given_up = Event(), Event()
 
     def hang(*_: object, **__: object) -> None:

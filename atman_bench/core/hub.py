@@ -1,7 +1,7 @@
 """The model hub: whether it may be asked, whether it answers, and what of it lies in its cache.
 
-The libraries that load from it try six times, for a minute in all, and log every try. Where the hub is asked for a
-sign of life before, a machine without a network gets its answer at once, and what was downloaded earlier.
+The libraries that load from it try six times, for a minute in all, and log every try. One short request before that
+lets a machine without a network fail at once, or load what was downloaded earlier.
 """
 
 import os
@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 _YES = ("1", "ON", "YES", "TRUE")
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
-PATIENCE = 6.0
+TIMEOUT = 6.0
 """Seconds after which a hub that has not answered counts as unreachable."""
 
 
@@ -45,7 +45,7 @@ def why_unreachable() -> str | None:
 
     def ask() -> None:
         try:
-            with urlopen(Request(endpoint(), method="HEAD"), timeout=PATIENCE):
+            with urlopen(Request(endpoint(), method="HEAD"), timeout=TIMEOUT):
                 reasons.append(None)
         except HTTPError:
             reasons.append(None)
@@ -58,8 +58,8 @@ def why_unreachable() -> str | None:
 
     asking = Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(PATIENCE)
-    return reasons[0] if reasons else f"no answer within {PATIENCE:g} s"
+    asking.join(TIMEOUT)
+    return reasons[0] if reasons else f"no answer within {TIMEOUT:g} s"
 
 
 @contextmanager

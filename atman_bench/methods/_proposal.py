@@ -56,7 +56,7 @@ def by_gradient(
 ) -> tuple[Proposal, PlainPass]:
     """Derivatives of the mean loss by the factors of the edit: a backward pass for all perturbations.
 
-    Words with ground truth of their own (GQA) take such a pair each.
+    Words with ground truth of their own (GQA) take a forward and a backward pass each.
 
     The signals are what no single aggregate sees of real texts, toys and images alike: the derivative, its positive
     part in each layer, and attention times its gradient; then the centred derivative, and the first and the third of
