@@ -70,7 +70,10 @@ def test_a_number_of_passes_is_at_most_the_whole_sweep():
 
 def test_a_budget_below_the_proposal_gives_its_estimates():
     centred = atman_gradient.explain(MODEL, ENCODED, AtManGradientConfig(aggregate=Aggregate.CENTRED), seed=0)
-    torch.testing.assert_close(attribute(NOTHING_LEFT).scores, centred.scores, rtol=0, atol=1e-6)
+    found = attribute(NOTHING_LEFT)
+    torch.testing.assert_close(found.scores, centred.scores, rtol=0, atol=1e-6)
+    assert "give a larger one" in found.remarks[-1]
+    assert "give a larger one" not in attribute(0.4).remarks[-1]
 
 
 @pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 3}, {"engine": EngineMode.LEAN}], ids=str)

@@ -274,6 +274,8 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed:
         f"{exactly} of {len(which)} units are suppressed exactly, the others estimated, for {share:.0%} of the "
         f"exact sweep; by a cautious guess these hold {search.unverified_share():.0%} of the positive relevance"
     )
+    if not exactly:
+        remark += "; the budget ends with the proposal, which alone is no explanation: give a larger one"
     logger.info("adaptive: sample %s: %s", encoded.uid, remark)
     # A perturbation after the row that a target is read from cannot have moved it.
     reached = torch.tensor(starts) <= encoded.target_rows.cpu()[:, None]
