@@ -20,13 +20,15 @@ from atman_bench.core.records import Dtype
 from atman_bench.methods import METHODS, adaptive
 from atman_bench.methods._engine import EngineMode
 from atman_bench.methods.adaptive import ProposalBy
+from atman_bench.profiling import calibration
 from atman_bench.profiling import fake_run as simulate_module
 from atman_bench.profiling import predict as prediction
+from atman_bench.profiling.calibration import Rates, calibrate, fitted
 from atman_bench.profiling.cell import ScaleCell
 from atman_bench.profiling.devices import Device, find_device
-from atman_bench.profiling.fake_run import Ledger, Simulation
+from atman_bench.profiling.fake_run import Ledger, Simulation, Work
 from atman_bench.profiling.fleet import WholeRun, whole_run
-from atman_bench.profiling.predict import predict, simulate, simulated_cell
+from atman_bench.profiling.predict import plain_job, predict, simulate, simulate_loaded, simulated_cell
 from atman_bench.profiling.rounds import even_order
 from atman_bench.profiling.rows import ScaleStatus, Source
 
@@ -388,3 +390,31 @@ def test_simulated_peaks_agree_with_measured_ones(tmp_path: Path):
     ratios = [float(ratio) for ratio in printed.split()]
     assert len(ratios) == 3
     assert statistics.median(ratios) == pytest.approx(1, abs=0.1)
+
+
+def test_rates_are_those_by_which_measured_runs_took_their_time():
+    works = [Work(seconds=s, launches=n) for s, n in [(0.002, 200), (0.03, 900), (0.01, 850)]]
+    rates = fitted(works, [2e-5 * work.launches + 0.6 * work.seconds for work in works])
+    assert rates.per_launch == pytest.approx(2e-5)
+    assert rates.per_roofline_second == pytest.approx(0.6)
+    assert rates.seconds(Work(seconds=1.0, launches=1000)) == pytest.approx(0.62)
+
+
+def test_no_rate_is_negative_whatever_was_measured():
+    works = [Work(seconds=1.0, launches=100), Work(seconds=2.0, launches=100)]
+    # Exactly, a launch would take -0.01 s; without launches (1 - r)^2 + (1 - 2 r / 3)^2 is least at 15/13.
+    assert fitted(works, [1.0, 3.0]) == Rates(0.0, pytest.approx(15 / 13))
+
+
+def test_a_machine_is_measured_by_three_runs_and_by_a_plain_pass_alone_where_that_is_slow(monkeypatch):
+    model = tiny_models.adapter("llama")
+    monkeypatch.setattr(
+        calibration,
+        "_seconds",
+        lambda adapter, job: Rates(3e-5, 0.4).seconds(simulate_loaded(adapter, job).work),
+    )
+    rates = calibrate(model, tokens=20, units=16, targets=2)
+    assert (rates.per_launch, rates.per_roofline_second) == (pytest.approx(3e-5), pytest.approx(0.4))
+    monkeypatch.setattr(calibration, "_seconds", lambda adapter, job: 6.0)
+    slow = calibrate(model, tokens=20, units=16, targets=2)
+    assert slow.seconds(simulate_loaded(model, plain_job("lean", 20, 2)).work) == pytest.approx(6.0)

@@ -11,7 +11,8 @@ from atman_bench.evaluation.samples import PreparedSample
 from atman_bench.evaluation.store import Cell
 from atman_bench.methods import METHODS
 from atman_bench.models._causal_lm import CausalLM
-from atman_bench.profiling.predict import method_job, plain_job, simulate_loaded
+from atman_bench.profiling.calibration import Rates, calibrate
+from atman_bench.profiling.predict import method_job, simulate_loaded
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def seconds_per_position(samples: Sequence[PreparedSample]) -> float:
 
 
 def plan_of(run: Prepared, config: RunConfig, pace: float) -> Plan:
-    """What a run would do: a simulation of the longest sample compares each method with plain forward passes.
+    """What a run would do: a simulation of the longest sample tells what a position of each method takes.
 
     Args:
         run: The run.
@@ -85,6 +86,7 @@ def plan_of(run: Prepared, config: RunConfig, pace: float) -> Plan:
         StoreError: Stored results cannot be read.
     """
     by_length = sorted(run.selected.samples, key=lambda item: item.length)
+    shapes = {item.uid: [(len(one.target_ids), one.length) for one in item.sequences] for item in by_length}
     costs = _Costs(by_length[-1])
     planned = []
     for cell in run.cells:
@@ -92,9 +94,10 @@ def plan_of(run: Prepared, config: RunConfig, pace: float) -> Plan:
         finished = finished_uids(rows, cell.endings(), config.metric_names)
         missing = [item for item in by_length if item.uid not in finished]
         spec = METHODS.get(cell.identity.method)
-        forwards = [spec.forwards(len(item.label), item.n_targets, cell.options) for item in missing]
-        share, peak_bytes = costs.of(cell) if missing else (1.0, None)
-        positions = sum(n * item.length for n, item in zip(forwards, missing, strict=True))
+        runs = [(len(item.label), *shape) for item in missing for shape in shapes[item.uid]]
+        forwards = [spec.forwards(units, targets, cell.options) for units, targets, _ in runs]
+        of_position, peak_bytes = costs.of(cell) if missing else (None, None)
+        positions = sum(n * length for n, (*_, length) in zip(forwards, runs, strict=True))
         planned.append(
             PlannedCell(
                 cell.identity.method,
@@ -102,7 +105,7 @@ def plan_of(run: Prepared, config: RunConfig, pace: float) -> Plan:
                 len(by_length) - len(missing),
                 len(missing),
                 sum(forwards),
-                share * positions * pace,
+                positions * (pace if of_position is None else of_position),
                 peak_bytes,
             )
         )
@@ -118,24 +121,23 @@ class _Costs:
 
     def __init__(self, item: PreparedSample):
         self._item = item
-        self._plain_seconds: float | None = None
+        self._rates: Rates | None = None
 
-    def of(self, cell: Cell) -> tuple[float, int | None]:
-        """Time as a share of the method's ``forwards``, and peak memory; (1, None) where it cannot be simulated."""
+    def of(self, cell: Cell) -> tuple[float | None, int | None]:
+        """Seconds of a position of the method's ``forwards``, and peak memory; None where it cannot be simulated."""
         adapter, length, targets = self._item.adapter, self._item.length, self._item.n_targets
         units = len(self._item.label)
         method = cell.identity.method
         forwards = METHODS.get(method).forwards(units, targets, cell.options)
         if not forwards:
-            return 1.0, adapter.weight_bytes
+            return 0.0, adapter.weight_bytes
         if not isinstance(adapter, CausalLM):
-            return 1.0, None
+            return None, None
         job = method_job(method, cell.options, length, units, targets)
         try:
-            if self._plain_seconds is None:
-                self._plain_seconds = simulate_loaded(adapter, plain_job("lean", length, targets)).work.seconds
+            if self._rates is None:
+                self._rates = calibrate(adapter, length, units, targets)
             found = simulate_loaded(adapter, job)
         except ModelError:  # it depends on data, or reads a picture
-            return 1.0, None
-        share = found.work.seconds / (forwards * self._plain_seconds)
-        return share, adapter.weight_bytes + round(found.peak_bytes)
+            return None, None
+        return self._rates.seconds(found.work) / (forwards * length), adapter.weight_bytes + round(found.peak_bytes)

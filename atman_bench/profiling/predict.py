@@ -315,12 +315,13 @@ def simulate(cell: ScaleCell, config: PreTrainedConfig, device: Device, free: fl
 def simulate_loaded(adapter: CausalLM, job: Job) -> Simulation:
     """Cost of a job on a model that is loaded, where it is loaded; of a vision-language model on its decoder.
 
-    The rates of that device are not known, so times are those of a common one of its kind: take ratios of them.
+    The rates of that device are not known, so times are those of a common one of its kind, where launching an operation
+    takes no time: ``calibration`` tells what they are here.
 
     Raises:
         ModelError: As ``simulate_job``.
     """
-    device = find_device("cpu-24GB" if adapter.device.type == "cpu" else "A100-80GB")
+    device = replace(find_device("cpu-24GB" if adapter.device.type == "cpu" else "A100-80GB"), overhead=0.0)
     config = adapter.model.config.get_text_config()
     return simulate_job(job, config, adapter.model.dtype, device, free_bytes(adapter.device))
 
