@@ -14,7 +14,7 @@ from driven import ForkPool, driving, stored
 
 from atman_bench.cli.app import main
 from atman_bench.core.records import Intervention, Status
-from atman_bench.evaluation import leaderboard, measuring
+from atman_bench.evaluation import dry_run, faithfulness_plan, leaderboard, measuring
 from atman_bench.evaluation.config import RunConfig, resolve
 from atman_bench.evaluation.driver import config as driver_config
 from atman_bench.evaluation.driver.loop import Driver
@@ -23,7 +23,7 @@ from atman_bench.evaluation.faithfulness_plan import plan
 from atman_bench.evaluation.faithfulness_records import Faithfulness
 from atman_bench.evaluation.leaderboard import LeaderboardConfig, run_leaderboard
 from atman_bench.evaluation.leaderboard_store import read_rows, read_run
-from atman_bench.evaluation.runner import begin, complete
+from atman_bench.evaluation.runner import begin, complete, prepare
 from atman_bench.metrics.faithfulness import DEFAULT_MEASURES, MEASURES
 
 
@@ -177,6 +177,30 @@ def test_a_dry_run_counts_the_passes_that_follow_at_the_most_and_exactly_once_ma
         assert sum(planned.forwards for planned in known) == passes
         _, after = plan(config, measures)
         assert [(planned.forwards, planned.stored) for planned in after] == [(0, calls[0]), (0, calls[1])]
+
+
+def test_a_dry_run_counts_the_sequence_of_a_foil_of_several_tokens(config, monkeypatch):
+    monkeypatch.setattr(dry_run, "seconds_per_position", lambda samples: 1.0)
+    monkeypatch.setattr(faithfulness_plan, "seconds_per_position", lambda samples: 1.0)
+    config = replace(config, limit=1, methods=(("atman", {}),))
+    run = prepare(config)
+    (item,) = run.selected.samples
+    start, end = item.sample.explain
+    foil = " " + " ".join(item.sample.prompt[start:end].split()[:3])
+    against = replace(item, sample=replace(item.sample, foil=foil))
+    longer = 3 - item.n_targets
+    assert [one.length for one in against.sequences] == [item.length, item.length + longer]
+    planned = []
+    for sample in (item, against):
+        chosen = replace(run, selected=replace(run.selected, samples=(sample,)))
+        monkeypatch.setattr(faithfulness_plan, "prepare", lambda config, chosen=chosen: chosen)
+        of_maps, of_subsets = plan(config, ("lds",))
+        counts = [cell.forwards for cell in of_maps.cells] + [subsets.forwards for subsets in of_subsets]
+        planned.append((counts, [subsets.seconds for subsets in of_subsets]))
+    (counts, times), (counts_against, times_against) = planned
+    assert counts_against == [2 * count for count in counts]
+    both = 2 + longer / item.length
+    assert times_against == pytest.approx([both * time for time in times])
 
 
 def test_a_leaderboard_on_workers_is_that_of_one_process_and_its_costs_are_measured_here(

@@ -19,6 +19,7 @@ from atman_bench.evaluation.runner import begin
 from atman_bench.evaluation.sanity import run_checks
 from atman_bench.evaluation.sanity_records import Check, SanityRow
 from atman_bench.evaluation.sanity_samples import duplicated, sentences, without_answer
+from atman_bench.methods._explain import explain_encoded
 from atman_bench.report.sanity import frame_of_checks, sanity_table, verdicts_of
 from atman_bench.report.verdicts import Ending
 
@@ -152,6 +153,31 @@ def test_a_check_that_fails_is_a_row_and_weights_are_put_back(config, tmp_path, 
     assert {row.error for row in found if row.check is Check.RANDOMISED} == {"division by zero"}
     assert {row.status for row in found if row.check is Check.DUPLICATE} == {Status.OK}
     assert all(torch.equal(p, before[name]) for name, p in run.adapter.model.named_parameters())
+
+
+def test_maps_of_a_sample_with_a_foil_are_of_the_contrast_and_the_foil_is_no_other_target(
+    config, tmp_path, monkeypatch
+):
+    config = replace(config, results=tmp_path, limit=2, methods=(("atman", {}),))
+    run = begin(config)
+    first, second = run.selected.samples
+    assert first.sample.target != second.sample.target
+    swapped = [
+        replace(one, sample=replace(one.sample, foil=other.sample.target))
+        for one, other in [(first, second), (second, first)]
+    ]
+    asked = []
+
+    def explain(model, encoded, *rest):
+        asked.append(encoded.has_foil)
+        return explain_encoded(model, encoded, *rest)
+
+    monkeypatch.setattr(sanity, "explain_encoded", explain)
+    found = run_checks(replace(run, selected=replace(run.selected, samples=tuple(swapped))), config, silent)
+    assert asked
+    assert all(asked)
+    assert {row.error for row in found if row.check is Check.TARGET} == {"there is no other target"}
+    assert {row.status for row in found if row.check is not Check.TARGET} == {Status.OK}
 
 
 def made_up(check: Check, numbers: list[float], share: float = 0.0) -> list[SanityRow]:

@@ -53,6 +53,7 @@ def plan(config: RunConfig, measures: Sequence[str]) -> tuple[Plan, tuple[Planne
         )
         for cell in run.cells
     }
+    lengths = {item.uid: [one.length for one in item.sequences] for item in run.selected.samples}
     planned = []
     for options in BOTH:
         known: dict[str, dict[str, float]] = {item.uid: {} for item in run.selected.samples}
@@ -72,8 +73,8 @@ def plan(config: RunConfig, measures: Sequence[str]) -> tuple[Plan, tuple[Planne
             if has_map and "normalised_aopc" in measures and stored.n_units <= MOST_UNITS:
                 lacking += most_subsets_of_bounds(stored.n_units)
             if lacking:
-                forwards += 1 + lacking
-                positions += (1 + lacking) * item.length
+                forwards += (1 + lacking) * len(lengths[item.uid])
+                positions += (1 + lacking) * sum(lengths[item.uid])
         n_samples, n_stored = len(known), sum(map(len, known.values()))
         planned.append(PlannedSubsets(options.intervention, n_samples, n_stored, forwards, positions * pace, to_come))
     return plan_of(run, config, pace), tuple(planned)

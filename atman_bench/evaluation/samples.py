@@ -86,6 +86,12 @@ class PreparedSample(UsableSample):
         """The sample as the model reads it."""
         return encode_sample(self.adapter, self.sample, self.kind)
 
+    @property
+    def sequences(self) -> tuple[Encoded, ...]:
+        """What methods run: the prompt with the target, and with a foil that is a sequence of its own."""
+        encoded = self.without_tensors().encoded
+        return (encoded,) if encoded.foil is None else (encoded, encoded.foil)
+
     @cached_property
     def plain(self) -> Plain:
         """The unperturbed model on the sample, which runs once for all methods."""

@@ -30,6 +30,7 @@ from atman_bench.evaluation.store import Cell
 from atman_bench.methods._explain import explain_encoded
 from atman_bench.metrics._align import unit_labels
 from atman_bench.metrics.faithfulness import rank_correlation
+from atman_bench.models._reading import encode_sample
 
 _KIND = "sanity"
 
@@ -87,7 +88,8 @@ class _Panel:
         for place, shared in enumerate(samples):
             item = shared.without_tensors()
             others = (*samples[place + 1 :], *samples[:place])
-            target = next((o.sample.target for o in others if o.sample.target != item.sample.target), None)
+            same = {item.sample.target, item.sample.foil}
+            target = next((o.sample.target for o in others if o.sample.target not in same), None)
             for cell in self.run.cells:
                 self._ask(cell, item, Check.TARGET, 0.0, partial(_other_target, cell, item, target, self.seed))
                 self._ask(cell, item, Check.DUPLICATE, 0.0, partial(_duplicate, cell, item, self.seed))
@@ -168,7 +170,7 @@ def _other_target(cell: Cell, item: PreparedSample, target: str | None, seed: in
 
 def _duplicate(cell: Cell, item: PreparedSample, seed: int) -> float | None:
     twice = duplicated(item.sample)
-    units = item.adapter.encode(twice.sample).units
+    units = encode_sample(item.adapter, twice.sample, item.kind).units
     scores = np.maximum(_map(cell, item, twice.sample, seed), 0)
     credit = [float(scores @ unit_labels(_at(span), units, None)) for span in (twice.first, twice.second)]
     return min(credit) / sum(credit) if sum(credit) else None
@@ -188,7 +190,7 @@ def _factor_one(cell: Cell, item: PreparedSample, seed: int) -> float | None:
 
 def _map(cell: Cell, item: PreparedSample, sample: Sample, seed: int, options: Any = None) -> Map:
     """The map of a sample, or of a variant of it, by the weights as they are now."""
-    encoded = item.adapter.encode(sample)
+    encoded = encode_sample(item.adapter, sample, item.kind)
     chosen = cell.options if options is None else options
     found = explain_encoded(item.adapter, encoded, cell.identity.method, chosen, derived_seed(seed, item.uid))
     return found.scores.double().numpy()
