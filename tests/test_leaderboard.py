@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,21 @@ def test_rows_come_back_as_they_were_stored(results):
     run = leaderboard.begin(config.run)
     rows = faithfulness.evaluate_faithfulness(run, config.run, lambda *_: None).rows
     assert read_rows(results, "quick") == list(rows)
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "command"),
+    [
+        ({}, "quick", "quick"),
+        ({"model": "hf:/models/my--own/"}, "quick--my-own", "quick --model hf:/models/my--own/"),
+        ({"model": "m", "dataset": "needle"}, "quick--needle--m", "quick --dataset needle --model m"),
+    ],
+)
+def test_runs_of_one_configuration_with_other_models_or_data_stand_beside_each_other(results, flags, name, command):
+    config = load_leaderboard(str(results.parent / "quick.yaml"), {"results": str(results), **flags}, ())
+    assert config.name == name
+    run = replace(read_run(results, "quick"), name=config.name, chosen=config.chosen)
+    assert run.command == f"atman-bench leaderboard run {command}"
 
 
 def test_records_name_ranks_costs_and_runs(results):

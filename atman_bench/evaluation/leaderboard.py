@@ -2,19 +2,26 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from atman_bench.core.errors import ConfigError
-from atman_bench.core.options import check_count, read_yaml
+from atman_bench.core.options import canonical, check_count, read_yaml
 from atman_bench.core.provenance import environment
 from atman_bench.evaluation.config import RunConfig, load_configured, resolve
 from atman_bench.evaluation.driver.loop import Driver
 from atman_bench.evaluation.faithfulness import evaluate_faithfulness
-from atman_bench.evaluation.leaderboard_store import LeaderboardRun, RelativeCost, read_run, write_rows, write_run
+from atman_bench.evaluation.leaderboard_store import (
+    LeaderboardRun,
+    RelativeCost,
+    joined_name,
+    read_run,
+    write_rows,
+    write_run,
+)
 from atman_bench.evaluation.relative_costs import relative_cost, representative
 from atman_bench.evaluation.runner import Prepared, Progress, Run, RunSummary, begin, complete
 from atman_bench.evaluation.scoring import dataset_name
@@ -33,16 +40,19 @@ class LeaderboardConfig:
     """What ``atman-bench leaderboard run`` runs.
 
     Attributes:
-        name: Of the configuration; runs of one name into one folder replace each other.
+        name: Of the configuration, with what was chosen in place of its own dataset and model; runs of one name into
+            one folder replace each other.
         run: The options of ``eval``.
         cost_samples: How many samples costs are measured on.
         note: What should be said beside the results, such as what was cut for time.
+        chosen: ``dataset`` or ``model`` -> what takes the place of the configuration's own.
     """
 
     name: str
     run: RunConfig
     cost_samples: int = 3
     note: str = ""
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_count("cost_samples", self.cost_samples)
@@ -66,7 +76,13 @@ def load_leaderboard(config: str, flags: Mapping[str, Any], overrides: Sequence[
         if name in own and not isinstance(own[name], kind):
             raise ConfigError(f"{name} must be {what}, received {own[name]!r}")
     run = resolve(file, flags, overrides)
-    return LeaderboardConfig(Path(config).stem, replace(run, metrics=LOCALISATION), **own)
+    stated = {
+        "dataset": canonical(str(file.get("dataset", RunConfig.dataset))),
+        "model": file.get("model", RunConfig.model),
+    }
+    chosen = {option: str(getattr(run, option)) for option, value in stated.items() if getattr(run, option) != value}
+    name = joined_name(Path(config).stem, chosen)
+    return LeaderboardConfig(name, replace(run, metrics=LOCALISATION), chosen=chosen, **own)
 
 
 def run_leaderboard(config: LeaderboardConfig, progress: Progress, *, driver: Driver | None = None) -> RunSummary:
@@ -155,4 +171,5 @@ def _record(config: LeaderboardConfig, run: Run, summary: RunSummary) -> Leaderb
         skipped=summary.skipped,
         measures=DEFAULT_MEASURES,
         environment=environment(device=run.choice.model.device, threads=run.threads),
+        chosen=config.chosen,
     )

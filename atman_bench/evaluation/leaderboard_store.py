@@ -26,6 +26,7 @@ FOLDER = "leaderboard"
 _RUN = "run.json"
 _ROWS = "faithfulness.parquet"
 _VALUE, _PASSES = "value.", "passes."
+_BETWEEN = "--"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class LeaderboardRun:
     """One configuration that was run.
 
     Attributes:
-        name: Of the configuration.
+        name: Of the configuration, followed by what was chosen in place of its own dataset and model.
         dataset: What tables call the dataset.
         model: Name of the model.
         sign: How signed scores became the maps that localisation is scored on.
@@ -70,6 +71,7 @@ class LeaderboardRun:
         spent: What running the subsets took, by intervention.
         costs: Fingerprint -> what the method costs.
         environment: What computed it.
+        chosen: ``dataset`` or ``model`` -> what took the place of the configuration's own.
     """
 
     name: str
@@ -86,6 +88,25 @@ class LeaderboardRun:
     spent: Mapping[str, Spent] = field(default_factory=dict)
     costs: Mapping[str, RelativeCost] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        """What runs it, but for ``--data`` and ``--results``."""
+        configuration = self.name.rsplit(_BETWEEN, len(self.chosen))[0]
+        options = [f"--{option} {value}" for option, value in self.chosen.items()]
+        return " ".join(["atman-bench leaderboard run", configuration, *options])
+
+
+def joined_name(configuration: str, chosen: Mapping[str, str]) -> str:
+    """The name of a run, which differs between models and datasets that one configuration is run with.
+
+    Args:
+        configuration: Name of the configuration.
+        chosen: As of ``LeaderboardRun``; of a path the last part counts, as tables call models.
+    """
+    ends = [value.rstrip("/").rsplit("/", 1)[-1].replace(_BETWEEN, "-") for value in chosen.values()]
+    return _BETWEEN.join([configuration, *ends])
 
 
 def write_run(results: Path, run: LeaderboardRun) -> None:

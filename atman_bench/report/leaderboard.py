@@ -196,7 +196,7 @@ def _section(panel: Panel, folder: Path, formats: Sequence[FigureFormat]) -> Sec
         title=f"n = {panel.frame['uid'].nunique()}",
         paper=f"Configurations: {names}",
         preset="own",
-        command=f"atman-bench leaderboard run {' '.join(run.name for run in panel.runs)}",
+        command="; ".join(run.command for run in panel.runs),
         tables=tuple(panel_tables(panel)),
         figures=figures,
         notes=tuple(run.note for run in panel.runs if run.note),
