@@ -4,10 +4,10 @@
 
 AtMan of every token, exact, one thread for each worker. Workers have loaded the model and run the sample once before;
 then the time from handing out the shares until the map is there is taken, several times. Numbers of workers above the
-processors of the machine are measured too, and marked: their threads wait for each other. Up to 64 are predicted:
-each does a plain pass, the first asks for the target's log-probabilities too, and the slowest share decides; shares
-are the real ones, of whole batches. The map of every number of workers is compared with that of one, bit by bit. Writes
-``split.md``, ``split.json`` and ``split.png``.
+processors of the machine are measured too, and marked (hollow dots): their threads wait for each other. Up to 64 are
+predicted: each does a plain pass, the first asks for the target's log-probabilities too, and the slowest share decides;
+shares are the real ones, of whole batches. The map of every number of workers is compared with that of one, bit by bit.
+Writes ``split.md``, ``split.json`` and ``split.png``.
 """
 
 import argparse
@@ -15,10 +15,11 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from _case import make_case
@@ -225,6 +226,35 @@ def lines_of(case: Case, measured: Sequence[Measured], rates: Rates) -> list[tup
     return lines
 
 
+def draw(records: Sequence[Mapping[str, Any]], processors: int) -> Figure:
+    """How many times as fast, over the number of workers.
+
+    Args:
+        records: The models of ``split.json``.
+        processors: Of the machine: with more workers than these, dots are hollow.
+    """
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    for record, color in zip(records, COLORS, strict=False):
+        predicted = record["predicted"]
+        axes.plot(
+            [int(n) for n in predicted], [predicted["1"] / wall for wall in predicted.values()], "--", color=color
+        )
+        walls = {one["workers"]: statistics.median(one["walls"]) for one in record["measured"]}
+        for workers, wall in walls.items():
+            face = "none" if workers > processors else color
+            axes.plot(workers, walls[1] / wall, "o", color=color, markerfacecolor=face)
+        axes.plot([], [], "o--", color=color, label=f"{record['model']}, {record['length']} tokens")
+    axes.plot(PREDICTED, PREDICTED, ":", color="gray", label="as many times as workers")
+    axes.set(xscale="log", yscale="log", xlabel="workers, one thread each", ylabel="times as fast as one worker")
+    axes.set_xticks(PREDICTED, [str(n) for n in PREDICTED])
+    axes.set_yticks(PREDICTED, [str(n) for n in PREDICTED])
+    axes.minorticks_off()
+    title = f"dashes predicted; dots measured, hollow with more\nworkers than the {processors} processors"
+    axes.legend(title=title, fontsize=8, title_fontsize=8)
+    return figure
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -236,9 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     counts = sorted({1, *map(int, told.workers.split(","))})
     texts, records = [], []
-    figure = Figure(figsize=(5, 4), layout="constrained")
-    axes = figure.subplots()
-    for (name, _, tokens), color in zip((case.rpartition("=") for case in told.cases), COLORS, strict=False):
+    for name, _, tokens in (case.rpartition("=") for case in told.cases):
         case = Case.of(name, int(tokens))
         with crew(1) as driver:
             first, undivided = measure(driver, case, told.repeats, None)
@@ -264,26 +292,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "batches": [(len(batch.perturbations), batch.start) for batch in case.batches],
                 "rates": asdict(rates),
                 "measured": [asdict(one) for one in measured],
-                "predicted": {workers: rates.predicted(case, workers) for workers in PREDICTED},
+                "predicted": {str(workers): rates.predicted(case, workers) for workers in PREDICTED},
             }
         )
-        axes.plot(
-            PREDICTED, [rates.predicted(case, 1) / rates.predicted(case, n) for n in PREDICTED], "--", color=color
-        )
-        axes.plot([one.workers for one in measured], [first.wall / one.wall for one in measured], "o", color=color)
-        axes.plot([], [], "o--", color=color, label=f"{name}, {tokens} tokens")
         print(texts[-1])
-    axes.plot(PREDICTED, PREDICTED, ":", color="gray", label="as many times as workers")
-    axes.set(xscale="log", yscale="log", xlabel="workers, one thread each", ylabel="times as fast as one worker")
-    axes.set_xticks(PREDICTED, [str(n) for n in PREDICTED])
-    axes.set_yticks(PREDICTED, [str(n) for n in PREDICTED])
-    axes.minorticks_off()
-    axes.legend(title="dots measured, dashes predicted", fontsize=8, title_fontsize=8)
     machine = f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the end, median of {told.repeats} runs"
     told.out.mkdir(parents=True, exist_ok=True)
     (told.out / "split.md").write_text(f"{machine}.\n\n" + "\n".join(texts))
     (told.out / "split.json").write_text(json.dumps({"machine": machine, "models": records}) + "\n")
-    figure.savefig(told.out / "split.png", dpi=150)
+    draw(records, os.cpu_count() or 1).savefig(told.out / "split.png", dpi=150)
 
 
 if __name__ == "__main__":
