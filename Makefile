@@ -27,14 +27,14 @@ test: setup
 # jaxtyping's plug-in for pytest works from later versions on.
 LOWEST := engine edit contract adaptive rules picture_methods faithfulness metrics statistics tiny_text tiny_magma loading \
 	facts squad images config runner store compaction sweep accuracy tables figures heatmap report_page api explanations \
-	explain_cli cli habits hub doctests reproduce
+	explain_cli cli habits hub doctests reproduce proxy_spex quantize pull ray
 
 lowest: .venv-lowest/ready
 	.venv-lowest/bin/pytest --override-ini addopts='--strict-markers --strict-config -q' $(LOWEST:%=tests/test_%.py)
 
 .venv-lowest/ready: pyproject.toml setup.py constraints-lowest.txt
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/pip install --quiet --disable-pip-version-check --editable '.[gguf]' hypothesis pytest \
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check --editable '.[gguf,onnx,ray,int8,spex]' hypothesis pytest \
 		--constraint constraints-lowest.txt
 	touch $@
 

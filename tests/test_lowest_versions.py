@@ -14,8 +14,9 @@ def versions(file: str) -> dict[str, str]:
 
 def test_the_lowest_versions_are_those_that_pyproject_promises():
     lowest = versions("constraints-lowest.txt")
-    promised = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["gguf"]]
-    bounds = dict(requirement.split(">=") for requirement in promised)
+    extras = [name for name in PROJECT["optional-dependencies"] if name not in ("dev", "docs")]
+    promised = [*PROJECT["dependencies"], *(line for name in extras for line in PROJECT["optional-dependencies"][name])]
+    bounds = dict(requirement.partition(",")[0].split(">=") for requirement in promised)
     del bounds["torch"]  # older releases for CPUs alone are not in the package index
     for name, bound in bounds.items():
         # A bound without its last parts promises the first release that it allows.
