@@ -171,7 +171,7 @@ def draw(found: Iterable[tuple[Cell, Pairs]], path: Path) -> None:
             np.ravel(figure.subplots(math.ceil(len(panels) / 2), 2, sharey=True)), panels.items(), strict=False
         ):
             _panel(axis, dict(sorted(by_budget.items())))
-            axis.set_title(f"{title[0]}, {title[1]}, n = {max(map(len, by_budget.values()))}")
+            axis.set_title(f"{title[0]}\n{title[1]}, n = {max(map(len, by_budget.values()))}")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
         for axis in figure.axes[len(panels) :]:
