@@ -162,13 +162,22 @@ def test_a_deep_model_is_continued_exactly(name: str, config: PreTrainedConfig, 
     assert continued.work.seconds == pytest.approx(whole.work.seconds, rel=0.01)
 
 
-@pytest.mark.parametrize("batch", [1, None])
-def test_a_few_passes_stand_for_all(batch: int | None, monkeypatch: pytest.MonkeyPatch):
-    few = simulated("atman:default", batch=batch)
+@pytest.mark.parametrize(
+    ("name", "tokens", "batch"),
+    [
+        ("atman:default", 12, 1),
+        ("atman:default", 12, None),
+        ("atman:default", 96, None),
+        ("adaptive:default", 96, None),
+    ],
+)
+def test_a_few_passes_stand_for_all(name: str, tokens: int, batch: int | None, monkeypatch: pytest.MonkeyPatch):
+    few = simulated(name, LONG_GPTJ, tokens=tokens, batch=batch)
     monkeypatch.setattr(simulate_module, "EXECUTED", 100)
-    all_of_them = simulated("atman:default", batch=batch)
+    all_of_them = simulated(name, LONG_GPTJ, tokens=tokens, batch=batch)
     assert few.peak_bytes == all_of_them.peak_bytes
-    assert few.work.seconds == pytest.approx(all_of_them.work.seconds, rel=0.05)
+    for total in ("seconds", "flops", "moved_bytes", "launches"):
+        assert getattr(few.work, total) == pytest.approx(getattr(all_of_them.work, total), rel=0.02)
     assert few.forward_tokens == all_of_them.forward_tokens
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -439,7 +440,8 @@ class SampledForwardLM(CausalLM):
     """A decoder that executes a sample of an explanation's forward passes and leaves the others out.
 
     ``sample`` records all passes while only the first is executed, which fills the store of keys and values, and
-    chooses those that are executed afterwards. Without it all are.
+    chooses those that are executed afterwards. Without it all are. The work of a pass that is left out is interpolated
+    between those that have fewer and more positions: not every batch is full.
     """
 
     def __init__(self, model: PreTrainedModel, ledger: Ledger):
@@ -449,13 +451,16 @@ class SampledForwardLM(CausalLM):
         self._executed: frozenset[int] | None = None
 
     def sample(self, explanation: Callable[[], object]) -> None:
-        """Record which passes an explanation makes, and choose those that are executed: evenly spaced."""
+        """Record which passes an explanation makes, and choose those that are executed, evenly spaced by their size."""
         self._executed = frozenset({0})
         explanation()
         sizes = [p.tokens for p in self.passes]
         # The first pass is plain, and costs other than the perturbed ones that are interpolated.
         largest = 1 + int(np.argmax(sizes[1:])) if len(sizes) > 1 else 0
-        self._executed = frozenset({0, min(1, len(sizes) - 1), largest, *evenly_spaced(len(sizes))})
+        by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
+        self._executed = frozenset(
+            {0, min(1, len(sizes) - 1), largest, *(by_size[i] for i in evenly_spaced(len(sizes)))}
+        )
         self.passes = []
 
     @property
@@ -466,9 +471,9 @@ class SampledForwardLM(CausalLM):
     def skipped_work(self) -> Work:
         """What the passes that were left out would do."""
         # The first pass is plain, and costs other than those between which the rest lies.
-        done = {index: p.work for index, p in enumerate(self.passes) if p.work is not None and index}
-        left_out = [index for index, p in enumerate(self.passes) if p.work is None]
-        return interpolated(list(done), list(done.values()), left_out)
+        done = sorted(((p.tokens, p.work) for p in self.passes[1:] if p.work is not None), key=itemgetter(0))
+        left_out = [p.tokens for p in self.passes if p.work is None]
+        return interpolated([tokens for tokens, _ in done], [work for _, work in done], left_out)
 
     def run(self, encoded: Encoded, what: Pass = WHOLE) -> Float[Tensor, "B R V"]:
         """As ``CausalLM``; the logits of a pass that is left out are all zero."""
