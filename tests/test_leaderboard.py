@@ -118,12 +118,20 @@ def test_rows_come_back_as_they_were_stored(results):
         ({}, "quick", "quick"),
         ({"model": "hf:/models/my--own/"}, "quick--my-own", "quick --model hf:/models/my--own/"),
         ({"model": "m", "dataset": "needle"}, "quick--needle--m", "quick --dataset needle --model m"),
+        (
+            {"max_tokens": 60, "methods": ["atman:mask", "ifr"], "set": "seed=3", "device": "cpu"},
+            "quick",
+            "quick --max-tokens 60 --methods atman:mask,ifr --set seed=3",
+        ),
     ],
 )
-def test_runs_of_one_configuration_with_other_models_or_data_stand_beside_each_other(results, flags, name, command):
-    config = load_leaderboard(str(results.parent / "quick.yaml"), {"results": str(results), **flags}, ())
+def test_runs_of_one_configuration_with_other_models_or_data_stand_beside_each_other_with_their_commands(
+    results, flags, name, command
+):
+    overrides = [flags.pop("set")] if "set" in flags else ()
+    config = load_leaderboard(str(results.parent / "quick.yaml"), {"results": str(results), **flags}, overrides)
     assert config.name == name
-    run = replace(read_run(results, "quick"), name=config.name, chosen=config.chosen)
+    run = replace(read_run(results, "quick"), name=config.name, chosen=config.chosen, flags=config.flags)
     assert run.command == f"atman-bench leaderboard run {command}"
 
 

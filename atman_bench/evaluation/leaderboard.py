@@ -1,5 +1,6 @@
 """A run of the leaderboard: maps, faithfulness under both interventions, and costs, each resumed where it was."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ LOCALISATION = ("average_precision", "auprc", "recovery_at_10", "pointing_game")
 """Metrics against the ground truth that a leaderboard shows."""
 
 _OWN = ("cost_samples", "note")
+_LEFT_OUT = ("dataset", "model", "data", "results", "device", "trust_checkpoint", "trust_remote_code")
+"""Flags that are told otherwise, or say where things are and not what is run."""
 """What a configuration says beside the options of ``eval``."""
 
 
@@ -46,6 +49,7 @@ class LeaderboardConfig:
         cost_samples: How many samples costs are measured on.
         note: What should be said beside the results, such as what was cut for time.
         chosen: ``dataset`` or ``model`` -> what takes the place of the configuration's own.
+        flags: Others that the results depend on, as they are written on the command line.
     """
 
     name: str
@@ -53,6 +57,7 @@ class LeaderboardConfig:
     cost_samples: int = 3
     note: str = ""
     chosen: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_count("cost_samples", self.cost_samples)
@@ -82,7 +87,15 @@ def load_leaderboard(config: str, flags: Mapping[str, Any], overrides: Sequence[
     }
     chosen = {option: str(getattr(run, option)) for option, value in stated.items() if getattr(run, option) != value}
     name = joined_name(Path(config).stem, chosen)
-    return LeaderboardConfig(name, replace(run, metrics=LOCALISATION), chosen=chosen, **own)
+    given = (*_as_written(flags), *(f"--set {shlex.quote(override)}" for override in overrides))
+    return LeaderboardConfig(name, replace(run, metrics=LOCALISATION), chosen=chosen, flags=given, **own)
+
+
+def _as_written(flags: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in flags.items():
+        if name not in _LEFT_OUT:
+            text = ",".join(value) if isinstance(value, list) else str(value)
+            yield f"--{name.replace('_', '-')} {shlex.quote(text)}"
 
 
 def run_leaderboard(config: LeaderboardConfig, progress: Progress, *, driver: Driver | None = None) -> RunSummary:
@@ -172,4 +185,5 @@ def _record(config: LeaderboardConfig, run: Run, summary: RunSummary) -> Leaderb
         measures=DEFAULT_MEASURES,
         environment=environment(device=run.choice.model.device, threads=run.threads),
         chosen=config.chosen,
+        flags=config.flags,
     )

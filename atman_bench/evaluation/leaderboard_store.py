@@ -72,6 +72,7 @@ class LeaderboardRun:
         costs: Fingerprint -> what the method costs.
         environment: What computed it.
         chosen: ``dataset`` or ``model`` -> what took the place of the configuration's own.
+        flags: Others that it was run with, such as ``--limit 24``.
     """
 
     name: str
@@ -89,13 +90,14 @@ class LeaderboardRun:
     costs: Mapping[str, RelativeCost] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
-        """What runs it, but for ``--data`` and ``--results``."""
+        """What runs it, but for where things are (``--data``, ``--results``, ``--device``)."""
         configuration = self.name.rsplit(_BETWEEN, len(self.chosen))[0]
         options = [f"--{option} {value}" for option, value in self.chosen.items()]
-        return " ".join(["atman-bench leaderboard run", configuration, *options])
+        return " ".join(["atman-bench leaderboard run", configuration, *options, *self.flags])
 
 
 def joined_name(configuration: str, chosen: Mapping[str, str]) -> str:
