@@ -406,4 +406,5 @@ def test_a_dry_run_counts_what_is_left_and_writes_nothing(config, fakes):
     units = [len(item.label) for item in runner.prepare(config).selected.samples[2:]]
     assert plan.cells[0].forwards == sum(n + 1 for n in units)
     assert sorted(config.results.rglob("*")) == before
-    assert not fakes.explained
+    assert {uid for _, uid in fakes.explained} <= {item.uid for item in runner.prepare(config).selected.samples[2:]}
+    assert [c.seconds for c in plan.cells] == pytest.approx([0.5 * 4, 0.5 * 4], rel=0.2)

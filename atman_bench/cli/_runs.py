@@ -161,16 +161,18 @@ def show_plan(console: "Console", plan: "Plan") -> None:
         table.add_column(column, justify="right")
     for cell in plan.cells:
         counts = (cell.stored, cell.missing, round(cell.forwards))
-        known = cell.peak_bytes is not None or not cell.missing
-        time = f"{'' if known else '≤ '}{duration(cell.seconds)}"
+        mark = "≤ " if cell.is_bound else "" if cell.timed or not cell.forwards else "≈ "
         peak = "–" if cell.peak_bytes is None else f"{cell.peak_bytes / 1e6:,.0f}"
-        table.add_row(cell.method, cell.variant, *(f"{count:,}" for count in counts), time, peak)
+        table.add_row(
+            cell.method, cell.variant, *(f"{count:,}" for count in counts), mark + duration(cell.seconds), peak
+        )
     console.print(table)
     passes, seconds = (sum(getattr(cell, name) for cell in plan.cells) for name in ("forwards", "seconds"))
     echo(f"{passes:,.0f} forward passes at most, about {duration(seconds)} here")
     peaks = [cell.peak_bytes for cell in plan.cells if cell.peak_bytes is not None]
     simulated = f"about {max(peaks) / 1e6:,.0f} MB" if peaks else "unknown"
-    echo(f"peak memory {simulated}, with weights; ≤ and –: cannot be simulated")
+    echo(f"peak memory {simulated}, with weights")
+    echo("times: of a few samples; ≈, and peaks: simulated; ≤ and –: cannot be simulated")
     for reason, count in plan.skipped.items():
         echo(f"skipped: {count} × {reason}")
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
+from typing import TypeVar
 
 from atman_bench.core.errors import one_line
 from atman_bench.core.measure import measure
@@ -16,11 +17,13 @@ from atman_bench.models._base import ModelAdapter
 from atman_bench.profiling.devices import DEVICES
 from atman_bench.profiling.fake_run import Ledger
 
+Item = TypeVar("Item", bound=UsableSample)
+
 PLAIN_REPEATS = 5
 """A plain pass is timed so often around every explanation; the median counts."""
 
 
-def representative(samples: Sequence[UsableSample], count: int) -> list[UsableSample]:
+def representative(samples: Sequence[Item], count: int) -> list[Item]:
     """Samples of typical lengths: the middle of each of ``count`` equal parts of all, from short to long."""
     by_length = sorted(samples, key=lambda item: (item.length, item.uid))
     count = min(count, len(by_length))
