@@ -91,7 +91,8 @@ def search_of(estimates: list[float], deltas: list[float | None], latest: list[i
     known = torch.tensor([delta is not None for delta in deltas])
     found = torch.tensor([[delta or 0.0 for delta in deltas]])
     proposal = Proposal(torch.zeros(count, 1), 1, torch.tensor([estimates]), 0)
-    return Search(proposal, torch.arange(count), torch.zeros(0, count, dtype=torch.bool), found, known, latest or [])
+    neighbours = torch.zeros(0, count, dtype=torch.bool)
+    return Search(proposal, torch.arange(count), torch.ones(count), neighbours, found, known, latest or [])
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,13 @@ def test_perturbations_beside_verified_ones_come_first():
     )
     search.proposal = Proposal(torch.tensor([[0.4], [0.0], [1.0], [0.2], [0.45]]), 1, torch.zeros(1, 5), 0)
     assert search.order() == [4, 0, 3, 1]
+
+
+def test_of_equal_promise_those_come_first_that_take_fewer_tokens():
+    search = replace(search_of([0.0] * 3, [None] * 3), tokens=torch.tensor([100.0, 9.0, 16.0]))
+    search.proposal = Proposal(torch.tensor([[0.3], [0.1], [0.1]]), 1, torch.zeros(1, 3), 0)
+    # Scores 0.09, 0.01 and 0.01: per token 0.0009, 0.0011 and 0.0006.
+    assert search.order() == [1, 0, 2]
 
 
 def test_signals_that_told_what_was_verified_come_to_count():

@@ -157,6 +157,7 @@ class Search:
     Attributes:
         proposal: What is known of them beforehand.
         which: The perturbation that suppresses each unit.
+        tokens: Forward tokens that each perturbation takes alone.
         neighbours: See ``neighbours_of``.
         deltas: Rise of each of the T losses, where it is verified.
         verified: Where it is.
@@ -165,17 +166,19 @@ class Search:
 
     proposal: Proposal
     which: Int[Tensor, " U"]
+    tokens: Float[Tensor, " P"]
     neighbours: Bool[Tensor, "R U"]
     deltas: Float[Tensor, "T P"]
     verified: Bool[Tensor, " P"]
     latest: Sequence[int] = ()
 
     def order(self) -> list[int]:
-        """Perturbations that are not verified yet, the highest priority first."""
+        """Perturbations that are not verified yet, those first that are expected to verify most relevance per token."""
         priority = self.expected_roots()
         gains = BOOST * priority.max() * beside(self._positive()[self.which], self.neighbours)
         priority = priority + torch.zeros_like(priority).scatter_reduce(0, self.which, gains, "amax")
-        order = priority.argsort(descending=True, stable=True)
+        # Priorities are roots of scores, so tokens count by their roots.
+        order = (priority / self.tokens.sqrt()).argsort(descending=True, stable=True)
         return order[~self.verified[order]].tolist()
 
     def expected_roots(self) -> Float[Tensor, " P"]:
@@ -210,7 +213,7 @@ class Search:
         """Share of the units' positive scores that is not verified yet, by the most pessimistic of three guesses.
 
         These are the estimates themselves; what the regression on the signals expects; and that all that is left is
-        like the last round, though rounds are sorted by priority.
+        like the last round, though the most promising come first.
         """
         if not self.latest:
             return 1.0
@@ -228,7 +231,7 @@ class Search:
 
 
 def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed: int) -> Attribution:
-    """Suppress single units exactly, the highest priority first, in rounds; estimate the others from the proposal.
+    """Suppress single units exactly, the most promising first, in rounds; estimate the others from the proposal.
 
     Units that are verified have AtMan's own scores; the others get beta times the proposal's estimate, of the mean
     loss the same for each target token that they can reach. What a round may cost and which units are in it follow from
@@ -251,6 +254,8 @@ def explain(model: ModelAdapter, encoded: Encoded, config: AdaptiveConfig, seed:
     search = Search(
         proposal,
         torch.tensor(which),
+        # A perturbation after the last row that is read takes none, and is never run.
+        (encoded.length - torch.tensor(starts)).clamp(min=1).float(),
         neighbours_of(encoded.units),
         torch.zeros(len(encoded.target_ids), count),
         # Units after the last row that is read do nothing, and need no pass to tell.
@@ -329,7 +334,7 @@ def _forwards(n_units: int, n_targets: int, config: AdaptiveConfig) -> float:
 
 SPEC = MethodSpec(
     summary="AtMan on the units that one gradient pass proposes, within a budget; estimates of the others (A.15)",
-    version=4,
+    version=5,
     config=AdaptiveConfig,
     explain=explain,
     forwards=_forwards,
