@@ -81,7 +81,7 @@ def test_methods_that_perturb_gain_ranks_where_the_measure_perturbs_alike(frame)
 
 def test_a_run_without_methods_that_perturb_says_nothing_of_favours(frame):
     kept = frame[frame["method"].isin(["chefer", "gim"])]
-    assert favour_table(kept).columns == ("measure", "n")
+    assert not favour_table(kept).lines
 
 
 def test_costs_are_those_of_one_map_alone_and_of_what_ran(frame):

@@ -111,13 +111,13 @@ def favour_table(frame: pd.DataFrame) -> TextTable:
 
     On every sample the methods (floors left out) are ranked by a measure under both interventions. What a method gains
     is its rank under the other kind of intervention minus that under its own; positive favours it. A line for each
-    measure, a column for each kind of method; empty where no method or only one kind of intervention was run.
+    measure, a column for each kind of method; empty where no method perturbs or only one kind of intervention was run.
     """
     kinds = {kind: _names(frame, kind) for kind in Intervention}
     kinds = {kind: names for kind, names in kinds.items() if names}
     lines = []
     ranked = 0
-    for measure in dict.fromkeys(frame["measure"]):
+    for measure in dict.fromkeys(frame["measure"]) if kinds else ():
         ranks = _ranks_by_intervention(frame[frame["measure"] == measure], MEASURES[measure].higher_is_better)
         if len(ranks) < len(Intervention) or ranks[Intervention.ATTENTION].empty:
             continue

@@ -100,7 +100,8 @@ def panel_tables(panel: Panel) -> list[TextTable]:
     if not panel.faithfulness.empty:
         faithful = means_of(panel.frame, FAITHFULNESS)
         tables.append(faithful.table(f"Faithfulness: {where}", note_of(panel.faithfulness)))
-        tables.append(favour_table(panel.faithfulness))
+        favours = favour_table(panel.faithfulness)
+        tables += [favours] if favours.lines else []
     tables.append(costs_table(panel, located))
     tables.append(ranks_table(panel))
     if not panel.faithfulness.empty:
