@@ -10,6 +10,7 @@ the rows say. Load on the machine between the two shows in the ratio.
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from atman_bench.evaluation import runner
@@ -21,7 +22,7 @@ from atman_bench.report._format import markdown_table
 METHODS = "atman,adaptive:budget0.25,adaptive:budget0.1,atman_gradient,chefer,attnlrp"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", help="YAML file or preset")
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=30)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--methods", default=METHODS)
-    told = parser.parse_args()
+    told = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="dry-run-") as results:
         flags = {name: value for name, value in vars(told).items() if name != "config" and value is not None}
         flags |= {"methods": told.methods.split(","), "baselines": False, "results": results}

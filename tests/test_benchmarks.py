@@ -2,14 +2,20 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from atman_bench.evaluation import runner
+from atman_bench.evaluation.explaining import explain_sample
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import _history  # noqa: E402
+import dry_run  # noqa: E402
 import fidelity  # noqa: E402
 import precision  # noqa: E402
 import run as bench  # noqa: E402
@@ -121,3 +127,18 @@ def test_a_narrower_type_is_compared_with_float32_sample_by_sample():
     assert found["mAP"] == "-25.0"  # from 3/4 to 1/4, and no change
     assert found["time"] == "2.00"  # the geometric mean of 4 and 1
     assert cells["float32"][names["mAP"]].startswith("70.8")  # of 3/4 and 2/3
+
+
+def test_what_a_dry_run_predicts_stands_beside_what_was_taken(capsys, monkeypatch):
+    def of_methods(config: object) -> SimpleNamespace:
+        cells = [("attention", 8.0), ("chefer", 2.0)]
+        return SimpleNamespace(cells=[SimpleNamespace(method=m, variant="default", seconds=s) for m, s in cells])
+
+    def explain(item: object, method: str, *rest: object) -> object:
+        return replace(explain_sample(item, method, *rest), seconds={"attention": 1.0, "chefer": 4.0}[method])
+
+    monkeypatch.setattr(dry_run, "plan", of_methods)
+    monkeypatch.setattr(runner, "explain_sample", explain)
+    dry_run.main(["--limit", "2", "--methods", "attention,chefer"])
+    lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:4]]
+    assert lines == [["attention:default", "8.00", "2.00", "4.00"], ["chefer:default", "2.00", "8.00", "0.25"]]
