@@ -9,6 +9,7 @@ from atman_bench.core.errors import NotApplicableError
 from atman_bench.evaluation import dry_run, trials
 from atman_bench.evaluation.config import RunConfig
 from atman_bench.evaluation.trials import BUDGET, ENOUGH, SAMPLES, Trials
+from atman_bench.profiling import calibration
 
 LOADING = 0.25
 
@@ -96,6 +97,7 @@ def test_a_dry_run_says_of_which_methods_times_are_measured_simulated_or_bounds(
     assert {name: cell.timed for name, cell in timed.items()} == {"atman": 2, "lime": 2, "uniform": 0}
     assert not any(cell.is_bound for cell in timed.values())
     monkeypatch.setattr(trials, "BUDGET", 0.0)
+    monkeypatch.setattr(calibration, "LONG_ENOUGH", 0.0)
     simulated = {cell.method: cell for cell in dry_run.plan(config).cells}
     assert not any(cell.timed for cell in simulated.values())
     assert {name for name, cell in simulated.items() if cell.is_bound} == {"lime"}
