@@ -16,7 +16,7 @@ from atman_bench.evaluation import faithfulness, leaderboard, measuring, relativ
 from atman_bench.evaluation.leaderboard import load_leaderboard
 from atman_bench.evaluation.leaderboard_store import read_rows, read_run, read_runs
 from atman_bench.evaluation.relative_costs import peak_bytes, representative
-from atman_bench.report.leaderboard import overview_table, panel_tables
+from atman_bench.report.leaderboard import families_table, overview_table, panel_tables
 from atman_bench.report.leaderboard_panels import panels_of
 
 METHODS = ("attention", "chefer", "uniform")
@@ -66,6 +66,17 @@ def test_the_page_has_every_method_with_quality_faithfulness_and_cost(results):
     assert [line[0] for line in overview_table([panel]).lines][-1] == "uniform"
     assert page.count("data:image/png") == 3
     assert "Few samples, for a test." in page
+
+
+def test_places_by_family_are_those_of_each_panels_mean_ranks(results):
+    (panel,) = panels_of(results)
+    ranks = next(table for table in panel_tables(panel) if table.title.startswith("Mean ranks"))
+    assert families_table([panel]).columns == ranks.columns
+    last = len(ranks.lines) - 1
+    by_method = {line[0]: [float(rank) for rank in line[1:]] for line in ranks.lines}
+    for name, *places in families_table([panel, panel]).lines:
+        expected = [100 * (rank - 1) / last for rank in by_method[name]]
+        assert [float(place) for place in places] == pytest.approx(expected, abs=0.5 + 100 * 0.05 / last)
 
 
 def test_the_funnel_leads_from_candidates_to_samples(results):

@@ -1,9 +1,10 @@
 """The leaderboard: every method by quality, faithfulness and cost, as a page and as records."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pandas as pd
@@ -54,7 +55,7 @@ def sections_of(panels: Sequence[Panel], results: Path, formats: Sequence[Figure
         paper=f"{len(panels)} panels",
         preset="own",
         command="atman-bench leaderboard page RESULTS",
-        tables=tuple(table for table in (overview_table(panels),) if table.lines),
+        tables=tuple(table for table in (overview_table(panels), families_table(panels)) if table.lines),
         notes=HOW_TO_READ,
     )
     return [Stored(section, folder) for section in (overview, *sections)]
@@ -63,19 +64,15 @@ def sections_of(panels: Sequence[Panel], results: Path, formats: Sequence[Figure
 def overview_table(panels: Sequence[Panel]) -> TextTable:
     """Mean rank of every method over all metrics in every panel, methods by their mean place."""
     rankings = [rank_cells(panel.frame, FAMILIES["all metrics"]) for panel in panels]
-    shares: dict[Cell, list[float]] = {}
-    for ranking in filter(None, rankings):
-        for cell, rank in ranking.mean_ranks.items():
-            shares.setdefault(cell, []).append((rank - 1) / max(len(ranking.mean_ranks) - 1, 1))
-    order = sorted(shares, key=lambda cell: (cell[0] in FLOORS, sum(shares[cell]) / len(shares[cell]), cell))
+    places = _places(rankings)
     lines = [
         (
             cell_name(*cell),
             *(NOTHING if r is None else number(r.mean_ranks.get(cell)) for r in rankings),
-            number(100 * sum(shares[cell]) / len(shares[cell]), ".0f"),
-            str(len(shares[cell])),
+            number(100 * mean(of_cell), ".0f"),
+            str(len(of_cell)),
         )
-        for cell in order
+        for cell, of_cell in places.items()
     ]
     headings = [
         panel.name if ranking is None else f"{panel.name} (of {len(ranking.mean_ranks)})"
@@ -86,7 +83,31 @@ def overview_table(panels: Sequence[Panel]) -> TextTable:
         "and 100 = always last, and in how many panels. Critical differences stand in the panels."
     )
     columns = ("method", *headings, "mean place", "panels")
-    return TextTable("Mean ranks", note, columns, tuple(lines), tuple(cell[0] in FLOORS for cell in order))
+    return TextTable("Mean ranks", note, columns, tuple(lines), tuple(cell[0] in FLOORS for cell in places))
+
+
+def families_table(panels: Sequence[Panel]) -> TextTable:
+    """Mean place of every method by each family of metrics: who leads may turn with what is measured."""
+    by_family = [_places(rank_cells(panel.frame, columns) for panel in panels) for columns in FAMILIES.values()]
+    lines = [
+        (
+            cell_name(*cell),
+            *(number(100 * mean(places[cell]), ".0f") if cell in places else NOTHING for places in by_family),
+        )
+        for cell in by_family[0]
+    ]
+    note = "0 = always first, 100 = always last, by mean rank over the metrics of a family; mean over the panels."
+    floors = tuple(cell[0] in FLOORS for cell in by_family[0])
+    return TextTable("Mean places by what is measured", note, ("method", *FAMILIES), tuple(lines), floors)
+
+
+def _places(rankings: Iterable[Ranking | None]) -> dict[Cell, list[float]]:
+    """The place of each method in each panel that ranks it, 0 = first, 1 = last; methods by the mean, floors last."""
+    places: dict[Cell, list[float]] = {}
+    for ranking in filter(None, rankings):
+        for cell, rank in ranking.mean_ranks.items():
+            places.setdefault(cell, []).append((rank - 1) / max(len(ranking.mean_ranks) - 1, 1))
+    return dict(sorted(places.items(), key=lambda item: (item[0][0] in FLOORS, mean(item[1]), item[0])))
 
 
 def panel_tables(panel: Panel) -> list[TextTable]:
