@@ -26,15 +26,19 @@ class Item:
 
 
 class Machine:
-    """Takes ``rate`` seconds for each position, and some more for the first run of all."""
+    """Takes ``rate`` seconds for each position, and some more for the first run of all; its clock shows them."""
 
     def __init__(self, rate: float):
         self.rate = rate
+        self.now = 0.0
+        self.fails = False
         self.ran: list[int] = []
 
     def explain_sample(self, item: Item, *_: object) -> SimpleNamespace:
         self.ran.append(item.length)
-        return SimpleNamespace(seconds=self.rate * item.length + LOADING * (len(self.ran) == 1))
+        seconds = self.rate * item.length + LOADING * (len(self.ran) == 1)
+        self.now += seconds
+        return SimpleNamespace(seconds=None if self.fails else seconds)
 
 
 CELL = SimpleNamespace(identity=SimpleNamespace(method="a"), options=None)
@@ -46,6 +50,7 @@ POSITIONS = [2 * item.length for item in ITEMS]
 def machine(monkeypatch) -> Machine:
     found = Machine(rate=0.001)
     monkeypatch.setattr(trials, "explain_sample", found.explain_sample)
+    monkeypatch.setattr(trials, "perf_counter", lambda: found.now)
     return found
 
 
@@ -71,6 +76,13 @@ def test_a_method_that_would_take_more_than_is_left_is_not_run(machine):
     budget = Trials(0, pace=0.225)
     taken = budget.of(CELL, ITEMS, POSITIONS), budget.of(CELL, ITEMS, POSITIONS), budget.of(CELL, ITEMS, POSITIONS)
     assert [trial is None for trial in taken] == [False, False, True]
+
+
+def test_samples_that_fail_take_their_time_out_of_the_budget_too(machine):
+    machine.rate, machine.fails = 0.45, True
+    budget = Trials(0, pace=0.225)
+    assert [budget.of(CELL, ITEMS, POSITIONS) for _ in range(3)] == [None] * 3
+    assert len(machine.ran) == 2
 
 
 def test_samples_that_end_badly_tell_nothing(monkeypatch):

@@ -148,6 +148,7 @@ def _todo(
 def _planned(
     todo: _Todo, adapter: ModelAdapter, simulated: "_Simulated | None", trials: Trials, pace: float
 ) -> PlannedCell:
+    """What a method would take: by trials, else by simulation, else at ``pace``; seconds, and bytes with weights."""
     whole_passes = sum(todo.positions)
     seconds, timed, peak_bytes = whole_passes * pace, 0, adapter.weight_bytes if todo.missing else None
     if whole_passes:

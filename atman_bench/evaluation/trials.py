@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from time import perf_counter
 
 from atman_bench.core.errors import NotApplicableError
 from atman_bench.evaluation.driver.faults import DeviceFaultError
@@ -65,13 +66,14 @@ class Trials:
         if of_uid[middle.uid] * self._pace > self._left:
             return None
         runs: list[tuple[float, float]] = []
+        started = perf_counter()  # a sample that ends in an error takes its time too
         for item in (middle, *chosen):
             seconds = self._seconds(cell, item)
             if seconds is not None:
                 runs.append((seconds, of_uid[item.uid]))
-            if sum(taken for taken, _ in runs) >= ENOUGH:
+            if perf_counter() - started >= ENOUGH:
                 break
-        self._left -= sum(taken for taken, _ in runs)
+        self._left -= perf_counter() - started
         counted = runs[1:] or runs
         if not counted:
             return None
