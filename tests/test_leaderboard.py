@@ -204,11 +204,37 @@ def test_a_damaged_run_is_named(tmp_path):
         read_rows(tmp_path, "x")
 
 
-@pytest.mark.parametrize("text", ["cost_samples: many", "note: [1]"])
+@pytest.mark.parametrize("text", ["cost_samples: many", "note: [1]", "measures: lds", "measures: [1]"])
 def test_a_wrong_value_of_the_configuration_is_refused(text, tmp_path):
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(ConfigError, match="must be"):
         load_leaderboard(str(tmp_path / "x.yaml"), {}, ())
+
+
+def test_measures_of_a_configuration_are_known_and_hold_what_a_panel_needs(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("measures: [lds, nonsense]")
+    with pytest.raises(UnknownNameError, match="nonsense"):
+        load_leaderboard(str(path), {}, ())
+    path.write_text("measures: [r2]")
+    with pytest.raises(ConfigError, match="lds at least"):
+        load_leaderboard(str(path), {}, ())
+
+
+def test_measures_of_a_configuration_are_those_of_its_panel(tmp_path):
+    config = tmp_path / "short.yaml"
+    config.write_text(CONFIG + "measures: [lds, top3_drop]\n")
+    assert call("leaderboard", "run", config, "-r", tmp_path / "results", "-q") == 0
+    (panel,) = panels_of(tmp_path / "results")
+    assert set(panel.faithfulness["measure"]) == {"lds", "top3_drop"}
+    (table,) = [table for table in panel_tables(panel) if table.title.startswith("Faithfulness")]
+    headings = " ".join(table.columns)
+    assert "LDS" in headings
+    assert "deletion" not in headings
+    bank_and_ends = 66
+    three_methods = 3 * 3
+    asked = panel.spent["attention"].subsets / panel.spent_on
+    assert bank_and_ends - 2 <= asked <= bank_and_ends + three_methods
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in PRESETS.glob("leaderboard-*.yaml")))

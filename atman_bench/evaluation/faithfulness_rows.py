@@ -208,8 +208,7 @@ def _subsets(
 ) -> dict[str, Bool[np.ndarray, "n U"]]:
     """What the measures of one map read, by name."""
     found = {"bank": sample.bank, **subsets_of_map(scores)}
-    # Those of the default are computed together, and cost little beside the bank.
-    kept = {part for name in (*DEFAULT_MEASURES, *measures) for part in MEASURES[name].subsets}
+    kept = {"ends", *(part for name in measures for part in MEASURES[name].subsets)}
     if not kept <= found.keys():
         found |= costly_subsets(scores, sample.thresholds)
     return {name: masks for name, masks in found.items() if name in kept}
@@ -222,7 +221,8 @@ def _values(
     logprobs_of: LogprobsOf,
     bounds: Bounds | None,
 ) -> Iterator[tuple[str, float | None]]:
-    values = score_map(scores, sample.bank, logprobs_of, probability=sample.probability)
+    quick = [name for name in measures if name in DEFAULT_MEASURES]
+    values = score_map(scores, sample.bank, logprobs_of, quick, probability=sample.probability)
     if "normalised_aopc" in measures:
         values["normalised_aopc"] = None if bounds is None else score_aopc(scores, logprobs_of, bounds)
     if {"soft_nc", "soft_ns"}.intersection(measures):

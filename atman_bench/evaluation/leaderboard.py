@@ -15,6 +15,7 @@ from atman_bench.core.provenance import environment
 from atman_bench.evaluation.config import RunConfig, load_configured, resolve
 from atman_bench.evaluation.driver.loop import Driver
 from atman_bench.evaluation.faithfulness import evaluate_faithfulness
+from atman_bench.evaluation.faithfulness_rows import chosen_measures
 from atman_bench.evaluation.leaderboard_store import (
     LeaderboardRun,
     RelativeCost,
@@ -32,10 +33,10 @@ from atman_bench.models._base import ModelAdapter
 LOCALISATION = ("average_precision", "auprc", "recovery_at_10", "pointing_game")
 """Metrics against the ground truth that a leaderboard shows."""
 
-_OWN = ("cost_samples", "note")
+_OWN = ("cost_samples", "note", "measures")
+"""What a configuration says beside the options of ``eval``."""
 _LEFT_OUT = ("dataset", "model", "data", "results", "device", "trust_checkpoint", "trust_remote_code")
 """Flags that are told otherwise, or say where things are and not what is run."""
-"""What a configuration says beside the options of ``eval``."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class LeaderboardConfig:
         run: The options of ``eval``.
         cost_samples: How many samples costs are measured on.
         note: What should be said beside the results, such as what was cut for time.
+        measures: Of faithfulness. The bank serves all methods; orders of removal take passes for every one of them.
         chosen: ``dataset`` or ``model`` -> what takes the place of the configuration's own.
         flags: Others that the results depend on, as they are written on the command line.
     """
@@ -56,11 +58,14 @@ class LeaderboardConfig:
     run: RunConfig
     cost_samples: int = 3
     note: str = ""
+    measures: tuple[str, ...] = DEFAULT_MEASURES
     chosen: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_count("cost_samples", self.cost_samples)
+        if "lds" not in self.measures:
+            raise ConfigError(f"measures of a leaderboard hold lds at least, received {list(self.measures)}")
 
 
 def load_leaderboard(config: str, flags: Mapping[str, Any], overrides: Sequence[str]) -> LeaderboardConfig:
@@ -73,13 +78,16 @@ def load_leaderboard(config: str, flags: Mapping[str, Any], overrides: Sequence[
 
     Raises:
         UnknownNameError: A key at any level does not exist.
-        ConfigError: The file is missing or malformed, or a value has the wrong type.
+        ConfigError: The file is missing or malformed, a value has the wrong type, or ``lds`` is not among its measures.
     """
     file = read_yaml(config)
     own = {name: file.pop(name) for name in _OWN if name in file}
     for name, kind, what in (("cost_samples", int, "an integer"), ("note", str, "text")):
         if name in own and not isinstance(own[name], kind):
             raise ConfigError(f"{name} must be {what}, received {own[name]!r}")
+    measures = own.pop("measures", [])
+    if not isinstance(measures, list) or not all(isinstance(name, str) for name in measures):
+        raise ConfigError(f"measures must be a list of names, received {measures!r}")
     run = resolve(file, flags, overrides)
     stated = {
         "dataset": canonical(str(file.get("dataset", RunConfig.dataset))),
@@ -88,7 +96,14 @@ def load_leaderboard(config: str, flags: Mapping[str, Any], overrides: Sequence[
     chosen = {option: str(getattr(run, option)) for option, value in stated.items() if getattr(run, option) != value}
     name = joined_name(Path(config).stem, chosen)
     given = (*_as_written(flags), *(f"--set {shlex.quote(override)}" for override in overrides))
-    return LeaderboardConfig(name, replace(run, metrics=LOCALISATION), chosen=chosen, flags=given, **own)
+    return LeaderboardConfig(
+        name,
+        replace(run, metrics=LOCALISATION),
+        measures=chosen_measures(measures),
+        chosen=chosen,
+        flags=given,
+        **own,
+    )
 
 
 def _as_written(flags: Mapping[str, Any]) -> Iterator[str]:
@@ -126,7 +141,7 @@ def run_leaderboard(config: LeaderboardConfig, progress: Progress, *, driver: Dr
     if known is not None:
         kept = {name: cost for name, cost in known.costs.items() if name in record.fingerprints and not cost.error}
         record = replace(record, costs=kept)
-    found = evaluate_faithfulness(run, config.run, progress)
+    found = evaluate_faithfulness(run, config.run, progress, measures=config.measures)
     record = replace(record, spent={kind.value: spent for kind, spent in found.spent.items()})
     write_rows(results, config.name, found.rows)
     write_run(results, record)
@@ -182,7 +197,7 @@ def _record(config: LeaderboardConfig, run: Run, summary: RunSummary) -> Leaderb
         n_candidates=run.choice.n_candidates,
         n_passed_over=run.choice.n_passed_over,
         skipped=summary.skipped,
-        measures=DEFAULT_MEASURES,
+        measures=config.measures,
         environment=environment(device=run.choice.model.device, threads=run.threads),
         chosen=config.chosen,
         flags=config.flags,

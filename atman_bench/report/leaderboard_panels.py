@@ -78,7 +78,8 @@ def _panel(results: Path, runs: Sequence[LeaderboardRun], cells: Mapping[str, st
     # Runs on the same samples share subsets, so that their sum would count some twice.
     largest = max(runs, key=lambda run: sum(took.subsets for took in run.spent.values()))
     spent = {Intervention(kind): took for kind, took in largest.spent.items()}
-    found = Faithfulness({}, first.measures, tuple(rows.values()), spent)
+    measures = tuple(dict.fromkeys(measure for run in runs for measure in run.measures))
+    found = Faithfulness({}, measures, tuple(rows.values()), spent)
     faithful = frame_of_faithfulness(found, first.dataset, first.model) if rows else pd.DataFrame()
     named = located[[*CELL, "fingerprint"]].drop_duplicates()
     if named.duplicated(CELL).any():

@@ -21,8 +21,8 @@ function               of                                                   bett
 ``soft_ns``            the same                                             higher    full = empty
 =====================  ===================================================  ========  ====================
 
-``score_map`` computes those of one map that need no bounds and no distribution, from one batch of subsets;
-``score_aopc`` and ``score_soft`` the others.
+``score_map`` computes those of one map that need no bounds and no distribution, from one batch of the subsets that they
+read; ``score_aopc`` and ``score_soft`` the others.
 """
 
 from atman_bench.metrics.faithfulness._aopc import (

@@ -1,7 +1,8 @@
 """Every measure of one map from one batch of subsets, so that a model runs them together and once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -42,7 +43,8 @@ class Measure:
     Attributes:
         heading: Of its column.
         higher_is_better: Its direction.
-        subsets: Names of the subsets that it reads: ``bank``, or those of ``subsets_of_map`` and ``costly_subsets``.
+        subsets: Names of the subsets that it reads beside all units and none: ``bank``, or those of ``subsets_of_map``
+            and ``costly_subsets``.
         scale: What tables multiply it by: 100, or 1 for differences of log-probabilities (nats).
         by_default: Whether it is computed where no measures are named; others take many more forward passes.
     """
@@ -75,7 +77,7 @@ DEFAULT_MEASURES = tuple(name for name, measure in MEASURES.items() if measure.b
 def subsets_of_map(scores: Float[np.ndarray, " U"], steps: int = STEPS) -> Mapping[str, Bool[np.ndarray, "n U"]]:
     """The subsets that a map's measures need beside the bank.
 
-    ``deletion``, ``insertion``, ``least_first``: K + 1 steps of a curve; ``top``: without the top k; ``without`` and
+    ``ends``: all units, and none, which every measure may be compared with; ``deletion``, ``insertion``, ``least_first``: K + 1 steps of a curve; ``top``: without the top k; ``without`` and
     ``only``: without each rationale, and of it alone.
 
     Args:
@@ -88,6 +90,7 @@ def subsets_of_map(scores: Float[np.ndarray, " U"], steps: int = STEPS) -> Mappi
     order, n_units = removal_order(scores), len(scores)
     counts, sizes = step_counts(n_units, steps), rationale_sizes(n_units)
     return {
+        "ends": without_first(order, (0, n_units)),
         "deletion": without_first(order, counts),
         "insertion": only_first(order, counts),
         "least_first": without_first(order[::-1], counts),
@@ -101,37 +104,45 @@ def score_map(
     scores: Float[np.ndarray, " U"],
     bank: Bool[np.ndarray, "M U"],
     logprobs_of: LogprobsOf,
+    measures: Sequence[str] = DEFAULT_MEASURES,
     steps: int = STEPS,
     probability: ProbabilityOf = np.exp,
 ) -> dict[str, float | None]:
-    """The ``DEFAULT_MEASURES`` of one map; None where one is undefined, curves below ``LEAST_SPAN`` among them.
+    """Measures of one map; None where one is undefined, curves below ``LEAST_SPAN`` among them.
 
     Args:
         scores: One map, signed: sums and orders take scores as they are, whatever sign rule tables of localisation use.
         bank: Random subsets.
-        logprobs_of: Called once, with all subsets.
+        logprobs_of: Called once, with all subsets that these measures read.
+        measures: Some of ``DEFAULT_MEASURES``.
         steps: K, steps of a curve.
         probability: Of what ``logprobs_of`` gives; comprehensiveness and sufficiency are of probabilities.
 
     Raises:
         AtmanBenchError: Shapes do not match, or a score or log-probability is not finite.
     """
-    subsets = {"bank": bank, **subsets_of_map(scores, steps)}
+    needed = {"ends", *(part for name in measures for part in MEASURES[name].subsets)}
+    subsets = {name: kept for name, kept in {"bank": bank, **subsets_of_map(scores, steps)}.items() if name in needed}
     found = logprobs_of(np.concatenate(list(subsets.values())))
     parts = np.split(found, np.cumsum([len(kept) for kept in subsets.values()])[:-1])
     logprobs = dict(zip(subsets, parts, strict=True))
-    full = logprobs["deletion"][:1]
-    drops = topk_drop(float(full[0]), logprobs["top"])
-    spans = float(full[0] - logprobs["deletion"][-1]) >= LEAST_SPAN
-    return {
-        "lds": lds(bank, scores, logprobs["bank"]),
-        "r2": r2(bank, scores, logprobs["bank"]),
-        "deletion_auc": deletion_auc(logprobs["deletion"]) if spans else None,
-        "insertion_auc": insertion_auc(logprobs["insertion"]) if spans else None,
-        "abpc": abpc(logprobs["least_first"], logprobs["deletion"]) if spans else None,
-        **{f"top{k}_drop": float(drop) for k, drop in zip(TOP, drops, strict=True)},
-        "comprehensiveness": float(
-            comprehensiveness(probability(full), probability(logprobs["without"])[None])[0],
-        ),
-        "sufficiency": float(sufficiency(probability(full), probability(logprobs["only"])[None])[0]),
+    full, empty = logprobs["ends"]
+    spans = full - empty >= LEAST_SPAN
+
+    def drop(place: int) -> float:
+        return float(topk_drop(float(full), logprobs["top"])[place])
+
+    def of_rationales(measure: Callable[[np.ndarray, np.ndarray], np.ndarray], name: str) -> float:
+        return float(measure(probability(logprobs["ends"][:1]), probability(logprobs[name])[None])[0])
+
+    values: Mapping[str, Callable[[], float | None]] = {
+        "lds": lambda: lds(bank, scores, logprobs["bank"]),
+        "r2": lambda: r2(bank, scores, logprobs["bank"]),
+        "deletion_auc": lambda: deletion_auc(logprobs["deletion"]) if spans else None,
+        "insertion_auc": lambda: insertion_auc(logprobs["insertion"]) if spans else None,
+        "abpc": lambda: abpc(logprobs["least_first"], logprobs["deletion"]) if spans else None,
+        **{f"top{k}_drop": partial(drop, place) for place, k in enumerate(TOP)},
+        "comprehensiveness": lambda: of_rationales(comprehensiveness, "without"),
+        "sufficiency": lambda: of_rationales(sufficiency, "only"),
     }
+    return {name: values[name]() for name in measures}
