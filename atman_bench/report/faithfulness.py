@@ -25,8 +25,11 @@ IN_TERMINAL = ("lds", "deletion_auc", "insertion_auc", "top3_drop")
 NOTE = (
     "[95 % bootstrap interval over groups]; floors see no model; ↓ lower is better. Units are taken away by attention "
     "(all scores of theirs suppressed, AtMan's edit in the shifted form, f = 1) or by embedding (replaced by zeros). "
-    "x 100, but top-k drops in nats. Maps are scored signed. Deletion, insertion and ABPC are of the samples (n) whose "
-    "target loses at least 1 nat where all is taken away."
+    "x 100, but top-k drops in nats. Maps are scored signed."
+)
+
+CURVES = (
+    " Deletion, insertion and ABPC are of the samples (n) whose target loses at least 1 nat where all is taken away."
 )
 
 CONTRAST = (
@@ -37,7 +40,8 @@ CONTRAST = (
 
 def note_of(frame: pd.DataFrame) -> str:
     """How the measures of a frame are to be read."""
-    return NOTE + CONTRAST if frame["contrast"].any() else NOTE
+    curves = frame["measure"].isin(["deletion_auc", "insertion_auc", "abpc"]).any()
+    return NOTE + (CURVES if curves else "") + (CONTRAST if frame["contrast"].any() else "")
 
 
 def frame_of_faithfulness(found: Faithfulness, dataset: str, model: str) -> pd.DataFrame:
