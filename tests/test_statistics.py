@@ -65,6 +65,17 @@ def test_interval_of_the_mean_has_the_normal_width():
     assert interval.high == pytest.approx(values.mean() + half, abs=0.01)
 
 
+@pytest.mark.parametrize("kind", [MEAN, IQ_MEAN])
+def test_interval_is_that_of_averages_of_drawn_groups_written_out(kind):
+    rng = np.random.default_rng(3)
+    groups = rng.integers(0, 9, 40)
+    values = rng.random(40)
+    draws = np.concatenate(list(resample(9, rows=10_000, seed=0)))
+    averages = [average(np.repeat(values, counts[groups]), kind) for counts in draws]
+    interval = bootstrap_interval(values, groups, kind)
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(averages, [0.025, 0.975])))
+
+
 def test_questions_that_repeat_their_paragraph_change_nothing():
     values = np.random.default_rng(2).random(20)
     once = bootstrap_interval(values, np.arange(20))

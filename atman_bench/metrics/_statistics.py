@@ -85,13 +85,15 @@ def bootstrap_interval(
     """
     _check(values)
     order = np.argsort(values)
-    codes = np.unique(groups, return_inverse=True)[1][order]
+    ascending, codes = values[order], np.unique(groups, return_inverse=True)[1][order]
     if codes.max() + 1 < FEWEST_GROUPS:
         return None
-    estimates = [
-        weighted_averages(values[order], draws[:, codes], kind)
-        for draws in resample(int(codes.max()) + 1, rows=max(1, _CHUNK // len(values)), seed=seed)
-    ]
+    draws = resample(int(codes.max()) + 1, rows=max(1, _CHUNK // len(values)), seed=seed)
+    if kind == MEAN:  # sums and sizes of groups are enough
+        totals, sizes = np.bincount(codes, weights=ascending), np.bincount(codes)
+        estimates = [(counts @ totals) / (counts @ sizes) for counts in draws]
+    else:
+        estimates = [weighted_averages(ascending, counts[:, codes], kind) for counts in draws]
     return _percentiles(np.concatenate(estimates))
 
 

@@ -77,8 +77,9 @@ DEFAULT_MEASURES = tuple(name for name, measure in MEASURES.items() if measure.b
 def subsets_of_map(scores: Float[np.ndarray, " U"], steps: int = STEPS) -> Mapping[str, Bool[np.ndarray, "n U"]]:
     """The subsets that a map's measures need beside the bank.
 
-    ``ends``: all units, and none, which every measure may be compared with; ``deletion``, ``insertion``, ``least_first``: K + 1 steps of a curve; ``top``: without the top k; ``without`` and
-    ``only``: without each rationale, and of it alone.
+    ``ends``: all units, and none, which every measure may be compared with; ``deletion``, ``insertion``,
+    ``least_first``: K + 1 steps of a curve; ``top``: without the top k; ``without`` and ``only``: without each
+    rationale, and of it alone.
 
     Args:
         scores: One map, signed.
