@@ -153,15 +153,21 @@ def test_a_corrupted_line_is_named(stored, monkeypatch):
         faithfulness_of(stored, InterventionOptions(f=0.8))
 
 
-def test_a_map_is_scored_by_the_weights_of_a_model_that_adds_up():
+@pytest.fixture
+def additive():
+    """Weights, a bank, what a model says that adds weights up, and how many subsets it was asked for at each call."""
     weights = np.array([3.0, 0.0, 1.0, -1.0, 0.5])
-    bank = np.random.default_rng(0).random((32, 5)) < 0.5
     calls = []
 
     def logprobs_of(kept):
         calls.append(len(kept))
         return kept @ weights - 5
 
+    return weights, np.random.default_rng(0).random((32, 5)) < 0.5, logprobs_of, calls
+
+
+def test_a_map_is_scored_by_the_weights_of_a_model_that_adds_up(additive):
+    weights, bank, logprobs_of, calls = additive
     perfect, reversed_ = (score_map(x, bank, logprobs_of, steps=5) for x in (weights, -weights))
     assert calls == [32 + sum(map(len, subsets_of_map(weights, 5).values()))] * 2
     assert perfect["lds"] == pytest.approx(1)
@@ -173,21 +179,14 @@ def test_a_map_is_scored_by_the_weights_of_a_model_that_adds_up():
             assert (perfect[name] > reversed_[name]) == MEASURES[name].higher_is_better
 
 
-def test_measures_that_are_named_ask_for_their_own_subsets_alone():
-    weights = np.array([3.0, 0.0, 1.0, -1.0, 0.5])
-    bank = np.random.default_rng(0).random((32, 5)) < 0.5
-    asked = []
-
-    def logprobs_of(kept):
-        asked.append(len(kept))
-        return kept @ weights - 5
-
+def test_measures_that_are_named_ask_for_their_own_subsets_alone(additive):
+    weights, bank, logprobs_of, calls = additive
     everything = score_map(weights, bank, logprobs_of, steps=5)
     some = score_map(weights, bank, logprobs_of, ("lds", "top1_drop", "insertion_auc"), steps=5)
     assert some == {name: everything[name] for name in ("lds", "top1_drop", "insertion_auc")}
     assert score_map(weights, bank, logprobs_of, ("r2",)) == {"r2": everything["r2"]}
     ends, top, curve = 2, 3, 6
-    assert asked[1:] == [32 + ends + top + curve, 32 + ends]
+    assert calls[1:] == [32 + ends + top + curve, 32 + ends]
 
 
 def test_curves_of_a_target_that_loses_next_to_nothing_are_undefined():
